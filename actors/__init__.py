@@ -1,0 +1,1 @@
+"""Ray actors, and the domain code that each of them wraps."""

@@ -1,0 +1,1 @@
+"""What generates tokens: vLLM, an OpenAI-compatible endpoint, a remote actor, a script."""

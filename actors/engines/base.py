@@ -1,0 +1,61 @@
+"""The seam between relay decoding and whatever generates tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from actors.settings import SamplingSettings
+from actors.trajectory import Float32, Int32
+
+
+class StopReason(IntEnum):
+    """Why an engine stopped generating."""
+
+    END_OF_TEXT = 0
+    """the last token is the end-of-text token, which is part of the output"""
+    COMMAND = 1
+    """the text ends with `</call>`, or with a token that completes it"""
+    LENGTH = 2
+    """`max_tokens` were written"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GenerationRequest:
+    """One turn: continue `prompt_ids` by at most `max_tokens` tokens."""
+
+    prompt_ids: Sequence[int]
+    max_tokens: int
+    sampling: SamplingSettings
+    stop_after_command: bool = False
+    """end the turn when the text ends with `</call>`"""
+    forbid_commands: bool = False
+    """never sample the token that would complete `<call`"""
+    want_logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Generation:
+    """What an engine wrote in one turn."""
+
+    token_ids: Int32
+    """[t] 0 < t <= max_tokens"""
+    logprobs: Float32
+    """[t] log-softmax of the logits / temperature at each sampled token; zeros if not asked for"""
+    versions: Int32
+    """[t] policy version of the weights that sampled each token"""
+    stop: StopReason
+
+
+class EngineError(RuntimeError):
+    """The engine could not serve a request; the message says why."""
+
+
+class Engine(Protocol):
+    """Generates tokens. Safe for any number of concurrent `generate` calls; cancelling one frees its resources."""
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Return one turn, or raise `EngineError`."""
+        ...

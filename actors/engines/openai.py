@@ -1,0 +1,177 @@
+"""A remote teacher behind an OpenAI-compatible `/v1/completions` endpoint with token ids, such as vLLM's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import httpx
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.relay.grammar import CALL_CLOSE
+
+_EXCERPT_CHARACTERS = 300
+
+
+class OpenAIEngine:
+    """An `Engine` over HTTP. It writes for teachers: no log-probs, and policy version -1.
+
+    Connection errors, 429 and 5xx are tried again with growing pauses, all within `timeout_s`; nothing else is. The key
+    is read from the environment variable that `api_key_env` names (ValueError if it is not set). Close with `aclose`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key_env: str | None = None,
+        timeout_s: float = 120.0,
+        max_retries: int = 3,
+        backoff_s: float = 0.5,
+    ) -> None:
+        headers = {}
+        if api_key_env is not None:
+            key = os.environ.get(api_key_env)
+            if not key:
+                raise ValueError(
+                    f"the environment variable {api_key_env} must hold the teacher's API key, and is not set"
+                )
+            headers["Authorization"] = f"Bearer {key}"
+        self._url = f"{base_url.rstrip('/')}/completions"
+        self._model = model
+        self._timeout_s = timeout_s
+        self._max_retries = max_retries
+        self._backoff_s = backoff_s
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(None, connect=min(timeout_s, 10.0)),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        )
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Return one turn, or raise `EngineError` with the status and the start of the body."""
+        if request.want_logprobs:
+            raise EngineError(
+                "a remote engine gives no log-probs of the sampled distribution: train with a local student"
+            )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._post(_Body.of(request, self._model))
+        except TimeoutError:
+            raise EngineError(f"{self._url} did not answer within {self._timeout_s} s") from None
+        return _generation(response, request, self._url)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _post(self, body: _Body) -> httpx.Response:
+        content = body.model_dump_json(exclude_none=True)
+        headers = {"Content-Type": "application/json"}
+        for attempt in range(self._max_retries + 1):
+            try:
+                response = await self._client.post(self._url, content=content, headers=headers)
+            except httpx.InvalidURL as error:
+                raise EngineError(f"{self._url} is no valid URL: {error}") from error
+            except httpx.HTTPError as error:
+                failure = f"{self._url} could not be reached: {type(error).__name__} {error}".rstrip()
+                transient = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ConnectTimeout)
+            else:
+                if response.status_code == httpx.codes.OK:
+                    return response
+                failure = f"{self._url} answered {response.status_code}: {_excerpt(response)}"
+                transient = response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS
+            if not transient:
+                raise EngineError(failure)
+            if attempt < self._max_retries:
+                await asyncio.sleep(self._backoff_s * 2**attempt * random.uniform(0.5, 1.0))
+        raise EngineError(f"{failure} (tried {self._max_retries + 1} times)")
+
+
+class _Body(BaseModel):
+    """The request. All sampling parameters are given, or the server fills in those of the model's generation config."""
+
+    model: str
+    prompt: list[int]
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    return_token_ids: bool = True
+    add_special_tokens: bool = False
+    stop: list[str] | None = None
+    include_stop_str_in_output: bool | None = None
+    bad_words: list[str] | None = None
+
+    @classmethod
+    def of(cls, request: GenerationRequest, model: str) -> _Body:
+        return cls(
+            model=model,
+            prompt=list(request.prompt_ids),
+            max_tokens=request.max_tokens,
+            temperature=request.sampling.temperature,
+            top_p=request.sampling.top_p,
+            top_k=max(request.sampling.top_k, 0),
+            stop=[CALL_CLOSE] if request.stop_after_command else None,
+            include_stop_str_in_output=True if request.stop_after_command else None,
+            bad_words=["<call"] if request.forbid_commands else None,
+        )
+
+
+class _Choice(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    finish_reason: str | None
+    stop_reason: int | str | None = None
+    token_ids: list[int] | None = None
+
+
+class _Completion(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    choices: list[_Choice]
+
+
+def _generation(response: httpx.Response, request: GenerationRequest, url: str) -> Generation:
+    try:
+        completion = _Completion.model_validate_json(response.content)
+    except ValidationError as error:
+        raise EngineError(f"{url} answered something that is no completion: {_excerpt(response)}") from error
+    if len(completion.choices) != 1:
+        raise EngineError(f"{url} answered {len(completion.choices)} choices instead of 1")
+    choice = completion.choices[0]
+    if choice.token_ids is None:
+        raise EngineError(f"{url} gave no token ids: the server must support `return_token_ids`, as vLLM does")
+    count = len(choice.token_ids)
+    if not 0 < count <= request.max_tokens:
+        raise EngineError(f"{url} wrote {count} tokens where 1 to {request.max_tokens} were asked for")
+    return Generation(
+        token_ids=np.asarray(choice.token_ids, np.int32),
+        logprobs=np.zeros(count, np.float32),
+        versions=np.full(count, -1, np.int32),
+        stop=_stop(choice, url),
+    )
+
+
+def _stop(choice: _Choice, url: str) -> StopReason:
+    match choice.finish_reason, choice.stop_reason:
+        case "length", _:
+            return StopReason.LENGTH
+        case "stop", str():
+            return StopReason.COMMAND
+        case "stop", _:
+            return StopReason.END_OF_TEXT
+        case reason, _:
+            raise EngineError(f"{url} finished for an unknown reason: {reason!r}")
+
+
+def _excerpt(response: httpx.Response) -> str:
+    return response.text[:_EXCERPT_CHARACTERS]

@@ -1,0 +1,30 @@
+"""An engine that lives in another Ray actor, behind the `Engine` protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.engines.base import EngineError, Generation, GenerationRequest
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+
+class RemoteEngine:
+    """Sends each turn to an actor with a `generate` method; cancelling a turn cancels it there."""
+
+    def __init__(self, actor: ActorHandle[Any]) -> None:
+        self._actor = actor
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Return the actor's turn, or raise `EngineError` if the actor failed or is gone."""
+        from ray.exceptions import RayError
+
+        try:
+            generation: Generation = await self._actor.generate.remote(request)
+        except RayError as error:
+            cause = getattr(error, "cause", None)
+            raise EngineError(
+                str(cause) if isinstance(cause, EngineError) else f"the teacher actor failed: {error}"
+            ) from error
+        return generation

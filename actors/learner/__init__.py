@@ -1,0 +1,1 @@
+"""The learner: packing, log-probs, losses, the DeepSpeed engine, checkpoints."""

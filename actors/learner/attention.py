@@ -1,0 +1,89 @@
+"""Causal attention within the rows of a packed batch, without a tokens x tokens mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
+
+PACKED = "packed"
+
+
+def register_packed_attention() -> None:
+    """Make `attn_implementation="packed"` known to transformers.
+
+    No mask function is registered with it: transformers then builds no mask at all.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(PACKED, packed_attention)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    padded_index: Tensor,
+    packed_index: Tensor,
+    max_length: int,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attend within each row: query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D].
+
+    Only here tokens are laid out padded, row by row. Padding comes last in a row, where causality hides it from tokens.
+    Raises NotImplementedError for sliding windows.
+    """
+    if sliding_window is not None:
+        raise NotImplementedError("packed attention has no sliding window")
+
+    def padded(states: Tensor) -> Tensor:
+        flat = _Pad.apply(states[0].transpose(0, 1), padded_index, packed_index)
+        return flat.unflatten(0, (-1, max_length)).transpose(1, 2)
+
+    attended = functional.scaled_dot_product_attention(
+        padded(query),
+        padded(key),
+        padded(value),
+        dropout_p=dropout,
+        is_causal=True,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return _Unpad.apply(attended.transpose(1, 2).flatten(0, 1), packed_index)[None], None
+
+
+class _Pad(torch.autograd.Function):
+    """Gather tokens [T, ...] into cells [n * L, ...]. Padding cells receive no gradient, so backward gathers too."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, tokens: Tensor, padded_index: Tensor, packed_index: Tensor) -> Tensor:
+        ctx.save_for_backward(packed_index)
+        return tokens.index_select(0, padded_index)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (packed_index,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient.index_select(0, packed_index), None, None
+
+
+class _Unpad(torch.autograd.Function):
+    """Gather cells [n * L, ...] back into tokens [T, ...]."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, cells: Tensor, packed_index: Tensor) -> Tensor:
+        ctx.save_for_backward(packed_index)
+        ctx.cells = len(cells)  # type: ignore[attr-defined]
+        return cells.index_select(0, packed_index)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (packed_index,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        cells = gradient.new_zeros((ctx.cells, *gradient.shape[1:]))  # type: ignore[attr-defined]
+        return cells.index_copy_(0, packed_index, gradient), None

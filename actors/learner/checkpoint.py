@@ -1,0 +1,66 @@
+"""The learner's state on disk: weights, optimizer and step, to go on exactly where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from actors.learner.folders import commit_folder, partial_folder, start_folder
+from cluster.settings import Settings
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+_TAG = "state"
+_LAYOUT = "layout.json"
+
+
+class StateLayout(Settings):
+    """How a state is spread over files; it can be loaded under the same layout only."""
+
+    world_size: int
+    zero_stage: int
+    dtype: str
+
+
+class CheckpointError(RuntimeError):
+    """A learner state cannot be read, or was written by a learner of another layout."""
+
+
+def save_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout, step: int) -> None:
+    """Write the state to the folder `path`, complete or absent at any time. Run on all ranks, on a shared disk."""
+    from deepspeed import comm
+
+    writer = comm.get_rank() == 0
+    if writer:
+        start_folder(path)
+    comm.barrier()
+    engine.save_checkpoint(
+        str(partial_folder(path)), tag=_TAG, client_state={"optimizer_step": step}, save_latest=False
+    )
+    comm.barrier()
+    if writer:
+        (partial_folder(path) / _LAYOUT).write_text(layout.model_dump_json())
+        commit_folder(path)
+    comm.barrier()
+
+
+def load_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout) -> int:
+    """Restore weights and optimizer from `path` and return the optimizer step. Run on all ranks.
+
+    Raises CheckpointError if there is no state, or one of another world size, ZeRO stage or dtype.
+    """
+    try:
+        saved = StateLayout.model_validate_json((path / _LAYOUT).read_text())
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(f"{path} holds no learner state: {error}") from error
+    for name in StateLayout.model_fields:
+        was, now = getattr(saved, name), getattr(layout, name)
+        if was != now:
+            raise CheckpointError(f"{path} was saved with {name} {was}, this learner has {name} {now}")
+    loaded, client_state = engine.load_checkpoint(str(path), tag=_TAG)
+    if loaded is None:
+        raise CheckpointError(f"DeepSpeed found no state {_TAG!r} in {path}")
+    return int(client_state["optimizer_step"])

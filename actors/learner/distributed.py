@@ -1,0 +1,46 @@
+"""The process group that a learner rank belongs to."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from cluster.devices import Device
+
+
+def free_port() -> int:
+    """A TCP port of this machine that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def init_distributed(rank: int, world_size: int, master_addr: str, master_port: int, device: Device) -> None:
+    """Join the learner's process group: gloo on CPUs, NCCL on GPUs. Once in a process, before a `Trainer` is made.
+
+    A process sees one device, so its local rank is 0. Sets the variables that DeepSpeed reads: RANK, WORLD_SIZE,
+    LOCAL_RANK, MASTER_ADDR, MASTER_PORT and, on the CPU, DS_ACCELERATOR. On a machine's first call DeepSpeed compiles a
+    small shared-memory operator, about a minute on the CPU. Raises RuntimeError if ranks are missing.
+    """
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": master_addr,
+        "MASTER_PORT": str(master_port),
+    }
+    if device is Device.CPU:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+    import torch
+    from deepspeed import comm
+
+    deepspeed.init_distributed(dist_backend=device.collective_backend, auto_mpi_discovery=False, verbose=False)
+    ready = torch.ones(1, device="cpu" if device is Device.CPU else "cuda")
+    comm.all_reduce(ready)
+    if int(ready.item()) != world_size:
+        raise RuntimeError(f"the process group has {int(ready.item())} ranks, not {world_size}")
+
+
+if __name__ == "__main__":
+    init_distributed(0, 1, "127.0.0.1", free_port(), Device.CPU)

@@ -1,0 +1,79 @@
+"""The DeepSpeed engine: its configuration, and one optimizer step over a variable number of micro-batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from actors.settings import LearnerSettings, OptimizerSettings
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+_MAX_BUCKET_ELEMENTS = 100_000_000
+_PERSISTENT_ELEMENTS = 8192
+"""ZeRO-3 keeps parameters below this size (norms) whole on every rank"""
+
+
+def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: OptimizerSettings) -> DeepSpeedEngine:
+    """Spread `module` over the process group as ZeRO stage `settings.zero_stage` says, with AdamW.
+
+    A step is one micro-step to DeepSpeed; `backward` and `step` below say where it ends.
+    """
+    import deepspeed
+
+    clips_itself = settings.zero_stage > 0 or settings.dtype == "bfloat16"
+    elements = sum(parameter.numel() for parameter in module.parameters())
+    largest = max(parameter.numel() for parameter in module.parameters())
+    bucket = max(min(elements, _MAX_BUCKET_ELEMENTS), largest)
+    config = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": optimizer.max_grad_norm if clips_itself else 0.0,
+        "bf16": {"enabled": settings.dtype == "bfloat16"},
+        "zero_optimization": {
+            "stage": settings.zero_stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+            "stage3_prefetch_bucket_size": bucket,
+            "stage3_param_persistence_threshold": min(_PERSISTENT_ELEMENTS, largest // 16),
+            "overlap_comm": next(module.parameters()).is_cuda,
+        },
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+    adam = torch.optim.AdamW(
+        module.parameters(),
+        lr=optimizer.lr,
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        weight_decay=optimizer.weight_decay,
+        fused=True,
+    )
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    engine, *_ = deepspeed.initialize(model=module, optimizer=adam, config=config, dist_init_required=False)
+    for name, buffer in module.named_buffers():
+        buffer.data = buffers[name]  # DeepSpeed's cast to bfloat16 takes the rotary frequencies along
+    return engine
+
+
+def backward(engine: DeepSpeedEngine, loss: Tensor, last: bool) -> None:
+    """Add `loss` to the step's gradient; ranks are averaged, so `loss` comes multiplied by the world size.
+
+    The gradients are reduced, at the latest, with the `last` micro-batch.
+    """
+    engine.set_gradient_accumulation_boundary(last)
+    engine.backward(loss)
+
+
+def step(engine: DeepSpeedEngine, lr: float, max_grad_norm: float) -> Tensor | float:
+    """Take the optimizer step at rate `lr`; return the global gradient norm before clipping."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr
+    norm: Tensor | float | None = None
+    if engine.gradient_clipping() == 0.0:
+        norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), max_grad_norm)
+    engine.step()
+    return norm if norm is not None else engine.get_global_grad_norm()

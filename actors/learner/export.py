@@ -1,0 +1,59 @@
+"""Weights out of the learner: as arrays for the rollout engines, and as a Hugging Face folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actors.learner.folders import commit_folder, start_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def full_parameters(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Each parameter in full, one at a time, under its Hugging Face name; a collective under ZeRO-3: run on all ranks.
+
+    A tensor is valid until the next one is asked for.
+    """
+    import deepspeed
+
+    for name, parameter in model.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+            yield name, parameter.detach()
+
+
+def gather_weights(model: PreTrainedModel, keep: bool) -> dict[str, NDArray]:
+    """Return copies of all weights as float32, or bfloat16 viewed as uint16; empty unless `keep`. Run on all ranks.
+
+    `lm_head.weight` is always there: engines that tie it to the embedding keep a stale copy otherwise.
+    """
+    weights: dict[str, NDArray] = {}
+    for name, tensor in full_parameters(model):
+        if keep:
+            host = tensor.cpu().contiguous()
+            array = host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
+            weights[name] = array.copy()
+    if keep and "lm_head.weight" not in weights:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    return weights
+
+
+def export_model(model: PreTrainedModel, path: Path, writer: bool) -> None:
+    """Write a Hugging Face folder of safetensors in the model's dtype; `path` is complete or absent at any time.
+
+    Run on all ranks; the `writer` writes.
+    """
+    state: dict[str, Tensor] = {}
+    for name, tensor in full_parameters(model):
+        if writer:
+            state[name] = tensor.cpu().clone()
+    if not writer:
+        return
+    model.save_pretrained(start_folder(path), state_dict=state)
+    commit_folder(path)

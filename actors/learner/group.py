@@ -1,0 +1,173 @@
+"""The learner as the driver sees it: all ranks behind one object, every call with a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actors.learner.batches import Int64, TokenSequences
+from actors.learner.metrics import GrpoMetrics, SftMetrics
+from actors.learner.rank import LearnerRank
+from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
+from actors.trajectory import Bool, Float32, TrajectoryBatch
+from cluster.devices import Device
+
+if TYPE_CHECKING:
+    import ray
+    from ray.util.placement_group import PlacementGroup
+
+    from actors.learner.model import ModelSpec
+
+
+class LearnerError(RuntimeError):
+    """A call failed on a rank; the message names both. The group is broken then: shut it down, make another."""
+
+
+class LearnerTimeoutError(LearnerError):
+    """A call missed its deadline on some ranks."""
+
+
+class LearnerGroup:
+    """Named Ray actors `learner-0`, `learner-1`, ..., one DeepSpeed rank each. Methods block, and mirror `Trainer`."""
+
+    def __init__(
+        self,
+        settings: LearnerSettings,
+        device: Device,
+        namespace: str,
+        env: Mapping[str, str],
+        placement: PlacementGroup | None = None,
+        bundles: Sequence[int] | None = None,
+        cpus_per_rank: float = 1.0,
+        gpus_per_rank: float = 0.0,
+        seconds: float = 300.0,
+    ) -> None:
+        """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them."""
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        if placement is not None and (bundles is None or len(bundles) != settings.ranks):
+            raise ValueError(f"{settings.ranks} learner ranks need as many bundles, not {bundles}")
+        remote_rank = ray.remote(LearnerRank)
+        self._ranks: list[Any] = []
+        for rank in range(settings.ranks):
+            strategy = (
+                "DEFAULT"
+                if placement is None or bundles is None
+                else PlacementGroupSchedulingStrategy(placement, bundles[rank])
+            )
+            options = remote_rank.options(
+                name=f"learner-{rank}",
+                namespace=namespace,
+                num_cpus=cpus_per_rank,
+                num_gpus=gpus_per_rank,
+                runtime_env={"env_vars": dict(env)},
+                scheduling_strategy=strategy,
+            )
+            self._ranks.append(options.remote(settings, rank, device))
+        try:
+            address = self._call("address", seconds, ranks=self._ranks[:1])[0]
+            self.pids: list[int] = self._call("join", seconds, *address)
+        except LearnerError:
+            self.shutdown()
+            raise
+
+    def load(
+        self,
+        model: str | ModelSpec,
+        optimizer: OptimizerSettings,
+        total_steps: int,
+        reference: str | None = None,
+        seed: int = 0,
+        seconds: float = 600.0,
+    ) -> None:
+        """See `Trainer.load`."""
+        self._call("load", seconds, model, optimizer, total_steps, reference, seed)
+
+    def unload(self, seconds: float = 60.0) -> None:
+        """See `Trainer.unload`."""
+        self._call("unload", seconds)
+
+    def steps_taken(self, seconds: float = 60.0) -> int:
+        """See `Trainer.steps_taken`."""
+        return self._call("steps_taken", seconds)[0]
+
+    def sft_step(self, batch: ray.ObjectRef | TokenSequences, rows: Int64, seconds: float = 600.0) -> SftMetrics:
+        """See `Trainer.sft_step`."""
+        return self.sft_steps(batch, [rows], seconds)[0]
+
+    def sft_steps(
+        self, batch: ray.ObjectRef | TokenSequences, rows_per_step: Sequence[Int64], seconds: float = 600.0
+    ) -> list[SftMetrics]:
+        """See `Trainer.sft_steps`; a batch used more than once is best put in the object store first."""
+        return self._call("sft_steps", seconds, batch, _rows(rows_per_step))[0]
+
+    def grpo_step(
+        self,
+        batches: Sequence[ray.ObjectRef | TrajectoryBatch],
+        advantages: Float32,
+        trainable: Bool,
+        minibatches: Sequence[Int64],
+        loss: GrpoLossSettings,
+        temperature: float,
+        version: int,
+        seconds: float = 3600.0,
+    ) -> GrpoMetrics:
+        """See `Trainer.grpo_step`; rows count over the trajectories of all `batches`, in order."""
+        rows = _rows(minibatches)
+        return self._call("grpo_step", seconds, list(batches), advantages, trainable, rows, loss, temperature, version)[
+            0
+        ]
+
+    def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
+        """Return a reference to all weights by name, as in `Trainer.weights`; they live as long as rank 0."""
+        return self._call("weights", seconds)[0][0]
+
+    def export(self, path: str, seconds: float = 600.0) -> None:
+        """See `Trainer.export`."""
+        self._call("export", seconds, path)
+
+    def save_state(self, path: str, seconds: float = 600.0) -> None:
+        """See `Trainer.save_state`."""
+        self._call("save_state", seconds, path)
+
+    def load_state(self, path: str, seconds: float = 600.0) -> None:
+        """See `Trainer.load_state`."""
+        self._call("load_state", seconds, path)
+
+    def shutdown(self) -> None:
+        """End all ranks."""
+        import ray
+
+        for actor in self._ranks:
+            ray.kill(actor)
+        self._ranks = []
+
+    def _call(self, method: str, seconds: float, *arguments: object, ranks: Sequence[Any] | None = None) -> list[Any]:
+        """Call `method` on all ranks at once; return their results by rank. The first failure is raised at once."""
+        import ray
+
+        actors = self._ranks if ranks is None else ranks
+        if not actors:
+            raise LearnerError(f"{method}: the learner is shut down")
+        rank_of = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(actors)}
+        results: dict[int, Any] = {}
+        pending, deadline = list(rank_of), monotonic() + seconds
+        while pending:
+            ready, pending = ray.wait(pending, num_returns=1, timeout=max(deadline - monotonic(), 0.0))
+            if not ready:
+                late = [rank_of[reference] for reference in pending]
+                raise LearnerTimeoutError(f"{method} took more than {seconds:g} s on learner ranks {late}")
+            for reference in ready:
+                try:
+                    results[rank_of[reference]] = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    raise LearnerError(f"{method} failed on learner rank {rank_of[reference]}: {error}") from error
+        return [results[rank] for rank in range(len(actors))]
+
+
+def _rows(groups: Sequence[Int64]) -> list[Int64]:
+    return [np.asarray(rows, np.int64) for rows in groups]

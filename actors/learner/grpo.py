@@ -1,0 +1,166 @@
+"""GRPO updates: mini-batch after mini-batch through the clipped objective (paper section 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actors.learner.batches import Int64, PolicySequences
+from actors.learner.engine import backward
+from actors.learner.losses import k3, policy_terms, row_weights, target_counts
+from actors.learner.meters import Meters
+from actors.learner.metrics import GrpoMetrics
+from actors.learner.packing import PackedRows
+from actors.settings import GrpoLossSettings
+from actors.trajectory import Float32
+
+if TYPE_CHECKING:
+    from actors.learner.trainer import Trainer
+
+_STUDENT_SUMS = ("gap", "gap_tokens", "staleness", "student_tokens")
+_SUMS = ("loss", "pg_loss", "kl", "entropy", "clipped", "ratio", "behaviour_kl", "tokens", *_STUDENT_SUMS)
+_MAXIMA = ("ratio_max",)
+
+
+def grpo_update(
+    trainer: Trainer,
+    policy: PolicySequences,
+    minibatches: Sequence[Int64],
+    settings: GrpoLossSettings,
+    temperature: float,
+    version: int,
+) -> GrpoMetrics:
+    """Take one optimizer step for each mini-batch of rows, in order; collective.
+
+    Rows without advantage are left out where there is no KL term: their gradient is 0. They still count in the
+    objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step.
+    """
+    started = perf_counter()
+    sequences, kl_coefficient = policy.sequences, settings.kl_coefficient
+    if kl_coefficient > 0 and trainer.reference is None:
+        raise ValueError("a KL coefficient needs a reference model: name one in load")
+    lengths = np.diff(sequences.offsets)
+    counts = target_counts(sequences, np.arange(len(sequences)))
+    learnable = (counts > 0) & ((policy.advantages != 0) | (kl_coefficient > 0))
+    all_rows = np.concatenate(minibatches)
+    behaviour = _behaviour_logprobs(trainer, policy, np.unique(all_rows[learnable[all_rows]]), temperature)
+    meters = Meters(trainer.device)
+    grad_norms: list[float] = []
+    lr, micro_batches, context_tokens, used_rows = 0.0, 0, 0, 0
+    for minibatch in minibatches:
+        rows = minibatch[learnable[minibatch]]
+        if not len(rows):
+            trainer.skip_step()
+            continue
+        weights = np.zeros(len(sequences), np.float32)
+        weights[minibatch] = row_weights(counts[minibatch], settings.aggregation)
+        plan = trainer.plan(sequences, rows)
+        for index, chosen in enumerate(plan):
+            packed = trainer.pack(sequences, chosen)
+            logprobs, entropies = trainer.engine(packed, temperature, True)
+            if len(chosen):
+                token = _TokenColumns(packed, policy, behaviour, weights)
+                terms = policy_terms(logprobs, token.behaviour_logprobs, token.advantages, settings)
+                pg_loss = (terms.loss * token.weights).sum()
+                loss = pg_loss
+                if kl_coefficient > 0:
+                    divergence = k3(logprobs, _reference_logprobs(trainer, packed, temperature))
+                    loss = pg_loss + kl_coefficient * (divergence * token.weights).sum()
+                    meters.add("kl", divergence)
+                meters.add("loss", loss)
+                meters.add("pg_loss", pg_loss)
+                meters.add("entropy", entropies)
+                meters.add("clipped", terms.clipped)
+                meters.add("ratio", terms.ratio)
+                meters.top("ratio_max", terms.ratio)
+                meters.add("behaviour_kl", terms.behaviour_kl)
+                meters.add("tokens", torch.ones_like(logprobs))
+                meters.add("student_tokens", token.student)
+                meters.add("staleness", (version - token.versions) * token.student)
+                if not grad_norms:
+                    meters.add("gap", (logprobs - token.behaviour_logprobs).abs() * token.student)
+                    meters.add("gap_tokens", token.student)
+            else:
+                loss = logprobs.sum() * 0.0
+            backward(trainer.engine, loss * trainer.world_size, last=index == len(plan) - 1)
+        lr, grad_norm = trainer.update()
+        grad_norms.append(grad_norm)
+        micro_batches += len(plan)
+        context_tokens += int(lengths[rows].sum())
+        used_rows += len(rows)
+    total = meters.reduce(_SUMS, _MAXIMA, trainer.world_size)
+    steps, tokens, seconds = max(len(grad_norms), 1), max(total["tokens"], 1.0), perf_counter() - started
+    return GrpoMetrics(
+        loss=total["loss"] / steps,
+        pg_loss=total["pg_loss"] / steps,
+        kl=total["kl"] / tokens,
+        entropy=total["entropy"] / tokens,
+        clip_fraction=total["clipped"] / tokens,
+        ratio_mean=total["ratio"] / tokens,
+        ratio_max=total["ratio_max"],
+        behaviour_kl=total["behaviour_kl"] / tokens,
+        logprob_gap=total["gap"] / max(total["gap_tokens"], 1.0),
+        staleness=total["staleness"] / max(total["student_tokens"], 1.0),
+        grad_norm=float(np.mean(grad_norms)) if grad_norms else 0.0,
+        lr=lr,
+        optimizer_steps=len(grad_norms),
+        skipped_rows=len(all_rows) - used_rows,
+        trained_tokens=int(total["tokens"]),
+        policy_tokens=int(counts[all_rows].sum()),
+        teacher_tokens=int(policy.teacher_tokens[all_rows].sum()),
+        context_tokens=context_tokens,
+        micro_batches=micro_batches,
+        tokens_per_s=context_tokens / seconds,
+        seconds=seconds,
+    )
+
+
+class _TokenColumns:
+    """What the objective needs of a micro-batch's M targets, each [M] on the device."""
+
+    def __init__(self, packed: PackedRows, policy: PolicySequences, behaviour: Float32, weights: Float32) -> None:
+        columns, rows = packed.target_columns, packed.target_rows
+
+        def tensor(values: NDArray) -> Tensor:
+            return torch.from_numpy(values).to(packed.targets.device, non_blocking=True)
+
+        self.behaviour_logprobs = tensor(behaviour[columns])
+        self.advantages = tensor(policy.advantages[rows])
+        self.weights = tensor(weights[rows])
+        self.student = tensor((~policy.recompute[columns]).astype(np.float32))
+        self.versions = tensor(policy.versions[columns])
+
+
+@torch.no_grad()
+def _reference_logprobs(trainer: Trainer, packed: PackedRows, temperature: float) -> Tensor:
+    assert trainer.reference is not None
+    logprobs, _ = trainer.reference(packed, temperature)
+    return logprobs
+
+
+@torch.no_grad()
+def _behaviour_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, temperature: float) -> Float32:
+    """[N] the rollout's log-probs, and the learner's own, before any update, where they have to be recomputed."""
+    recompute = policy.recompute
+    if not recompute.any():
+        return policy.behaviour_logprobs
+    recomputed = torch.zeros(len(recompute), device=trainer.device)
+    running = np.concatenate([[0], np.cumsum(recompute)])
+    offsets = policy.sequences.offsets
+    rows = rows[running[offsets[rows + 1]] > running[offsets[rows]]]
+    for chosen in trainer.plan(policy.sequences, rows):
+        packed = trainer.pack(policy.sequences, chosen, recompute)
+        logprobs, _ = trainer.engine(packed, temperature)
+        if len(chosen):
+            recomputed[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
+    if trainer.world_size > 1:
+        from deepspeed import comm
+
+        comm.all_reduce(recomputed)
+    return np.where(recompute, recomputed.cpu().numpy(), policy.behaviour_logprobs).astype(np.float32)

@@ -1,0 +1,73 @@
+"""The GRPO objective per token, and the weights that make its mean (paper section 2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.learner.batches import Int64, TokenSequences
+from actors.settings import GrpoLossSettings
+from actors.trajectory import Float32
+
+_MAX_LOG_RATIO = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyTerms:
+    """The clipped objective at M tokens; all [M] float32."""
+
+    loss: Tensor
+    ratio: Tensor
+    """policy / behaviour"""
+    clipped: Tensor
+    """bool: the clipped objective is the smaller one, so that the token gives no gradient"""
+    behaviour_kl: Tensor
+    """k3 estimate of KL(behaviour || policy)"""
+
+
+def policy_terms(
+    logprobs: Tensor, behaviour_logprobs: Tensor, advantages: Tensor, settings: GrpoLossSettings
+) -> PolicyTerms:
+    """PPO's clipped loss with the group's advantage at every token; all arguments [M] float32.
+
+    -min(r A, clip(r, 1 - low, 1 + high) A), and with a dual clip c no more than -c A where A < 0.
+    """
+    log_ratio = (logprobs - behaviour_logprobs).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    ratio = log_ratio.exp()
+    free = -ratio * advantages
+    bounded = -ratio.clamp(1.0 - settings.clip_low, 1.0 + settings.clip_high) * advantages
+    loss = torch.maximum(free, bounded)
+    if settings.dual_clip is not None:
+        loss = torch.where(advantages < 0, torch.minimum(loss, -settings.dual_clip * advantages), loss)
+    with torch.no_grad():
+        clipped = bounded > free
+        behaviour_kl = ratio - 1.0 - log_ratio
+    return PolicyTerms(loss, ratio.detach(), clipped, behaviour_kl)
+
+
+def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """The low-variance estimate of KL(policy || reference) at each token: exp(d) - d - 1, d = reference - policy."""
+    difference = (reference_logprobs - logprobs).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    return difference.exp() - difference - 1.0
+
+
+def target_counts(batch: TokenSequences, rows: Int64) -> Int64:
+    """[len(rows)] how many targets each row has; its first token is none."""
+    starts = batch.offsets[:-1]
+    running = np.concatenate([[0], np.cumsum(batch.loss_mask)])
+    counts = running[batch.offsets[1:]] - running[np.minimum(starts + 1, batch.offsets[1:])]
+    return counts[rows].astype(np.int64)
+
+
+def row_weights(counts: Int64, aggregation: str) -> Float32:
+    """[n] weight of each token of a row, from the rows' target counts, so that weighted token sums are the mean.
+
+    token_mean: 1 / all targets. sequence_mean: 1 / (rows with a target x the row's targets). Taken over the whole
+    mini-batch, all ranks and micro-batches, so that no split of it changes the gradient.
+    """
+    if aggregation == "token_mean":
+        return np.full(len(counts), 1.0 / max(int(counts.sum()), 1), np.float32)
+    return (1.0 / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))).astype(np.float32)

@@ -1,0 +1,62 @@
+"""What the learner reports of its optimizer steps; all values are global over ranks."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SftMetrics:
+    """One supervised optimizer step."""
+
+    loss: float
+    """mean cross-entropy over the step's target tokens, nats"""
+    tokens: int
+    """target tokens"""
+    grad_norm: float
+    """before clipping"""
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoMetrics:
+    """The steps on one batch of trajectories. Means are over trained tokens, before each mini-batch's update."""
+
+    loss: float
+    """mean over mini-batches of policy loss + KL coefficient x KL, with the objective's denominators"""
+    pg_loss: float
+    """the policy-gradient part of `loss`"""
+    kl: float
+    """mean k3 estimate of KL(policy || reference), nats per token; 0 without a reference"""
+    entropy: float
+    """mean entropy of the policy at the trained positions, nats"""
+    clip_fraction: float
+    """share of trained tokens where the clipped objective is the smaller one"""
+    ratio_mean: float
+    ratio_max: float
+    behaviour_kl: float
+    """mean k3 estimate of KL(behaviour || policy), nats per token"""
+    logprob_gap: float
+    """mean |learner's log-prob - rollout's|, student tokens of the first mini-batch, before any update, nats"""
+    staleness: float
+    """mean over trained student tokens of the learner's version - the version that sampled the token"""
+    grad_norm: float
+    """mean over optimizer steps, before clipping"""
+    lr: float
+    """of the last optimizer step"""
+    optimizer_steps: int
+    """mini-batches with a row to learn from"""
+    skipped_rows: int
+    """rows left out: no advantage (and no KL term), not trainable, or without a policy token"""
+    trained_tokens: int
+    """policy-mask tokens that went through the loss"""
+    policy_tokens: int
+    """policy-mask tokens of all rows, skipped ones included: the denominator of the token mean"""
+    teacher_tokens: int
+    """teacher-written tokens seen as context (or trained, if so configured)"""
+    context_tokens: int
+    """all tokens that went through the model"""
+    micro_batches: int
+    """per rank"""
+    tokens_per_s: float
+    """`context_tokens` / `seconds`"""
+    seconds: float

@@ -1,0 +1,106 @@
+"""Packing: which rows go through the model together on which rank, and their tokens as one row without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.learner.batches import Int64, TokenSequences
+
+
+def plan_micro_batches(lengths: Int64, ranks: int, max_tokens: int) -> list[list[Int64]]:
+    """Return, for each rank, its micro-batches as arrays of indices into `lengths`; equally many on every rank.
+
+    Longest rows first, each to the rank with the fewest tokens; then each rank fills micro-batches of up to
+    `max_tokens` with rows of similar length. A row longer than that gets its own. A rank that needs fewer gets empty
+    micro-batches, so that collectives match. Deterministic: all ranks compute the same plan.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    rows: list[list[int]] = [[] for _ in range(ranks)]
+    load = [0] * ranks
+    for index in order:
+        rank = load.index(min(load))
+        rows[rank].append(int(index))
+        load[rank] += int(lengths[index])
+    plan = [_fill(of_rank, lengths, max_tokens) for of_rank in rows]
+    steps = max(map(len, plan))
+    empty = np.zeros(0, np.int64)
+    return [of_rank + [empty] * (steps - len(of_rank)) for of_rank in plan]
+
+
+def _fill(rows: list[int], lengths: Int64, max_tokens: int) -> list[Int64]:
+    bins: list[list[int]] = []
+    used = max_tokens
+    for row in rows:
+        length = int(lengths[row])
+        if not bins or used + length > max_tokens:
+            bins.append([])
+            used = 0
+        bins[-1].append(row)
+        used += length
+    return [np.asarray(rows_of_bin, np.int64) for rows_of_bin in bins]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """The rows of one micro-batch end to end, T tokens in n rows, and the M of them that are targets."""
+
+    input_ids: Tensor
+    """[1, T] int64"""
+    position_ids: Tensor
+    """[1, T] int64, from 0 in each row"""
+    boundaries: Tensor
+    """[n + 1] int32, where each row begins"""
+    max_length: int
+    padded_index: Tensor
+    """[n * max_length] int64, for each cell of the padded layout its token; padding names its row's last token"""
+    packed_index: Tensor
+    """[T] int64, for each token its cell in the padded layout"""
+    predictors: Tensor
+    """[M] int64, the token that predicts each target: the one before it"""
+    targets: Tensor
+    """[M] int64, target token ids"""
+    target_columns: Int64
+    """[M] index of each target in the batch's per-token columns"""
+    target_rows: Int64
+    """[M] index of each target's row in the batch"""
+
+
+def pack(batch: TokenSequences, rows: Int64, device: torch.device, mask: np.ndarray | None = None) -> PackedRows:
+    """Pack `rows` of `batch`; `mask` [N] replaces the batch's loss mask."""
+    starts = batch.offsets[rows]
+    lengths = batch.offsets[rows + 1] - starts
+    boundaries = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    local_row = np.repeat(np.arange(len(rows)), lengths)
+    positions = np.arange(boundaries[-1]) - boundaries[local_row]
+    columns = starts[local_row] + positions
+    is_target = (batch.loss_mask if mask is None else mask)[columns] & (positions > 0)
+    target_places = np.flatnonzero(is_target)
+    tokens = batch.token_ids[columns].astype(np.int64)
+    max_length = int(lengths.max())
+    cells = np.minimum(np.arange(max_length)[None, :], lengths[:, None] - 1) + boundaries[:-1, None]
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+    return PackedRows(
+        input_ids=tensor(tokens[None]),
+        position_ids=tensor(positions[None]),
+        boundaries=tensor(boundaries.astype(np.int32)),
+        max_length=max_length,
+        padded_index=tensor(cells.reshape(-1)),
+        packed_index=tensor(local_row * max_length + positions),
+        predictors=tensor(target_places - 1),
+        targets=tensor(tokens[target_places]),
+        target_columns=columns[target_places],
+        target_rows=rows[local_row[target_places]],
+    )
+
+
+def empty_rows(device: torch.device) -> PackedRows:
+    """A stand-in of two tokens and one target for a rank without rows; its loss is to be multiplied by 0."""
+    batch = TokenSequences(np.zeros(2, np.int32), np.asarray([0, 2], np.int64), np.ones(2, np.bool_))
+    return pack(batch, np.zeros(1, np.int64), device)

@@ -1,0 +1,110 @@
+"""The Ray actor around one rank's trainer; it fetches batches, and puts weights, in the object store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from actors.learner.batches import Int64, TokenSequences
+from actors.learner.metrics import GrpoMetrics, SftMetrics
+from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
+from actors.trajectory import Bool, Float32, TrajectoryBatch
+from cluster.devices import Device
+
+if TYPE_CHECKING:
+    import ray
+
+    from actors.learner.model import ModelSpec
+    from actors.learner.trainer import Trainer
+
+
+class LearnerRank:
+    """One rank of a `LearnerGroup`, which makes it a Ray actor and calls all ranks alike."""
+
+    def __init__(self, settings: LearnerSettings, rank: int, device: Device) -> None:
+        self._settings, self._rank, self._device = settings, rank, device
+        self._trainer: Trainer | None = None
+
+    def address(self) -> tuple[str, int]:
+        """Return this node's address and a free port, for the process group to meet at."""
+        import ray
+
+        from actors.learner.distributed import free_port
+
+        return ray.util.get_node_ip_address(), free_port()
+
+    def join(self, master_addr: str, master_port: int) -> int:
+        """Join the process group; return the process id."""
+        import torch
+
+        from actors.learner.distributed import init_distributed
+        from actors.learner.trainer import Trainer
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        init_distributed(self._rank, self._settings.ranks, master_addr, master_port, self._device)
+        self._trainer = Trainer(self._settings, self._rank, self._settings.ranks)
+        return os.getpid()
+
+    @property
+    def trainer(self) -> Trainer:
+        if self._trainer is None:
+            raise RuntimeError("the rank is in no process group: call join first")
+        return self._trainer
+
+    def load(
+        self,
+        model: str | ModelSpec,
+        optimizer: OptimizerSettings,
+        total_steps: int,
+        reference: str | None,
+        seed: int,
+    ) -> None:
+        self.trainer.load(model, optimizer, total_steps, reference, seed)
+
+    def unload(self) -> None:
+        self.trainer.unload()
+
+    def steps_taken(self) -> int:
+        return self.trainer.steps_taken
+
+    def sft_steps(self, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
+        return self.trainer.sft_steps(batch, rows_per_step)
+
+    def grpo_step(
+        self,
+        batches: Sequence[ray.ObjectRef | TrajectoryBatch],
+        advantages: Float32,
+        trainable: Bool,
+        minibatches: Sequence[Int64],
+        loss: GrpoLossSettings,
+        temperature: float,
+        version: int,
+    ) -> GrpoMetrics:
+        """Take the steps of one batch: the trajectories of all `batches`, in order; rows count over all of them."""
+        batch = TrajectoryBatch.concatenate([_fetched(part) for part in batches])
+        return self.trainer.grpo_step(batch, advantages, trainable, minibatches, loss, temperature, version)
+
+    def weights(self) -> list[ray.ObjectRef]:
+        """Return a reference to rank 0's weights, in a list so that Ray does not fetch it; empty on other ranks."""
+        import ray
+
+        weights = self.trainer.weights()
+        return [ray.put(weights)] if weights else []
+
+    def export(self, path: str) -> None:
+        self.trainer.export(path)
+
+    def save_state(self, path: str) -> None:
+        self.trainer.save_state(path)
+
+    def load_state(self, path: str) -> None:
+        self.trainer.load_state(path)
+
+
+def _fetched(batch: Any) -> TrajectoryBatch:
+    if isinstance(batch, TrajectoryBatch):
+        return batch
+    import ray
+
+    return ray.get(batch)

@@ -1,0 +1,189 @@
+"""One learner rank: loads a model, takes supervised and GRPO steps, hands out weights and checkpoints."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actors.learner import checkpoint
+from actors.learner.batches import Int64, TokenSequences, policy_sequences
+from actors.learner.engine import backward, build_engine, step
+from actors.learner.export import export_model, gather_weights
+from actors.learner.grpo import grpo_update
+from actors.learner.losses import target_counts
+from actors.learner.meters import Meters
+from actors.learner.metrics import GrpoMetrics, SftMetrics
+from actors.learner.model import ModelSpec, PackedCausalLM, load_model
+from actors.learner.packing import PackedRows, empty_rows, pack, plan_micro_batches
+from actors.learner.schedule import learning_rate
+from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
+from actors.trajectory import Bool, Float32, TrajectoryBatch
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+
+class Trainer:
+    """A rank of the learner. `init_distributed` comes first; methods are collective: every rank calls them alike."""
+
+    def __init__(self, settings: LearnerSettings, rank: int, world_size: int) -> None:
+        from deepspeed.accelerator import get_accelerator
+
+        self.settings = settings
+        self.rank = rank
+        self.world_size = world_size
+        self.device = torch.device(get_accelerator().current_device_name())
+        self._engine: DeepSpeedEngine | None = None
+        self.reference: PackedCausalLM | None = None
+        self._optimizer = OptimizerSettings()
+        self._total_steps = 1
+        self._step = 0
+        self._empty = empty_rows(self.device)
+
+    @property
+    def steps_taken(self) -> int:
+        """Optimizer steps since `load`, those skipped and those restored by `load_state` included."""
+        return self._step
+
+    def load(
+        self,
+        model: str | ModelSpec,
+        optimizer: OptimizerSettings,
+        total_steps: int,
+        reference: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Build the engine for a new stage from a Hugging Face folder, freeing the previous one.
+
+        `total_steps` is the length of the learning-rate schedule. `reference` names the folder of the frozen model of
+        the KL term; each rank holds it whole, in the learner's dtype. `seed` decides randomly drawn weights.
+        """
+        self.unload()
+        torch.manual_seed(seed)
+        dtype = getattr(torch, self.settings.dtype)
+        spec = ModelSpec(model) if isinstance(model, str) else model
+        chunk_tokens = self.settings.logprob_chunk_tokens
+        if reference is not None:
+            self.reference = load_model(ModelSpec(reference), dtype, self.device, chunk_tokens)
+            self.reference.eval().requires_grad_(False)
+        module = load_model(spec, torch.float32, self.device, chunk_tokens, compute_dtype=dtype)
+        if self.settings.gradient_checkpointing:
+            reentrant = self.settings.zero_stage == 3
+            module.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            if reentrant:
+                module.model.enable_input_require_grads()
+        self._engine = build_engine(module, self.settings, optimizer)
+        self._engine.train()
+        self._optimizer, self._total_steps, self._step = optimizer, total_steps, 0
+
+    def unload(self) -> None:
+        """Free the engine and the reference."""
+        if self._engine is not None:
+            self._engine.destroy()
+        self._engine = self.reference = None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def engine(self) -> DeepSpeedEngine:
+        if self._engine is None:
+            raise RuntimeError("no model is loaded: call load first")
+        return self._engine
+
+    def sft_step(self, batch: TokenSequences, rows: Int64) -> SftMetrics:
+        """Take one optimizer step on the mean cross-entropy of the targets of `rows`."""
+        return self.sft_steps(batch, [rows])[0]
+
+    def sft_steps(self, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
+        """Take one optimizer step for each array of rows."""
+        return [self._sft_step(batch, np.asarray(rows, np.int64)) for rows in rows_per_step]
+
+    def _sft_step(self, batch: TokenSequences, rows: Int64) -> SftMetrics:
+        started = perf_counter()
+        tokens = int(target_counts(batch, rows).sum())
+        if tokens == 0:
+            raise ValueError("a supervised step needs at least one target token")
+        meters = Meters(self.device)
+        plan = self.plan(batch, rows)
+        for index, chosen in enumerate(plan):
+            packed = self.pack(batch, chosen)
+            logprobs, _ = self.engine(packed, 1.0)
+            loss = -logprobs.sum() * (len(chosen) > 0) / tokens
+            meters.add("loss", loss)
+            backward(self.engine, loss * self.world_size, index == len(plan) - 1)
+        lr, grad_norm = self.update()
+        values = meters.reduce(("loss",), (), self.world_size)
+        return SftMetrics(values["loss"], tokens, grad_norm, lr, perf_counter() - started)
+
+    def grpo_step(
+        self,
+        batch: TrajectoryBatch,
+        advantages: Float32,
+        trainable: Bool,
+        minibatches: Sequence[Int64],
+        loss: GrpoLossSettings,
+        temperature: float,
+        version: int,
+    ) -> GrpoMetrics:
+        """Take one optimizer step for each mini-batch, an array of rows of `batch`; the caller keeps groups whole.
+
+        advantages [n] float32 and trainable [n] go with the rows; `temperature` is the rollout's, `version` the policy
+        version of the weights before this call.
+        """
+        policy = policy_sequences(batch, advantages, trainable, loss.train_teacher_tokens)
+        rows = [np.asarray(minibatch, np.int64) for minibatch in minibatches]
+        return grpo_update(self, policy, rows, loss, temperature, version)
+
+    def update(self) -> tuple[float, float]:
+        """Take the optimizer step with the gradients at hand; return its learning rate and the gradient norm."""
+        lr = learning_rate(self._optimizer, self._step, self._total_steps)
+        norm = step(self.engine, lr, self._optimizer.max_grad_norm)
+        self._step += 1
+        return lr, float(norm)
+
+    def skip_step(self) -> None:
+        """Pass over a step that has nothing to learn from; the schedule goes on."""
+        self._step += 1
+
+    def plan(self, batch: TokenSequences, rows: Int64) -> list[Int64]:
+        """Return this rank's micro-batches of `rows`, empty ones where other ranks have more."""
+        lengths = np.diff(batch.offsets)[rows]
+        plan = plan_micro_batches(lengths, self.world_size, self.settings.max_tokens_per_micro_batch)
+        return [rows[chosen] for chosen in plan[self.rank]]
+
+    def pack(self, batch: TokenSequences, rows: Int64, mask: Bool | None = None) -> PackedRows:
+        """Pack one micro-batch, or a stand-in if `rows` is empty; `mask` [N] replaces the batch's loss mask."""
+        return pack(batch, rows, self.device, mask) if len(rows) else self._empty
+
+    def weights(self) -> dict[str, NDArray]:
+        """Return all weights on rank 0 and nothing on others: float32, or bfloat16 viewed as uint16."""
+        return gather_weights(self.engine.module.model, keep=self.rank == 0)
+
+    def export(self, path: str | Path) -> None:
+        """Write the model as a Hugging Face folder, without a tokenizer; returns on all ranks when it is there."""
+        from deepspeed import comm
+
+        export_model(self.engine.module.model, Path(path), writer=self.rank == 0)
+        comm.barrier()
+
+    def save_state(self, path: str | Path) -> None:
+        """Write weights, optimizer and step to a folder on a disk that all ranks share."""
+        checkpoint.save_state(self.engine, Path(path), self._layout, self._step)
+
+    def load_state(self, path: str | Path) -> None:
+        """Go on from a state saved under the same world size, ZeRO stage and dtype, else CheckpointError."""
+        self._step = checkpoint.load_state(self.engine, Path(path), self._layout)
+
+    @property
+    def _layout(self) -> checkpoint.StateLayout:
+        return checkpoint.StateLayout(
+            world_size=self.world_size, zero_stage=self.settings.zero_stage, dtype=self.settings.dtype
+        )

@@ -1,0 +1,61 @@
+"""The relay loop: every sequence an independent task over shared, continuously batched engines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from actors.engines.base import Engine, EngineError
+from actors.relay.handoff import RelayPrompt
+from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
+from actors.trajectory import Trajectory
+
+logger = logging.getLogger(__name__)
+
+
+async def relay(sequence: RelaySequence, student: Engine, teacher: Engine | None) -> Trajectory:
+    """Decode one sequence to its end (paper section 2.1).
+
+    A teacher that fails or misses `teacher_timeout_s` is recorded as a failed call; the student's `EngineError` is
+    raised. Cancelling cancels the engine call under way. Raises ValueError if calls are allowed without a teacher.
+    """
+    if teacher is None and sequence.setup.limits.max_calls > 0:
+        raise ValueError("max_calls is above 0 and there is no teacher: give one, or set max_calls to 0")
+    while not isinstance(turn := sequence.next_turn(), Finished):
+        if isinstance(turn, StudentTurn):
+            sequence.student_wrote(await student.generate(turn.request))
+        else:
+            assert teacher is not None
+            await _call(sequence, turn, teacher)
+    return sequence.trajectory()
+
+
+async def relay_all(
+    prompts: Sequence[RelayPrompt], setup: RelaySetup, student: Engine, teacher: Engine | None
+) -> list[Trajectory]:
+    """Decode all prompts at the same time; trajectories come in the order of the prompts.
+
+    The first error cancels all other sequences and is raised.
+    """
+    sequences = [RelaySequence(prompt, setup) for prompt in prompts]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(relay(sequence, student, teacher)) for sequence in sequences]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
+
+
+async def _call(sequence: RelaySequence, turn: TeacherTurn, teacher: Engine) -> None:
+    deadline_s = sequence.setup.limits.teacher_timeout_s
+    start = time.perf_counter()
+    try:
+        async with asyncio.timeout(deadline_s):
+            generation = await teacher.generate(turn.request)
+        sequence.teacher_wrote(generation, time.perf_counter() - start)
+    except (EngineError, TimeoutError) as error:
+        reason = str(error) if isinstance(error, EngineError) else f"the teacher missed its deadline of {deadline_s} s"
+        logger.warning("call for %d tokens failed: %s", turn.requested, reason)
+        sequence.teacher_failed(reason, time.perf_counter() - start)

@@ -1,0 +1,162 @@
+"""The reward actor: grades groups of trajectories and names their scenarios, rewards and advantages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.grading import GradingHealth, GradingPool, GradingSettings, Verdict
+from actors.trajectory import Bool, CallEnding, Float32, Source, TrajectoryBatch, UInt8
+from rewards.advantages import group_advantages
+from rewards.scenarios import Outcome, Scenario, scenario_of
+from rewards.schemes import RewardSettings, group_rewards
+
+SCENARIOS = tuple(Scenario)
+"""scenarios by their number in `GradedGroups.scenario`"""
+
+NO_SCENARIO = 255
+"""number of a group without a trainable trajectory"""
+
+_COMMAND = re.compile(r"<call>[^<]*</call>|</?call>")
+
+_REQUESTED, _WRITTEN, _ENDING = 1, 2, 4
+
+
+@dataclass(frozen=True, eq=False)
+class GradedGroups:
+    """What grading found, as columns over N trajectories in the order of their batch: consecutive groups of one size.
+
+    Untrainable rows (a call failed) are graded, but have no part in their group's scenario, mean or standard
+    deviation, and reward and advantage 0.
+    """
+
+    group_size: int
+    scenario: UInt8
+    """[N / group_size] index into `SCENARIOS`, or `NO_SCENARIO`"""
+    correct: Bool
+    """[N]"""
+    timed_out: Bool
+    """[N] counted as wrong because the comparison ran into its deadline or ended its process"""
+    trainable: Bool
+    """[N]"""
+    called: Bool
+    """[N] the teacher wrote at least one token"""
+    reward: Float32
+    """[N]"""
+    advantage: Float32
+    """[N]"""
+    output_tokens: NDArray[np.int32]
+    """[N] all output tokens, commands included"""
+    teacher_tokens: NDArray[np.int32]
+    """[N] output tokens that the teacher wrote"""
+    calls: NDArray[np.int32]
+    """[N] executed commands, failed ones included"""
+    failed_calls: NDArray[np.int32]
+    """[N]"""
+    requested_tokens: NDArray[np.int64]
+    """[N] sum over the calls of n as written by the student"""
+    written_tokens: NDArray[np.int64]
+    """[N] sum over the calls of tokens written by the teacher"""
+    rejected: NDArray[np.int32]
+    """[N, 4] commands not executed: zero, malformed, unterminated, over_limit"""
+    finish: UInt8
+    """[N] `FinishReason`"""
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    @property
+    def call_ratio(self) -> NDArray[np.float64]:
+        """[N] teacher-written tokens / all output tokens of each trajectory."""
+        return self.teacher_tokens / np.maximum(self.output_tokens, 1)
+
+
+class RewardActor:
+    """Grades groups; the driver wraps this class in `ray.remote`."""
+
+    def __init__(self, rewards: RewardSettings | None = None, grading: GradingSettings | None = None) -> None:
+        self._rewards = rewards or RewardSettings()
+        self._pool = GradingPool(grading)
+
+    async def grade_groups(self, batch: TrajectoryBatch, golds: Sequence[str], group_size: int) -> GradedGroups:
+        """Grade a batch whose rows are groups of `group_size` consecutive trajectories, one gold answer for each group.
+
+        Raises `ValueError` if the sizes do not agree.
+        """
+        if group_size < 1 or len(batch) != len(golds) * group_size:
+            raise ValueError(
+                f"{len(batch)} trajectories are not {len(golds)} groups (one per gold answer) of {group_size} each"
+            )
+        texts = [answer_text(text) for text in batch.texts]
+        verdicts = await self._pool.grade([(text, golds[row // group_size]) for row, text in enumerate(texts)])
+        return graded_groups(batch, verdicts, group_size, self._rewards)
+
+    def health(self) -> GradingHealth:
+        """Return the state of the grading processes."""
+        return self._pool.health()
+
+    def close(self) -> None:
+        """Stop the grading processes."""
+        self._pool.close()
+
+
+def answer_text(text: str) -> str:
+    """Return an output's text without its commands, which a student may write even inside its final answer."""
+    return _COMMAND.sub("", text)
+
+
+def graded_groups(
+    batch: TrajectoryBatch, verdicts: Sequence[Verdict], group_size: int, settings: RewardSettings
+) -> GradedGroups:
+    """Return scenarios, rewards and advantages of a batch whose rows have these verdicts."""
+    output_tokens = np.diff(batch.token_offsets)
+    teacher_tokens = _row_sums(batch.sources == Source.TEACHER, batch.token_offsets)
+    calls = batch.call_columns
+    written = _row_sums(calls[:, _WRITTEN], batch.call_offsets)
+    failed_calls = _row_sums(calls[:, _ENDING] == CallEnding.FAILED, batch.call_offsets)
+    correct = np.array([verdict.correct for verdict in verdicts], np.bool_)
+    called = written > 0
+    trainable = failed_calls == 0
+    call_ratio = teacher_tokens / np.maximum(output_tokens, 1)
+
+    scenario = np.full(len(batch) // group_size, NO_SCENARIO, np.uint8)
+    reward = np.zeros(len(batch), np.float32)
+    advantage = np.zeros(len(batch), np.float32)
+    for i in range(len(scenario)):
+        rows = i * group_size + np.flatnonzero(trainable[i * group_size : (i + 1) * group_size])
+        if len(rows) == 0:
+            continue
+        group = [Outcome(bool(correct[row]), bool(called[row]), float(call_ratio[row])) for row in rows]
+        rewards = group_rewards(group, settings)
+        scenario[i] = SCENARIOS.index(scenario_of(group))
+        reward[rows] = rewards
+        advantage[rows] = group_advantages(rewards, settings.normalisation, settings.epsilon)
+
+    return GradedGroups(
+        group_size=group_size,
+        scenario=scenario,
+        correct=correct,
+        timed_out=np.array([verdict.timed_out or verdict.crashed for verdict in verdicts], np.bool_),
+        trainable=trainable,
+        called=called,
+        reward=reward,
+        advantage=advantage,
+        output_tokens=output_tokens.astype(np.int32),
+        teacher_tokens=teacher_tokens.astype(np.int32),
+        calls=np.diff(batch.call_offsets).astype(np.int32),
+        failed_calls=failed_calls.astype(np.int32),
+        requested_tokens=_row_sums(calls[:, _REQUESTED], batch.call_offsets),
+        written_tokens=written,
+        rejected=batch.rejected,
+        finish=batch.finish,
+    )
+
+
+def _row_sums(flat: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return [N] the sum of each row of a ragged column."""
+    sums = np.concatenate([np.zeros(1), np.cumsum(flat, dtype=np.float64)])
+    return np.asarray(sums[offsets[1:]] - sums[offsets[:-1]], np.int64)

@@ -1,0 +1,127 @@
+"""The rollout worker actor: the student's engine, relaying to the shared teacher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from actors.engine_host import EngineHost
+from actors.engines.base import Engine, EngineError, GenerationRequest
+from actors.engines.remote import RemoteEngine
+from actors.relay.grammar import CommandGrammar
+from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
+from actors.relay.loop import relay_all
+from actors.relay.sequence import RelaySetup
+from actors.relay.solo import solo
+from actors.relay.tokenizer import TransformersTokenizer
+from actors.settings import EngineSettings, RelayLimits, SamplingSettings
+from actors.trajectory import Trajectory, TrajectoryBatch
+from cluster.devices import Device
+
+
+class Policy(StrEnum):
+    """Who writes."""
+
+    STUDENT = "student"
+    """the student alone: commands are forbidden in decoding"""
+    TEACHER = "teacher"
+    """the teacher alone, from its own prompt"""
+    RELAY = "relay"
+    """the student, with calls to the teacher"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutOrder:
+    """Some prompts to decode, each `samples` times."""
+
+    prompts: tuple[RelayPrompt, ...]
+    samples: int
+    policy: Policy
+    limits: RelayLimits
+    sampling: SamplingSettings
+    teacher_sampling: SamplingSettings
+    version: int
+    """policy version that has to sample"""
+    want_logprobs: bool = False
+
+
+class StaleWeightsError(RuntimeError):
+    """The worker holds other weights than the order asks for, as after a restart."""
+
+
+class RolloutWorker(EngineHost):
+    """Decodes orders; every sequence is a task of its own, and all share the two engines' batches."""
+
+    def __init__(
+        self,
+        student: str,
+        student_engine: EngineSettings,
+        teacher: str,
+        teacher_model: str,
+        teacher_engine: EngineSettings,
+        device: Device,
+        seed: int,
+    ) -> None:
+        """Start the student's engine; `teacher` is the name of the teacher actor in this actor's namespace."""
+        import ray
+        from transformers import AutoTokenizer
+
+        super().__init__(student, student_engine, device, seed)
+        self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
+        own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
+        self._tokenizer, self._teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(other)
+        self._grammar = CommandGrammar(self._tokenizer)
+        self._handoff: Handoff = (
+            IdHandoff()
+            if own.get_vocab() == other.get_vocab()
+            else TextHandoff(self._tokenizer, self._teacher_tokenizer)
+        )
+        self._student_context_tokens = student_engine.max_model_len
+        self._teacher_context_tokens = teacher_engine.max_model_len
+
+    async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> int:
+        """Load `weights` as policy `version` and return it, or raise `EngineError`; a dead engine ends the process."""
+        try:
+            await self.engine.update_weights(weights, version)
+        except EngineError:
+            self.exit_if_dead()
+            raise
+        return version
+
+    async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
+        """Return the samples of each prompt side by side, in the order of the prompts.
+
+        Raises `StaleWeightsError` before decoding if the weights are not the order's, `EngineError` if the student fails.
+        """
+        if order.policy is not Policy.TEACHER and self.engine.version != order.version:
+            raise StaleWeightsError(
+                f"weights are of policy version {self.engine.version}, the order is for {order.version}"
+            )
+        prompts = [prompt for prompt in order.prompts for _ in range(order.samples)]
+        if order.policy is Policy.TEACHER:
+            trajectories = list(await asyncio.gather(*(self._teacher_alone(prompt, order) for prompt in prompts)))
+        else:
+            trajectories = await relay_all(prompts, self._setup(order), self, self._teacher)
+        return TrajectoryBatch.of(trajectories)
+
+    async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder) -> Trajectory:
+        room = self._teacher_context_tokens - len(prompt.teacher_ids)
+        request = GenerationRequest(prompt.teacher_ids, min(order.limits.max_new_tokens, room), order.teacher_sampling)
+        return solo(prompt.teacher_ids, await self._teacher.generate(request), self._teacher_tokenizer)
+
+    def _setup(self, order: RolloutOrder) -> RelaySetup:
+        alone = order.policy is Policy.STUDENT
+        return RelaySetup(
+            grammar=self._grammar,
+            handoff=self._handoff,
+            limits=order.limits.model_copy(update={"max_calls": 0}) if alone else order.limits,
+            student_sampling=order.sampling,
+            teacher_sampling=order.teacher_sampling,
+            student_context_tokens=self._student_context_tokens,
+            teacher_context_tokens=self._teacher_context_tokens,
+            want_logprobs=order.want_logprobs,
+        )

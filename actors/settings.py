@@ -1,0 +1,84 @@
+"""Settings that actors take: engines, sampling, relay limits, learner, optimizer and loss."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from cluster.settings import Settings
+
+
+class SamplingSettings(Settings):
+    """How an engine draws tokens. Training must keep `top_p` 1 and `top_k` off, or importance ratios are biased."""
+
+    temperature: float = Field(1.0, ge=0.0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_k: int = Field(-1, ge=-1, description="-1 is off")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+class RelayLimits(Settings):
+    """Bounds of one relayed sequence."""
+
+    max_new_tokens: int = Field(8192, gt=0, description="output tokens, the teacher's and the commands' included")
+    max_calls: int = Field(
+        3, ge=0, description="executed calls per trajectory; past it commands are forbidden in decoding"
+    )
+    teacher_timeout_s: float = Field(
+        120.0, gt=0.0, description="one call's deadline; past it the student goes on alone"
+    )
+
+
+class EngineSettings(Settings):
+    """One vLLM engine."""
+
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    max_model_len: int = Field(16384, gt=0, description="tokens of prompt and output together")
+    max_num_seqs: int = Field(256, gt=0, description="sequences decoded at the same time")
+    block_size: int | None = Field(
+        None, gt=0, description="tokens per prefix-cache block; the engine's default if empty"
+    )
+    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
+    gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
+    kv_cache_gib: int = Field(1, ge=1, description="host memory of the KV cache, on the CPU")
+    enforce_eager: bool = Field(False, description="no graph capture and no compilation: quick starts, slower steps")
+
+
+class OptimizerSettings(Settings):
+    """AdamW with gradient clipping and a learning-rate schedule."""
+
+    lr: float = Field(1e-6, gt=0.0)
+    weight_decay: float = Field(0.01, ge=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0.0)
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="after the ramp, down to 0 at the last step"
+    )
+    ramp_steps: int = Field(0, ge=0, description="optimizer steps of linear increase from 0 to lr")
+
+
+class LearnerSettings(Settings):
+    """The DeepSpeed learner: how the model is spread and how tokens are packed."""
+
+    ranks: int = Field(1, ge=1)
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    max_tokens_per_micro_batch: int = Field(16384, gt=0, description="tokens of one packed forward pass")
+    logprob_chunk_tokens: int = Field(1024, gt=0, description="positions whose vocabulary logits exist at one time")
+    gradient_checkpointing: bool = False
+
+
+class GrpoLossSettings(Settings):
+    """The GRPO objective (paper section 2.3); defaults are the released settings."""
+
+    clip_low: float = Field(0.2, gt=0.0, lt=1.0)
+    clip_high: float = Field(0.2, gt=0.0)
+    dual_clip: float | None = Field(None, gt=1.0, description="bound on the loss of negative advantages, off if empty")
+    kl_coefficient: float = Field(
+        0.01, ge=0.0, description="weight of the k3 KL to the warm-up policy; 0 loads no reference"
+    )
+    aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
+    train_teacher_tokens: bool = Field(False, description="true reproduces the released code, which does not mask them")

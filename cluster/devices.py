@@ -1,0 +1,55 @@
+"""The one place that knows CPU from GPU: process environments, collective back end, resources per process."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Device(StrEnum):
+    """What engines and learner ranks run on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+    @property
+    def collective_backend(self) -> str:
+        """Return the torch.distributed back end of the learner ranks."""
+        return "gloo" if self is Device.CPU else "nccl"
+
+
+def common_environment(threads: int) -> dict[str, str]:
+    """Return what every actor process gets: bounded threads that sleep when idle, no telemetry."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+def engine_environment(device: Device, threads: int, kv_cache_gib: int) -> dict[str, str]:
+    """Return the environment of an actor that holds a vLLM engine.
+
+    On the CPU the engine core runs inside the actor (no second process on few cores), OpenMP threads are not pinned
+    (pinned and spinning threads of two engines on one core stall each other) and nothing is compiled. On GPUs the
+    engine core has a process of its own, so that scheduling never waits for Python in the actor.
+    """
+    common = common_environment(threads) | {"VLLM_LOGGING_LEVEL": "ERROR"}
+    if device is Device.GPU:
+        return common | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    return common | {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "TORCH_COMPILE_DISABLE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def learner_environment(device: Device, threads: int) -> dict[str, str]:
+    """Return the environment of a learner rank."""
+    common = common_environment(threads)
+    if device is Device.GPU:
+        return common
+    return common | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}

@@ -1,0 +1,1 @@
+"""The driver: experiment schema, stages, data sources, baselines, report."""

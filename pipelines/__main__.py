@@ -1,0 +1,80 @@
+"""The command line: `python -m pipelines run experiment.yaml [key.sub=value …]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import textwrap
+from pathlib import Path
+
+from pipelines.config import ConfigError, json_schema, load, resolved_yaml
+from pipelines.data import DataError
+from pipelines.experiment import Experiment
+from pipelines.run_directory import RunDirectoryError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return the process's exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
+    try:
+        status: int = options.command(options)
+    except (ConfigError, DataError, RunDirectoryError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    experiment = load(options.experiment, options.overrides, Experiment)
+    if options.dry_run:
+        from cluster.placement import table
+
+        print(resolved_yaml(experiment))
+        resources = (
+            f"resources ({experiment.cluster.device.value}), as Ray reserves them\n{table(experiment.bundles())}"
+        )
+        print(textwrap.indent(resources, "# "))
+        return 0
+    from pipelines.driver import drive
+
+    report = drive(experiment)
+    print(f"report: {report}")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    print(json_schema(Experiment))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from pipelines.report.page import write_report
+
+    print(f"report: {write_report(options.run_dir)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines", description="Train and evaluate RelayLLM students on Ray."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    run = commands.add_parser("run", help="do what is left of an experiment's run, from filter to report")
+    run.add_argument("experiment", type=Path, help="the experiment's YAML file")
+    run.add_argument("overrides", nargs="*", metavar="key.sub=value", help="replace values of the file")
+    run.add_argument("--dry-run", action="store_true", help="print the resolved experiment and its resources, and stop")
+    run.set_defaults(command=_run)
+    schema = commands.add_parser("schema", help="print the JSON schema of experiment files, for editors")
+    schema.set_defaults(command=_schema)
+    report = commands.add_parser("report", help="write report.html of a run directory anew")
+    report.add_argument("run_dir", type=Path)
+    report.set_defaults(command=_report)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The driver: one run from its experiment to its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.placement import total
+from cluster.session import ray_session
+from pipelines.config import resolved_yaml
+from pipelines.data import load_problem_sets
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.prompts import PromptBuilder
+from pipelines.report.page import write_report
+from pipelines.run import Run, latest_student
+from pipelines.run_directory import RunDirectory
+from pipelines.stages.base_models import prepare_base_models
+from pipelines.stages.evaluate import evaluate
+from pipelines.stages.filter import training_problems
+from pipelines.stages.grpo import grpo
+from pipelines.stages.warmup import warm_up
+from pipelines.system import running_system
+from pipelines.tracking import Tracker
+
+
+def drive(experiment: Experiment) -> Path:
+    """Do what is left of the run, and return its report. A finished stage is not repeated."""
+    problems = load_problem_sets(experiment.data)
+    with RunDirectory(experiment.directory.resolve()) as directory:
+        directory.bind_experiment(resolved_yaml(experiment), MAY_CHANGE_ON_RESUME)
+        config = experiment.model_dump(mode="json")
+        with (
+            Tracker(directory, experiment.tracking, config) as tracker,
+            ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
+        ):
+            models = prepare_base_models(experiment, tracker)
+            prompts = PromptBuilder(models.student, models.teacher, experiment.data.prompt_suffix)
+            with running_system(experiment, models, latest_student(directory, models)) as system:
+                run = Run(experiment, directory, tracker, models, problems, prompts, system)
+                evaluate(run, "base", step=0)
+                kept = training_problems(run)
+                warm_up(run, kept)
+                evaluate(run, "warmup", step=0)
+                grpo(run, kept)
+                evaluate(run, "final", step=experiment.grpo.steps)
+    return write_report(directory.path)

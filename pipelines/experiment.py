@@ -1,0 +1,262 @@
+"""The experiment schema: one YAML file is one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from actors.grading import GradingSettings
+from actors.settings import (
+    EngineSettings,
+    GrpoLossSettings,
+    LearnerSettings,
+    OptimizerSettings,
+    RelayLimits,
+    SamplingSettings,
+)
+from actors.tiny_models import CommandTokens, TinyModelSettings
+from cluster.devices import Device
+from cluster.placement import Bundle
+from cluster.settings import Settings
+from pipelines.tasks.chain_arithmetic import Kind
+from pipelines.tracking import TrackingSettings
+from rewards.schemes import RewardSettings
+
+PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
+
+
+class PretrainSettings(Settings):
+    """A tiny model, trained from scratch on chain arithmetic and cached by the content of these settings."""
+
+    architecture: TinyModelSettings = TinyModelSettings()
+    command_tokens: CommandTokens = Field("text", description="whether <call> and </call> are one special token each")
+    steps: int = Field(2500, gt=0)
+    problems_per_step: int = Field(64, gt=0)
+    mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
+        {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
+    )
+    optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
+    seed: int = 0
+
+
+class ModelSettings(Settings):
+    """Where a base model comes from: a folder or hub name in Hugging Face format, or pretraining."""
+
+    path: str | None = Field(None, description="a folder or a hub name")
+    pretrain: PretrainSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelSettings:
+        if (self.path is None) == (self.pretrain is None):
+            raise ValueError("give either path or pretrain")
+        return self
+
+
+class ModelsSettings(Settings):
+    """Both base models."""
+
+    student: ModelSettings
+    teacher: ModelSettings
+    cache_dir: Path = Field(Path("~/.cache/relayllm-ray"), description="where pretrained tiny models are kept")
+
+
+class ChainArithmeticSource(Settings):
+    """Problems of the synthetic task, drawn from the seed."""
+
+    source: Literal["chain_arithmetic"] = "chain_arithmetic"
+    counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
+    lengths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (2, 3), min_length=1, description="operations of a problem"
+    )
+    seed: int = 0
+
+
+class JsonlSource(Settings):
+    """Problems of a JSONL file."""
+
+    source: Literal["jsonl"]
+    path: Path
+    question: str = Field("question", description="the key of the question")
+    answer: str = Field("answer", description="the key of the reference answer, as it would stand in \\boxed{}")
+    kind: str = Field(description="the name that results are reported by")
+
+
+DataSource = Annotated[ChainArithmeticSource | JsonlSource, Field(discriminator="source")]
+
+
+class DataSettings(Settings):
+    """What is trained on, what is evaluated on, and how a question becomes a prompt."""
+
+    train: DataSource
+    evaluation: DataSource
+    prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
+
+
+class FilterSettings(Settings):
+    """Keep the training problems that the teacher can solve (paper section 3.1)."""
+
+    enabled: bool = True
+    samples: int = Field(10, gt=0, description="teacher samples per problem")
+    min_pass_rate: float = Field(0.5, ge=0.0, le=1.0)
+    sampling: SamplingSettings = SamplingSettings(temperature=0.7, top_p=0.95)
+
+
+class WarmupSettings(Settings):
+    """Supervised warm-up: own samples with commands inserted at random (paper section 2.2)."""
+
+    enabled: bool = True
+    samples: int = Field(4096, gt=0, description="own samples to train on")
+    copies: int = Field(1, gt=0, description="rows of each own sample, every one with its own random commands")
+    sampling: SamplingSettings = Field(SamplingSettings(), description="of the own samples")
+    commands: tuple[int, int] = Field((0, 3), description="fewest and most commands of a sample")
+    digits: tuple[int, int] = Field((1, 9), description="range of d in n = d * 10^k")
+    exponents: tuple[int, int] = Field((0, 3), description="range of k in n = d * 10^k")
+    epochs: int = Field(1, gt=0)
+    rows_per_step: int = Field(64, gt=0)
+    optimizer: OptimizerSettings = OptimizerSettings(lr=2e-5)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> WarmupSettings:
+        for name, lowest in (("commands", 0), ("digits", 1), ("exponents", 0)):
+            first, last = getattr(self, name)
+            if not lowest <= first <= last:
+                raise ValueError(
+                    f"{name} should be [first, last] with {lowest} <= first <= last, not [{first}, {last}]"
+                )
+        return self
+
+
+class GrpoSettings(Settings):
+    """GRPO with relayed rollouts (paper section 2.3)."""
+
+    enabled: bool = True
+    steps: int = Field(100, gt=0)
+    prompts_per_step: int = Field(128, gt=0)
+    group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
+    mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
+    sampling: SamplingSettings = SamplingSettings()
+    limits: RelayLimits = RelayLimits()
+    loss: GrpoLossSettings = GrpoLossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, gt=0)
+    evaluate_every: int = Field(25, gt=0, description="steps between evaluations on part of the problems")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GrpoSettings:
+        if self.mini_batches > self.prompts_per_step:
+            raise ValueError(
+                f"mini_batches ({self.mini_batches}) should be at most prompts_per_step ({self.prompts_per_step})"
+            )
+        if self.sampling.top_p != 1.0 or self.sampling.top_k != -1 or self.sampling.greedy:
+            raise ValueError(
+                "sampling should have temperature > 0, top_p 1 and top_k -1: else importance ratios are biased"
+            )
+        return self
+
+
+class EvaluationSettings(Settings):
+    """Greedy pass@1 unless configured otherwise."""
+
+    sampling: SamplingSettings = SamplingSettings(temperature=0.0)
+    limits: RelayLimits = RelayLimits(max_calls=5)
+    problems_during_training: int = Field(
+        256, gt=0, description="the first so many problems, for evaluations within GRPO"
+    )
+    traces: int = Field(60, ge=0, description="sample traces that the report shows")
+
+
+class RolloutSettings(Settings):
+    """The rollout workers."""
+
+    workers: int = Field(1, ge=1)
+    engine: EngineSettings = EngineSettings()
+    sequences_in_flight: int = Field(512, gt=0, description="handed to one worker at a time")
+    deadline_s: float = Field(3600.0, gt=0.0, description="for one order; then it goes to another worker")
+
+
+class TeacherSettings(Settings):
+    """The shared teacher."""
+
+    engine: EngineSettings = EngineSettings()
+    sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="of the tokens it writes on call")
+
+
+class ClusterSettings(Settings):
+    """Machines."""
+
+    device: Device = Device.GPU
+    address: str | None = Field(None, description="a running cluster; RAY_ADDRESS or a local one if empty")
+    cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
+    engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
+    learner_threads: int = Field(1, gt=0, description="OpenMP threads of a learner rank")
+    placement_timeout_s: float = Field(300.0, gt=0.0)
+    start_timeout_s: float = Field(900.0, gt=0.0, description="for engines and learner ranks to come up")
+
+
+class Experiment(Settings):
+    """One run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = 0
+    run_dir: Path | None = Field(None, description="where everything is written; runs/<name> if empty")
+    models: ModelsSettings
+    data: DataSettings
+    filter: FilterSettings = FilterSettings()
+    warmup: WarmupSettings = WarmupSettings()
+    grpo: GrpoSettings = GrpoSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    reward: RewardSettings = RewardSettings()
+    grading: GradingSettings = GradingSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    learner: LearnerSettings = LearnerSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @property
+    def directory(self) -> Path:
+        return self.run_dir or Path("runs") / self.name
+
+    @property
+    def namespace(self) -> str:
+        """The Ray namespace of the run's named actors."""
+        return f"relay-{self.name}"
+
+    def bundles(self) -> list[Bundle]:
+        """Return what each actor of the run needs, the teacher first."""
+        cpus, on_gpu = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU
+        return [
+            Bundle("teacher", cpus, self.teacher.engine.tensor_parallel * on_gpu),
+            *(
+                Bundle(f"rollout-{i}", cpus, self.rollout.engine.tensor_parallel * on_gpu)
+                for i in range(self.rollout.workers)
+            ),
+            Bundle("reward", cpus, 0),
+            *(Bundle(f"learner-{i}", cpus, 1 * on_gpu) for i in range(self.learner.ranks)),
+        ]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Experiment:
+        for where, limits in (("grpo.limits", self.grpo.limits), ("evaluation.limits", self.evaluation.limits)):
+            room = self.rollout.engine.max_model_len
+            if limits.max_new_tokens >= room:
+                raise ValueError(
+                    f"{where}.max_new_tokens ({limits.max_new_tokens}) should be below rollout.engine.max_model_len ({room}), "
+                    "which holds the prompt too"
+                )
+        return self
+
+
+MAY_CHANGE_ON_RESUME = (
+    "run_dir",
+    "cluster",
+    "tracking",
+    "rollout",
+    "evaluation.traces",
+    "models.cache_dir",
+    *(f"learner.{key}" for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing")),
+)
+"""keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

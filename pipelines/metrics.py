@@ -1,0 +1,78 @@
+"""What every logged number means: name -> unit and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """The documentation of one metric; `unit` is "1" for a plain number and "share" for a part of a whole, 0 to 1."""
+
+    unit: str
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "rollout/accuracy": Metric("share", "trajectories whose final answer is right"),
+    "rollout/call_ratio": Metric("share", "teacher-written tokens of all output tokens, pooled over the trajectories"),
+    "rollout/call_ratio_mean": Metric("share", "mean over the trajectories of each one's call ratio"),
+    "rollout/calls_per_sample": Metric("calls", "executed calls per trajectory"),
+    "rollout/called_share": Metric("share", "trajectories to which the teacher wrote at least one token"),
+    "rollout/requested_mean": Metric("tokens", "n of an executed call, as the student wrote it"),
+    "rollout/written_mean": Metric("tokens", "tokens that the teacher wrote in an executed call"),
+    "rollout/malformed_per_sample": Metric("commands", "commands without a readable n, not executed, per trajectory"),
+    "rollout/zero_per_sample": Metric("commands", "commands with n = 0, not executed, per trajectory"),
+    "rollout/unterminated_per_sample": Metric("commands", "commands begun but never closed, per trajectory"),
+    "rollout/over_limit_per_sample": Metric("commands", "commands past the call limit, not executed, per trajectory"),
+    "rollout/failed_calls": Metric("calls", "calls that the teacher failed or did not answer in time"),
+    "rollout/scenario_student_solvable_share": Metric("share", "groups with a right trajectory without a call"),
+    "rollout/scenario_teacher_dependent_share": Metric("share", "groups whose right trajectories all have a call"),
+    "rollout/scenario_teacher_unsolvable_share": Metric("share", "groups without a right trajectory"),
+    "rollout/output_tokens_mean": Metric("tokens", "output per trajectory: student, command and teacher tokens"),
+    "rollout/trainable_share": Metric("share", "trajectories without a failed call"),
+    "rollout/teacher_ended_share": Metric("share", "trajectories whose end of text the teacher wrote"),
+    "rollout/truncated_share": Metric("share", "trajectories that ended at the output limit"),
+    "reward/mean": Metric("1", "mean reward of the trajectories"),
+    "reward/std": Metric("1", "standard deviation of the rewards over all trajectories of the step"),
+    "reward/zero_advantage_group_share": Metric("share", "groups of equal rewards, which teach nothing"),
+    "reward/grading_timeouts": Metric(
+        "answers", "answers whose check was stopped at its deadline and counted as wrong"
+    ),
+    "learner/loss": Metric("1", "the objective that was minimised: policy-gradient loss and weighted KL"),
+    "learner/pg_loss": Metric("1", "the clipped policy-gradient part of the loss"),
+    "learner/kl": Metric("nats", "k3 estimate of the KL to the warm-up policy, per trained token"),
+    "learner/entropy": Metric("nats", "entropy of the policy's next-token distribution, per trained token"),
+    "learner/clip_fraction": Metric("share", "trained tokens whose ratio was clipped"),
+    "learner/ratio_mean": Metric("1", "mean of new over old probability of the trained tokens"),
+    "learner/ratio_max": Metric("1", "largest of new over old probability of the trained tokens"),
+    "learner/logprob_gap": Metric("nats", "mean absolute difference of learner's and engine's log-probs, same weights"),
+    "learner/behaviour_kl": Metric("nats", "k3 estimate of KL(sampling policy || policy), per trained token"),
+    "learner/staleness": Metric("versions", "learner's policy version less the one that sampled the token, mean"),
+    "learner/optimizer_steps": Metric("steps", "mini-batches with something to learn from"),
+    "learner/skipped_rows": Metric("trajectories", "left out: no advantage and no KL term, or not trainable"),
+    "learner/policy_tokens": Metric("tokens", "student-written tokens of all rows: the denominator of the token mean"),
+    "learner/teacher_tokens": Metric("tokens", "teacher-written tokens, context that is not trained by default"),
+    "learner/context_tokens": Metric("tokens", "all tokens that went through the model"),
+    "learner/grad_norm": Metric("1", "gradient norm before clipping"),
+    "learner/lr": Metric("1", "learning rate of the step"),
+    "learner/trained_tokens": Metric("tokens", "student-written tokens in the loss"),
+    "learner/micro_batches": Metric("batches", "packed forward passes of the step, over all ranks"),
+    "speed/rollout_tokens_per_s": Metric("tokens/s", "output tokens per second of the rollout phase, all workers"),
+    "speed/student_tokens_per_s": Metric("tokens/s", "student-written tokens per second of the rollout phase"),
+    "speed/teacher_tokens_per_s": Metric("tokens/s", "teacher-written tokens per second of the rollout phase"),
+    "speed/learner_tokens_per_s": Metric("tokens/s", "packed tokens, prompts included, per second of the learn phase"),
+    "filter/problems": Metric("problems", "training problems before the filter"),
+    "filter/kept": Metric("problems", "training problems that the teacher solves often enough"),
+    "time/rollout_s": Metric("s", "wall time of the rollout phase; grading streams within it"),
+    "time/learn_s": Metric("s", "wall time of the learner's updates"),
+    "time/sync_s": Metric("s", "wall time of moving new weights to the rollout engines"),
+    "time/evaluate_s": Metric("s", "wall time of evaluation"),
+    "time/checkpoint_s": Metric("s", "wall time of writing a checkpoint"),
+    "time/step_s": Metric("s", "wall time of the whole step"),
+}
+
+
+def undocumented(names: Iterable[str]) -> list[str]:
+    """Those of `names` that `METRICS` does not explain, in their order."""
+    return [name for name in names if name not in METRICS]

@@ -1,0 +1,474 @@
+"""The report's figures: each function draws one from a run, or returns None where the run has no data for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from pipelines.report.data import Evaluation, Policy, Run, kind_label
+from pipelines.report.theme import Theme
+
+WIDTH_IN = 10.6
+PIXELS_PER_IN = 192
+_SMOOTH_FROM_POINTS = 30
+
+Panel = Callable[[Axes], None]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """A figure of the report: `draw` gives the figure, or None where the run lacks `needs`."""
+
+    name: str
+    title: str
+    caption: str
+    needs: str
+    draw: Callable[[Run, Theme], Figure | None]
+
+
+def png(spec: FigureSpec, run: Run, theme: Theme) -> bytes | None:
+    """The figure as a PNG, None where the run has no data for it."""
+    with rc_context(theme.rc()):  # type: ignore[arg-type]
+        figure = spec.draw(run, theme)
+        if figure is None:
+            return None
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=PIXELS_PER_IN, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_frontier(run: Run, theme: Theme) -> Figure | None:
+    """Accuracy against call ratio of every relay evaluation, one panel per kind (the paper's figure 1)."""
+    kinds = [kind for kind in run.kinds if any(run.evaluated(policy, kind) for policy in ("relay", "teacher"))]
+    if not kinds:
+        return None
+    columns = len(kinds) if len(kinds) <= 4 else 3
+    rows = -(-len(kinds) // columns)
+    figure = Figure(figsize=(WIDTH_IN, 2.9 * rows + 0.7), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.1))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, kind in zip(grid.flat, kinds, strict=False):
+        _frontier_panel(axes, run, kind, theme)
+    for axes in grid.flat[len(kinds) :]:
+        axes.set_visible(False)
+    for row in grid:
+        row[0].set_ylabel("accuracy")
+    for axes in grid.flat[max(0, len(kinds) - columns) : len(kinds)]:
+        axes.set_xlabel("call ratio (%, square-root scale)")
+    handles = [
+        _marker(theme.student, "o", "student alone"),
+        _marker(theme.teacher, "s", "teacher alone"),
+        Line2D([], [], color=theme.relay, marker="o", markersize=5, label="relay, first to last (large) evaluation"),
+        Line2D(
+            [], [], color=theme.muted, linestyle=(0, (1, 2)), linewidth=1.3, label="random routing of whole problems"
+        ),
+    ]
+    if any(_oracle(run.evaluated("relay", kind)) for kind in kinds):
+        handles.insert(3, _marker(theme.oracle, "*", "oracle", 11))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handletextpad=0.5, columnspacing=1.8)
+    return figure
+
+
+def draw_learning(run: Run, theme: Theme) -> Figure | None:
+    """Accuracy and call ratio over training, of rollouts (line) and evaluations (points), with the oracle's ratio."""
+    policy = _policy_followed(run)
+
+    def accuracy(axes: Axes) -> None:
+        _percent_axis(axes, "accuracy")
+        axes.set_ylim(-0.03, 1.05)
+        _trend(axes, run.series("rollout/accuracy"), theme.faint, "rollouts")
+        for kind in run.kinds:
+            _evaluation_line(axes, run.evaluated(policy, kind), "accuracy", theme, _kind_color(run, kind, theme), kind)
+
+    def call_ratio(axes: Axes) -> None:
+        _percent_axis(axes, "call ratio")
+        _trend(axes, run.series("rollout/call_ratio"), theme.faint, "rollouts")
+        for kind in run.kinds:
+            evaluations = run.evaluated(policy, kind)
+            color = _kind_color(run, kind, theme)
+            _evaluation_line(axes, evaluations, "call_ratio", theme, color, kind)
+            oracle = _oracle(evaluations)
+            if oracle is not None and oracle.oracle_call_ratio is not None:
+                axes.axhline(oracle.oracle_call_ratio, color=color, linewidth=1.1, linestyle=(0, (4, 3)), alpha=0.85)
+        axes.set_ylim(0, max(axes.dataLim.y1 * 1.08, 0.01))
+
+    panels: list[Panel] = []
+    if run.evaluations or _has(run, "rollout/accuracy"):
+        panels.append(accuracy)
+    if any(e.policy == "relay" for e in run.evaluations) or _has(run, "rollout/call_ratio"):
+        panels.append(call_ratio)
+    figure = _row(panels)
+    if figure is None:
+        return None
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if any(_oracle(run.evaluated(policy, kind)) for kind in run.kinds):
+        handles.append(Line2D([], [], color=theme.muted, linewidth=1.1, linestyle=(0, (4, 3))))
+        labels.append("oracle's call ratio")
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 8), columnspacing=1.6)
+    return figure
+
+
+def draw_calls(run: Run, theme: Theme) -> Figure | None:
+    """Tokens asked for and written per call, and calls and malformed commands per sample."""
+    return _row(
+        [
+            *_lines(
+                run,
+                "tokens per call",
+                [
+                    ("rollout/requested_mean", "requested", theme.relay),
+                    ("rollout/written_mean", "written", theme.teacher),
+                ],
+            ),
+            *_lines(
+                run,
+                "per sample",
+                [
+                    ("rollout/calls_per_sample", "calls", theme.relay),
+                    ("rollout/malformed_per_sample", "malformed commands", theme.bad),
+                ],
+            ),
+        ]
+    )
+
+
+def draw_reward(run: Run, theme: Theme) -> Figure | None:
+    """Shares of the three scenarios among groups, and the mean reward (paper section 2.3)."""
+    scenarios = [
+        ("rollout/scenario_student_solvable_share", "student-solvable", theme.student),
+        ("rollout/scenario_teacher_dependent_share", "teacher-dependent", theme.teacher),
+        ("rollout/scenario_teacher_unsolvable_share", "teacher-unsolvable", theme.faint),
+    ]
+
+    def shares(axes: Axes) -> None:
+        _percent_axis(axes, "groups")
+        _stack(axes, run, scenarios, smooth=True)
+        axes.set_ylim(0, 1)
+
+    panels: list[Panel] = [shares] if any(_has(run, metric) for metric, _, _ in scenarios) else []
+    return _row([*panels, *_lines(run, "mean reward", [("reward/mean", "", theme.relay)])])
+
+
+def draw_learner(run: Run, theme: Theme) -> Figure | None:
+    """KL, entropy, clip fraction, log-prob gap, loss and gradient norm of the learner, a panel each."""
+    metrics = [
+        ("learner/kl", "KL to the warm-up policy (nats per token)"),
+        ("learner/entropy", "entropy (nats per token)"),
+        ("learner/clip_fraction", "clip fraction"),
+        ("learner/logprob_gap", "log-prob gap, sampler to learner (nats)"),
+        ("learner/loss", "loss"),
+        ("learner/grad_norm", "gradient norm"),
+    ]
+    return _row(
+        [panel for metric, title in metrics for panel in _lines(run, title, [(metric, "", theme.student)])], 3, 2.2
+    )
+
+
+def draw_supervised(run: Run, theme: Theme) -> Figure | None:
+    """The loss of each stage before GRPO, a panel each."""
+    stages = [stage for stage in run.stages if stage != "grpo" and run.series("learner/loss", stage)[0].size]
+
+    def panel(stage: str) -> Panel:
+        def draw(axes: Axes) -> None:
+            axes.set_title(f"{stage}: loss")
+            axes.set_xlabel("optimizer step")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            _trend(axes, run.series("learner/loss", stage), theme.student)
+
+        return draw
+
+    return _row([panel(stage) for stage in stages], min(3, len(stages)), 2.6)
+
+
+def draw_speed(run: Run, theme: Theme) -> Figure | None:
+    """Seconds of each phase, stacked, under the step's wall time; tokens per second of rollout and learner."""
+    phases = [
+        ("time/rollout_s", "rollout", theme.student),
+        ("time/reward_s", "reward", theme.oracle),
+        ("time/learn_s", "learn", theme.relay),
+        ("time/sync_s", "weight sync", theme.teacher),
+    ]
+
+    def time(axes: Axes) -> None:
+        axes.set_title("seconds per step")
+        _stack(axes, run, phases)
+        steps, wall = run.series("time/step_s")
+        if steps.size:
+            axes.plot(steps, wall, color=theme.ink, linewidth=1.0, label="step, wall clock")
+        axes.set_ylim(bottom=0)
+
+    has_time = any(_has(run, metric) for metric in ("time/step_s", *(metric for metric, _, _ in phases)))
+    speeds = [
+        ("speed/rollout_tokens_per_s", "rollout", theme.student),
+        ("speed/learner_tokens_per_s", "learner", theme.relay),
+    ]
+    return _row([*([time] if has_time else []), *_lines(run, "tokens per second", speeds)])
+
+
+FIGURES: tuple[FigureSpec, ...] = (
+    FigureSpec(
+        "frontier",
+        "Accuracy against call ratio",
+        "Up is better, left is cheaper. The call ratio is the share of output tokens that the teacher wrote. "
+        "Hollow: the first evaluation; filled: the last, with its 95 % confidence interval. "
+        "Star: the best policy there can be.",
+        "no evaluation of the relay or the teacher",
+        draw_frontier,
+    ),
+    FigureSpec(
+        "learning",
+        "Learning",
+        "Grey: the training rollouts, thin as logged and thick smoothed. Points: evaluations, with 95 % confidence "
+        "intervals; the one at step 0 follows warm-up.",
+        "no evaluations, and no rollout/accuracy or rollout/call_ratio of GRPO steps",
+        draw_learning,
+    ),
+    FigureSpec(
+        "calls",
+        "Calls",
+        "How much the student asks for, what the teacher then writes, and how often it asks.",
+        "no rollout/requested_mean, rollout/written_mean or rollout/calls_per_sample",
+        draw_calls,
+    ),
+    FigureSpec(
+        "reward",
+        "Scenarios and reward",
+        "A prompt's group is student-solvable, teacher-dependent or teacher-unsolvable; the reward depends on which.",
+        "no rollout/scenario_… shares and no reward/mean",
+        draw_reward,
+    ),
+    FigureSpec(
+        "learner",
+        "Learner health",
+        "A growing log-prob gap means that sampler and learner disagree on the policy; watch it before anything else.",
+        "no learner metrics of GRPO steps",
+        draw_learner,
+    ),
+    FigureSpec(
+        "supervised",
+        "Supervised stages",
+        "The loss of the stages before GRPO.",
+        "no learner/loss of a stage before GRPO",
+        draw_supervised,
+    ),
+    FigureSpec(
+        "speed",
+        "Time and throughput",
+        "Phases that overlap stack higher than the step's wall clock.",
+        "no time/… or speed/… metrics",
+        draw_speed,
+    ),
+)
+
+
+def _frontier_panel(axes: Axes, run: Run, kind: str, theme: Theme) -> None:
+    axes.set_title(kind_label(kind))
+    axes.grid(True, axis="both")
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.clip(x, 0, None)), np.square))
+    student, teacher, relay = (run.evaluated(policy, kind) for policy in ("student", "teacher", "relay"))
+    trained = [evaluation for evaluation in relay if evaluation.name != "base"] or list(relay)
+    if student and teacher:
+        share = np.linspace(0, 1, 60)
+        routed = (1 - share) * student[0].accuracy + share * teacher[-1].accuracy
+        axes.plot(share, routed, color=theme.muted, linestyle=(0, (1, 2)), linewidth=1.3)
+    for evaluations, color, marker in ((student, theme.student, "o"), (teacher, theme.teacher, "s")):
+        if len(evaluations) > 1:
+            _point(axes, evaluations[0], color, marker, 5, theme.card, bar=False)
+        if evaluations:
+            _point(axes, evaluations[-1], color, marker, 7)
+    axes.plot(
+        [e.call_ratio for e in trained], [e.accuracy for e in trained], color=theme.relay, linewidth=1.3, alpha=0.7
+    )
+    for index, evaluation in enumerate(trained):
+        last = index == len(trained) - 1
+        face = theme.card if index == 0 and not last else theme.relay
+        _point(axes, evaluation, theme.relay, "o", 8 if last else 4.5, face, bar=last)
+    oracle = _oracle(relay)
+    if oracle is not None and oracle.oracle_call_ratio is not None and oracle.oracle_accuracy is not None:
+        axes.plot(
+            oracle.oracle_call_ratio,
+            oracle.oracle_accuracy,
+            color=theme.oracle,
+            marker="*",
+            markersize=14,
+            markeredgecolor=theme.card,
+            markeredgewidth=0.8,
+            zorder=6,
+            clip_on=False,
+        )
+    middle, half = (axes.dataLim.y0 + axes.dataLim.y1) / 2, max(0.2, 0.56 * axes.dataLim.height)
+    axes.set_ylim(max(-0.04, middle - half), min(1.06, middle + half))
+    axes.set_xlim(0, 1.1)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(_percent)
+    axes.xaxis.set_major_locator(FixedLocator([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(_bare_percent)
+
+
+def _point(
+    axes: Axes, evaluation: Evaluation, color: str, marker: str, size: float, face: str | None = None, bar: bool = True
+) -> None:
+    x = evaluation.call_ratio
+    if bar:
+        axes.vlines(x, *evaluation.accuracy_ci95, color=color, linewidth=1.2, alpha=0.7, clip_on=False)
+    axes.plot(
+        x,
+        evaluation.accuracy,
+        color=color,
+        marker=marker,
+        markersize=size,
+        markerfacecolor=face or color,
+        zorder=5,
+        clip_on=False,
+    )
+
+
+def _evaluation_line(
+    axes: Axes, evaluations: Sequence[Evaluation], field: str, theme: Theme, color: str, kind: str
+) -> None:
+    shown = [e for e in evaluations if e.name != "base"] or list(evaluations)
+    if not shown:
+        return
+    steps = [evaluation.step for evaluation in shown]
+    values = [getattr(evaluation, field) for evaluation in shown]
+    label = kind_label(kind)
+    axes.plot(steps, values, color=color, linewidth=1.2, alpha=0.55, zorder=4)
+    axes.plot(
+        steps,
+        values,
+        color=color,
+        marker="o",
+        markersize=5,
+        linestyle="",
+        label=label,
+        zorder=5,
+        markeredgecolor=theme.card,
+    )
+    if field == "accuracy":
+        lows, highs = zip(*(evaluation.accuracy_ci95 for evaluation in shown), strict=True)
+        axes.vlines(steps, lows, highs, color=color, linewidth=1.0, alpha=0.6, zorder=4)
+
+
+def _lines(run: Run, title: str, lines: Sequence[tuple[str, str, str]]) -> list[Panel]:
+    """One panel with the (metric, label, colour) lines that the run has, or none."""
+    present = [line for line in lines if _has(run, line[0])]
+
+    def draw(axes: Axes) -> None:
+        axes.set_title(title)
+        for metric, label, color in present:
+            _trend(axes, run.series(metric), color, label)
+        if any(label for _, label, _ in present):
+            _legend_above(axes)
+
+    return [draw] if present else []
+
+
+def _trend(axes: Axes, series: tuple[NDArray[np.int64], Values], color: str, label: str = "") -> None:
+    """A line; with many points the raw one is faint under its moving average."""
+    steps, values = series
+    if not steps.size:
+        return
+    name = label or "_nolegend_"
+    if steps.size < _SMOOTH_FROM_POINTS:
+        axes.plot(steps, values, color=color, label=name, marker="o" if steps.size < 12 else "", markersize=3.5)
+        return
+    axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.35)
+    axes.plot(steps, _smoothed(values), color=color, label=name)
+
+
+def _stack(axes: Axes, run: Run, parts: Sequence[tuple[str, str, str]], smooth: bool = False) -> None:
+    """Stacked areas of (metric, label, colour); a step without a metric counts as zero."""
+    series = [(dict(zip(*run.series(metric), strict=True)), label, color) for metric, label, color in parts]
+    steps = sorted({step for values, _, _ in series for step in values})
+    bottom = np.zeros(len(steps))
+    for values, label, color in series:
+        if not values:
+            continue
+        height = np.asarray([values.get(step, 0.0) for step in steps])
+        top = bottom + (_smoothed(height) if smooth and len(steps) >= _SMOOTH_FROM_POINTS else height)
+        if len(steps) == 1:
+            axes.bar(steps, top - bottom, bottom=bottom, color=color, width=0.5, label=label)
+        else:
+            axes.fill_between(steps, bottom, top, color=color, alpha=0.85, linewidth=0, label=label)
+        bottom = top
+    _legend_above(axes)
+
+
+def _smoothed(values: Values) -> Values:
+    """Centred moving average [N] over about a twelfth of the points, with a shorter window at the ends."""
+    half = max(1, len(values) // 24)
+    return np.asarray([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+
+
+def _row(panels: Sequence[Panel], columns: int = 2, height_in: float = 3.0) -> Figure | None:
+    """Panels in rows of `columns`, None where there is no panel."""
+    if not panels:
+        return None
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(WIDTH_IN, height_in * rows + 0.3), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, draw in zip(grid.flat, panels, strict=False):
+        axes.set_xlabel("GRPO step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        draw(axes)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _legend_above(axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles,
+            labels,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=len(handles),
+            borderaxespad=0.2,
+            handlelength=1.2,
+            handletextpad=0.5,
+            columnspacing=1.1,
+        )
+
+
+def _percent_axis(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.yaxis.set_major_formatter(_percent)
+
+
+def _marker(color: str, marker: str, label: str, size: float = 7) -> Line2D:
+    return Line2D([], [], color=color, marker=marker, markersize=size, linestyle="", label=label)
+
+
+def _kind_color(run: Run, kind: str, theme: Theme) -> str:
+    return theme.ink if kind == "all" else theme.kinds[run.kinds.index(kind) % len(theme.kinds)]
+
+
+def _policy_followed(run: Run) -> Policy:
+    return "relay" if any(e.policy == "relay" for e in run.evaluations) else "student"
+
+
+def _oracle(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The last evaluation that knows what the oracle does."""
+    return next((e for e in reversed(evaluations) if e.oracle_call_ratio is not None), None)
+
+
+def _has(run: Run, metric: str) -> bool:
+    return bool(run.series(metric)[0].size)
+
+
+_percent = FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if -1e-9 < value < 1 + 1e-9 else "")
+_bare_percent = FuncFormatter(lambda value, _: f"{100 * value:.3g}")

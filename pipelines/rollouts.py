@@ -1,0 +1,68 @@
+"""From problems to graded trajectories: what every stage decodes and grades with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actors.reward import GradedGroups
+from actors.rollout import Policy, RolloutOrder
+from actors.settings import RelayLimits, SamplingSettings
+from pipelines.problems import Problem
+from pipelines.rollout_pool import Finished
+from pipelines.run import Run
+
+if TYPE_CHECKING:
+    import ray
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a stage decodes."""
+
+    policy: Policy
+    samples: int
+    limits: RelayLimits
+    sampling: SamplingSettings
+    teacher_sampling: SamplingSettings
+    want_logprobs: bool = False
+    problems_per_order: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradedOrder:
+    """Some problems with their trajectories."""
+
+    problems: Sequence[Problem]
+    batch: ray.ObjectRef[Any]
+    """of the `TrajectoryBatch`: the samples of each problem side by side, in the order of `problems`"""
+    graded: GradedGroups
+
+
+def decode_and_grade(run: Run, problems: Sequence[Problem], decoding: Decoding) -> Iterator[GradedOrder]:
+    """Yield all problems in portions, as they are finished."""
+    size = decoding.problems_per_order
+    portions = [problems[start : start + size] for start in range(0, len(problems), size)]
+    orders = [
+        RolloutOrder(
+            prompts=run.prompts.prompts(portion),
+            samples=decoding.samples,
+            policy=decoding.policy,
+            limits=decoding.limits,
+            sampling=decoding.sampling,
+            teacher_sampling=decoding.teacher_sampling,
+            version=run.system.rollout.version,
+            want_logprobs=decoding.want_logprobs,
+        )
+        for portion in portions
+    ]
+
+    def grade(index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
+        golds = [problem.gold for problem in portions[index]]
+        graded: ray.ObjectRef[GradedGroups] = run.system.reward.grade_groups.remote(batch, golds, decoding.samples)
+        return graded
+
+    finished: Finished[GradedGroups]
+    for finished in run.system.rollout.run(orders, grade):
+        yield GradedOrder(portions[finished.index], finished.batch, finished.graded)

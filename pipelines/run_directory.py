@@ -1,0 +1,332 @@
+"""The directory of one run: paths, atomic writes, append-only logs, stage markers, the claim of its one driver."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+from pydantic import JsonValue
+
+PARTIAL = ".partial"
+REPLACED = ".replaced"
+
+
+class RunDirectoryError(RuntimeError):
+    """The run directory cannot be used as asked; the message says why."""
+
+
+class RunDirectory:
+    """One run on disk. It has one writer, the driver that holds the claim; anyone may read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+        self._whole_logs: set[str] = set()
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    def stage_dir(self, stage: str) -> Path:
+        """The stage's own directory, made if need be."""
+        path = self.path / "stages" / stage
+        make_directory(path)
+        return path
+
+    def checkpoints(self, stage: str) -> Path:
+        """The parent of a stage's checkpoints, made if need be; commit to it with `directory_commit`."""
+        path = self.stage_dir(stage) / "checkpoints"
+        make_directory(path)
+        return path
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Replace the file `name` of this run as a whole, and return its path."""
+        path = self.path / name
+        write_atomically(path, content)
+        return path
+
+    def write_text(self, name: str, content: str) -> Path:
+        """Replace the file `name` as a whole, in UTF-8."""
+        return self.write_bytes(name, content.encode())
+
+    def write_json(self, name: str, content: object) -> Path:
+        """Replace the file `name` as a whole; raises ValueError on NaN and infinity, which JSON does not have."""
+        return self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def append_jsonl(self, name: str, row: Mapping[str, object]) -> None:
+        """Add a line to the log `name`; what a kill left of an unfinished last line is removed first."""
+        line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        path = self.path / name
+        make_directory(path.parent)
+        if name not in self._whole_logs:
+            _end_at_a_line(path)
+            self._whole_logs.add(name)
+        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(log).st_size
+            if (written := os.write(log, line)) < len(line):
+                os.ftruncate(log, size)
+                raise OSError(f"{path}: only {written} of {len(line)} bytes could be written; is the disk full?")
+        finally:
+            os.close(log)
+
+    def read_jsonl(self, name: str) -> list[dict[str, JsonValue]]:
+        """The rows of the log `name`, none if it does not exist; an unfinished last line does not count.
+
+        Raises `RunDirectoryError` with file and line number if another line cannot be read.
+        """
+        path = self.path / name
+        if not path.exists():
+            return []
+        *lines, last = path.read_bytes().split(b"\n")
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            row = _row(line)
+            if row is None:
+                raise RunDirectoryError(f"{path}:{number}: not a JSON object: {line[:80].decode(errors='replace')!r}")
+            rows.append(row)
+        return rows if (row := _row(last)) is None else [*rows, row]
+
+    def stage_done(self, stage: str) -> bool:
+        """Whether the stage has finished, in this process or an earlier one."""
+        return self._marker(stage).exists()
+
+    def mark_done(self, stage: str, summary: Mapping[str, object]) -> None:
+        """Record that the stage has finished, and what it says of itself."""
+        self.write_json(f"stages/{stage}/done.json", dict(summary))
+
+    def summary(self, stage: str) -> dict[str, JsonValue]:
+        """What the stage said when it finished; raises `RunDirectoryError` if it has not."""
+        if not self.stage_done(stage):
+            raise RunDirectoryError(f"{self.path}: the stage {stage} is not done")
+        row = _row(self._marker(stage).read_bytes())
+        if row is None:
+            raise RunDirectoryError(f"{self._marker(stage)}: not a JSON object; remove it to run the stage again")
+        return row
+
+    def _marker(self, stage: str) -> Path:
+        return self.path / "stages" / stage / "done.json"
+
+    def claim(self) -> None:
+        """Make this process the run's only driver until `release` or its end.
+
+        Raises `RunDirectoryError` naming the process that has it. The lock ends with the process, even by a kill.
+        """
+        if self._lock is not None:
+            return
+        make_directory(self.path)
+        lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 256).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise RunDirectoryError(f"{self.path}: in use by another driver ({holder})") from error
+        except OSError:
+            os.close(lock)
+            raise
+        os.ftruncate(lock, 0)
+        os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        self._lock = lock
+
+    def release(self) -> None:
+        """Give the claim up, if this object has it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        self.claim()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def bind_experiment(self, resolved_yaml: str, may_change: Collection[str] = ()) -> None:
+        """Make this the run of one experiment: written on a new run, compared on an old one.
+
+        Keys under the dotted prefixes in `may_change` may differ: the file is then updated, and the earlier one kept as
+        `experiment.<n>.yaml`. Any other difference raises `RunDirectoryError`, which lists the keys with both values.
+        """
+        if not self.experiment.exists():
+            self.write_text(self.experiment.name, resolved_yaml)
+            return
+        earlier = self.experiment.read_bytes()
+        try:
+            before = _leaves(yaml.safe_load(earlier))
+        except yaml.YAMLError as error:
+            raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
+        after = _leaves(yaml.safe_load(resolved_yaml))
+        changed = [key for key in {**before, **after} if before.get(key, "(absent)") != after.get(key, "(absent)")]
+        if not changed:
+            return
+        refused = [key for key in changed if not any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change)]
+        if refused:
+            lines = [f"  {key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in refused]
+            raise RunDirectoryError(
+                f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
+                + "\n".join(lines)
+            )
+        number = 1
+        while (kept := self.path / f"experiment.{number}.yaml").exists():
+            number += 1
+        write_atomically(kept, earlier)
+        self.write_text(self.experiment.name, resolved_yaml)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file at `path`: a reader, and a kill or power loss at any time, sees the old content or the new."""
+    make_directory(path.parent)
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents so that they outlive a power loss."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync(path.parent)
+
+
+@contextmanager
+def directory_commit(final: Path) -> Iterator[Path]:
+    """Yield an empty directory that becomes `final` as a whole when the block succeeds, and vanishes when it fails.
+
+    An earlier `final` is replaced. What killed runs left beside it is removed on entry, so there may be one commit at a
+    time in one parent directory.
+    """
+    make_directory(final.parent)
+    _recover(final.parent)
+    partial = final.with_name(f".{final.name}{PARTIAL}")
+    partial.mkdir()
+    try:
+        yield partial
+        for folder, _, files in os.walk(partial, topdown=False):
+            for file in files:
+                _sync(Path(folder, file))
+            _sync(Path(folder))
+        replaced = final.with_name(f".{final.name}{REPLACED}")
+        if final.exists():
+            final.rename(replaced)
+        partial.rename(final)
+    except BaseException:
+        _recover(final.parent)
+        raise
+    _sync(final.parent)
+    _remove(replaced)
+
+
+def prune(paths: Sequence[Path], keep: int) -> list[Path]:
+    """Remove all but the last `keep` of `paths`, which go from old to new; returns those removed.
+
+    Raises ValueError if `keep` is negative. Each gets a hidden name first: a kill leaves none half there.
+    """
+    if keep < 0:
+        raise ValueError(f"keep should be 0 or more, not {keep}")
+    old = list(paths[: max(len(paths) - keep, 0)])
+    for path in old:
+        if path.exists():
+            partial = path.with_name(f".{path.name}{PARTIAL}")
+            _remove(partial)
+            path.rename(partial)
+            _remove(partial)
+    return old
+
+
+def _recover(parent: Path) -> None:
+    """Remove what interrupted commits left, and bring back a directory that one had moved aside."""
+    for replaced in parent.glob(f".*{REPLACED}"):
+        final = parent / replaced.name.removeprefix(".").removesuffix(REPLACED)
+        if final.exists():
+            _remove(replaced)
+        else:
+            replaced.rename(final)
+    for partial in parent.glob(f".*{PARTIAL}"):
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _row(line: bytes) -> dict[str, JsonValue] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _end_at_a_line(path: Path) -> None:
+    """Remove a torn last line; a complete one that lacks only its newline gets it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as log:
+        start = size = log.seek(0, os.SEEK_END)
+        tail = b""
+        while start > 0 and b"\n" not in tail:
+            step = min(start, 65536)
+            start -= step
+            log.seek(start)
+            tail = log.read(step) + tail
+        last = tail[tail.rfind(b"\n") + 1 :]
+        if not last:
+            return
+        if _row(last) is not None:
+            log.seek(size)
+            log.write(b"\n")
+        else:
+            log.truncate(size - len(last))
+
+
+def _leaves(value: object, key: str = "") -> dict[str, object]:
+    """Dotted keys and their values; empty lists and mappings are values."""
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            path: leaf
+            for name, item in items
+            for path, leaf in _leaves(item, f"{key}.{name}" if key else str(name)).items()
+        }
+    return {key: value}

@@ -1,0 +1,126 @@
+"""Base models: a folder each, pretrained on chain arithmetic and cached where the experiment asks for it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import ray
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from actors.learner.batches import TokenSequences
+from actors.learner.group import LearnerGroup
+from actors.learner.model import ModelSpec
+from actors.settings import LearnerSettings
+from actors.tiny_models import write_config, write_tokenizer
+from cluster.devices import Device, learner_environment
+from pipelines.experiment import Experiment, ModelSettings, ModelsSettings, PretrainSettings
+from pipelines.progress import Progress
+from pipelines.run_directory import directory_commit
+from pipelines.tasks import chain_arithmetic as task
+from pipelines.tracking import Tracker
+
+RECIPE = 1
+"""raise it when pretraining changes in a way that the settings do not show"""
+
+_STEPS_PER_CALL = 25
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModels:
+    """Where the base models lie."""
+
+    student: str
+    teacher: str
+
+
+def cached_path(role: str, settings: ModelSettings, models: ModelsSettings) -> Path | None:
+    """Return where a pretrained model is cached, whether it is there or not; None for a model with a path."""
+    if settings.pretrain is None:
+        return None
+    content = json.dumps([RECIPE, role, settings.pretrain.model_dump(mode="json")], sort_keys=True)
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return models.cache_dir.expanduser().resolve() / f"chain-arithmetic-{role}-{key}"
+
+
+def pretraining_rows(
+    role: str, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase, first: int, last: int
+) -> TokenSequences:
+    """Return the rows of the steps from `first` to before `last`, `problems_per_step` each, step by step.
+
+    The kinds of problem come in the shares of `mix`, none from the evaluation split. The loss is on the solution.
+    """
+    write = {"student": task.known_to_student, "teacher": task.known_to_teacher}[role]
+    random = Random(f"{settings.seed}/{role}/{first}")
+    sources = [task.chains(kind, task.Split.TRAIN, random.randrange(2**32)) for kind in settings.mix]
+    count = (last - first) * settings.problems_per_step
+    drawn = [next(source) for source in random.choices(sources, [*settings.mix.values()], k=count)]
+    template = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "QUESTION"}], add_generation_prompt=True, tokenize=False
+    )
+    prompts = tokenizer([template.replace("QUESTION", chain.question) for chain in drawn], add_special_tokens=False)[
+        "input_ids"
+    ]
+    solutions = tokenizer([write(chain, random) + tokenizer.eos_token for chain in drawn], add_special_tokens=False)[
+        "input_ids"
+    ]
+    return TokenSequences.of_prompts_and_targets(prompts, solutions)
+
+
+def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
+    """Return both base models, pretraining side by side what is neither given nor cached."""
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        student = threads.submit(_prepare, "student", experiment.models.student, experiment, tracker)
+        teacher = threads.submit(_prepare, "teacher", experiment.models.teacher, experiment, tracker)
+        return BaseModels(student.result(), teacher.result())
+
+
+def _prepare(role: str, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
+    if settings.pretrain is None:
+        assert settings.path is not None
+        return settings.path
+    folder = cached_path(role, settings, experiment.models)
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same model: one builds it, the other waits
+        if not (folder / "model").exists():
+            with directory_commit(folder / "model") as partial:
+                _pretrain(role, settings.pretrain, partial, experiment, tracker)
+    return str(folder / "model")
+
+
+def _pretrain(role: str, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker) -> None:
+    write_tokenizer(folder, settings.command_tokens)
+    write_config(folder, settings.architecture)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    learner = LearnerGroup(
+        LearnerSettings(zero_stage=0, dtype="float32"),
+        Device.CPU,
+        f"{experiment.namespace}-pretrain-{role}",
+        learner_environment(Device.CPU, threads=1),
+        cpus_per_rank=experiment.cluster.cpus_per_actor,
+        seconds=experiment.cluster.start_timeout_s,
+    )
+    rows = np.arange(settings.problems_per_step)
+    try:
+        learner.load(ModelSpec(str(folder), initialise=True), settings.optimizer, settings.steps, seed=settings.seed)
+        with Progress(settings.steps, f"pretrain {role}") as progress:
+            for first in range(0, settings.steps, _STEPS_PER_CALL):
+                last = min(first + _STEPS_PER_CALL, settings.steps)
+                batch = ray.put(pretraining_rows(role, settings, tokenizer, first, last))
+                taken = learner.sft_steps(batch, [rows + i * settings.problems_per_step for i in range(last - first)])
+                tracker.log(f"pretrain-{role}", last, {"learner/loss": taken[-1].loss})
+                progress.update(last - first, loss=taken[-1].loss)
+        learner.export(str(folder / "weights"))
+    finally:
+        learner.shutdown()
+    for file in (folder / "weights").iterdir():
+        file.rename(folder / file.name)
+    (folder / "weights").rmdir()

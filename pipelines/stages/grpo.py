@@ -1,0 +1,163 @@
+"""GRPO with relayed rollouts: decode, grade, learn, sync (paper section 2.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from actors.learner.metrics import GrpoMetrics
+from actors.reward_metrics import summarise
+from actors.rollout import Policy
+from pipelines.problems import Problem
+from pipelines.progress import Progress
+from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
+from pipelines.run import GRPO, MODEL, WARMUP, Run
+from pipelines.run_directory import directory_commit, prune
+from pipelines.stages.evaluate import evaluate
+from pipelines.stages.student_folder import export_student
+
+_LEARNER_STATE = "learner"
+_SPEEDS = ("tokens_per_s", "seconds")
+
+
+def grpo(run: Run, problems: list[Problem]) -> None:
+    """Train the student from the warm-up's model, or from the newest checkpoint that a killed run left."""
+    settings = run.experiment.grpo
+    if not settings.enabled or run.directory.stage_done(GRPO):
+        return
+    first = _load(run)
+    with Progress(settings.steps, "GRPO", done=first) as progress:
+        for step in range(first, settings.steps):
+            clock = PhaseClock()
+            with clock.phase("rollout"):
+                groups = _roll_out(
+                    run, problems_of_step(problems, step, settings.prompts_per_step, run.experiment.seed)
+                )
+            with clock.phase("learn"):
+                learned = _learn(run, groups)
+            with clock.phase("sync"):
+                run.system.sync_weights()
+            if (step + 1) % settings.evaluate_every == 0 and step + 1 < settings.steps:
+                with clock.phase("evaluate"):
+                    evaluate(run, f"grpo-{step + 1:04d}", step + 1, during_training=True)
+            if (step + 1) % settings.checkpoint_every == 0:
+                with clock.phase("checkpoint"):
+                    _save(run, step + 1)
+            metrics = _metrics(groups, learned, clock)
+            run.tracker.log(GRPO, step + 1, metrics)
+            progress.update(1, accuracy=metrics["rollout/accuracy"], calls=metrics["rollout/call_ratio"])
+    export_student(run, run.directory.stage_dir(GRPO) / MODEL)
+    run.directory.mark_done(GRPO, {"steps": settings.steps})
+
+
+def problems_of_step(problems: list[Problem], step: int, count: int, seed: int) -> list[Problem]:
+    """Return the problems of one step: epochs in seeded orders, end to end, so that a resumed run repeats and skips none."""
+    chosen: list[Problem] = []
+    epoch, place = divmod(step * count, len(problems))
+    while len(chosen) < count:
+        order = list(range(len(problems)))
+        Random(f"{seed}/{epoch}").shuffle(order)
+        chosen += [problems[i] for i in order[place : place + count - len(chosen)]]
+        epoch, place = epoch + 1, 0
+    return chosen
+
+
+class PhaseClock:
+    """Wall time of the phases of one step."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    def metrics(self) -> dict[str, float]:
+        """Return `time/<phase>_s` of each phase, and of the step so far."""
+        phases = {f"time/{name}_s": seconds for name, seconds in self.seconds.items()}
+        return phases | {"time/step_s": time.perf_counter() - self._started}
+
+
+def _roll_out(run: Run, problems: list[Problem]) -> list[GradedOrder]:
+    settings = run.experiment.grpo
+    decoding = Decoding(
+        policy=Policy.RELAY if settings.limits.max_calls else Policy.STUDENT,
+        samples=settings.group_size,
+        limits=settings.limits,
+        sampling=settings.sampling,
+        teacher_sampling=run.experiment.teacher.sampling,
+        want_logprobs=True,
+    )
+    return list(decode_and_grade(run, problems, decoding))
+
+
+def _learn(run: Run, groups: list[GradedOrder]) -> GrpoMetrics:
+    settings = run.experiment.grpo
+    rows = np.arange(len(groups) * settings.group_size).reshape(len(groups), settings.group_size)
+    metrics: GrpoMetrics = run.system.learner.grpo_step(
+        [group.batch for group in groups],
+        np.concatenate([group.graded.advantage for group in groups]),
+        np.concatenate([group.graded.trainable for group in groups]),
+        [part.ravel() for part in np.array_split(rows, settings.mini_batches)],
+        settings.loss,
+        settings.sampling.temperature,
+        run.system.rollout.version,
+    )
+    return metrics
+
+
+def _metrics(groups: list[GradedOrder], learned: GrpoMetrics, clock: PhaseClock) -> dict[str, float]:
+    graded = [group.graded for group in groups]
+    output_tokens = sum(int(columns.output_tokens.sum()) for columns in graded)
+    teacher_tokens = sum(int(columns.teacher_tokens.sum()) for columns in graded)
+    rollout_s = clock.seconds["rollout"]
+    return {
+        **summarise(graded),
+        **{f"learner/{name}": value for name, value in asdict(learned).items() if name not in _SPEEDS},
+        "speed/learner_tokens_per_s": learned.tokens_per_s,
+        "speed/rollout_tokens_per_s": output_tokens / rollout_s,
+        "speed/student_tokens_per_s": (output_tokens - teacher_tokens) / rollout_s,
+        "speed/teacher_tokens_per_s": teacher_tokens / rollout_s,
+        **clock.metrics(),
+    }
+
+
+def _load(run: Run) -> int:
+    """Load the learner and give its weights to the rollout workers; return the number of steps done before."""
+    settings = run.experiment.grpo
+    warm = str(run.directory.stage_dir(WARMUP) / MODEL)
+    run.system.learner.load(
+        warm,
+        settings.optimizer,
+        total_steps=settings.steps * settings.mini_batches,
+        reference=warm if settings.loss.kl_coefficient else None,
+        seed=run.experiment.seed,
+    )
+    checkpoints = _checkpoints(run)
+    step = int(checkpoints[-1].name) if checkpoints else 0
+    if checkpoints:
+        run.system.learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
+    run.system.sync_weights()
+    return step
+
+
+def _save(run: Run, step: int) -> None:
+    folder = run.directory.checkpoints(GRPO) / f"{step:06d}"
+    with directory_commit(folder) as partial:
+        run.system.learner.save_state(str(partial / _LEARNER_STATE))
+        export_student(run, partial / MODEL)
+    prune(_checkpoints(run), run.experiment.grpo.keep_checkpoints)
+
+
+def _checkpoints(run: Run) -> list[Path]:
+    """Return the complete checkpoints, the oldest first."""
+    return sorted(path for path in run.directory.checkpoints(GRPO).iterdir() if path.name.isdigit())

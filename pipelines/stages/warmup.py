@@ -1,0 +1,88 @@
+"""Supervised warm-up: the student learns the command's syntax from its own samples (paper section 2.2)."""
+
+from __future__ import annotations
+
+import itertools
+from random import Random
+
+import numpy as np
+import ray
+
+from actors.learner.batches import TokenSequences
+from actors.rollout import Policy
+from actors.trajectory import TrajectoryBatch
+from pipelines.command_insertion import insert_commands
+from pipelines.problems import Problem
+from pipelines.progress import Progress
+from pipelines.rollouts import Decoding, decode_and_grade
+from pipelines.run import MODEL, WARMUP, Run
+from pipelines.stages.student_folder import export_student
+
+_STEPS_PER_CALL = 20
+
+
+def warm_up(run: Run, problems: list[Problem]) -> None:
+    """Train the student on its own samples with inserted commands, and give the weights to the rollout workers."""
+    settings = run.experiment.warmup
+    if run.directory.stage_done(WARMUP):
+        return
+    learner = run.system.learner
+    random = Random(f"{run.experiment.seed}/warmup")
+    row_count = settings.samples * settings.copies
+    steps_per_epoch = -(-row_count // settings.rows_per_step)
+    total_steps = settings.epochs * steps_per_epoch if settings.enabled else 1
+    learner.load(run.models.student, settings.optimizer, total_steps=total_steps, seed=run.experiment.seed)
+    if settings.enabled:
+        rows = ray.put(_rows(run, problems, random))
+        plan = _plan(row_count, settings.rows_per_step, settings.epochs, run.experiment.seed)
+        with Progress(total_steps, "warm-up") as progress:
+            for first in range(0, total_steps, _STEPS_PER_CALL):
+                steps = plan[first : first + _STEPS_PER_CALL]
+                taken = learner.sft_steps(rows, steps)
+                for step, metrics in enumerate(taken, start=first + 1):
+                    run.tracker.log(
+                        WARMUP,
+                        step,
+                        {
+                            "learner/loss": metrics.loss,
+                            "learner/grad_norm": metrics.grad_norm,
+                            "learner/lr": metrics.lr,
+                        },
+                    )
+                progress.update(len(steps), loss=taken[-1].loss)
+    run.system.sync_weights()
+    export_student(run, run.directory.stage_dir(WARMUP) / MODEL)
+    run.directory.mark_done(WARMUP, {"samples": settings.samples if settings.enabled else 0, "steps": total_steps})
+
+
+def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
+    """Return `samples` x `copies` rows of prompt and own answer with commands; the loss is on the answer."""
+    settings = run.experiment.warmup
+    decoding = Decoding(
+        Policy.STUDENT, 1, run.experiment.grpo.limits, settings.sampling, settings.sampling, problems_per_order=16
+    )
+    chosen = list(itertools.islice(itertools.cycle(problems), settings.samples))
+    samples: list[tuple[list[int], list[int]]] = []
+    with Progress(len(chosen), "own samples") as progress:
+        for order in decode_and_grade(run, chosen, decoding):
+            batch: TrajectoryBatch = ray.get(order.batch)
+            samples += [(row.prompt_ids.tolist(), row.token_ids.tolist()) for row in batch]
+            progress.update(len(batch))
+    samples.sort()
+    tokenizer = run.prompts.student_tokenizer
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    rows = [row for row in samples for _ in range(settings.copies)]
+    answers = [insert_commands(answer, settings, encode, random) for _, answer in rows]
+    return TokenSequences.of_prompts_and_targets([prompt for prompt, _ in rows], answers)
+
+
+def _plan(rows: int, rows_per_step: int, epochs: int, seed: int) -> list[np.ndarray]:
+    """Return the rows of each optimizer step: every epoch a new order."""
+    steps: list[np.ndarray] = []
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(rows)
+        steps += [order[start : start + rows_per_step] for start in range(0, rows, rows_per_step)]
+    return steps

@@ -1,0 +1,1 @@
+"""Synthetic tasks whose best possible policy can be computed."""

@@ -1,0 +1,88 @@
+"""Sample traces for people: who wrote which part of an answer."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+from actors.relay.grammar import CommandGrammar, parse_commands
+from actors.trajectory import Source, Trajectory
+from pipelines.problems import Problem
+from rewards.answers import extract_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of an answer by one writer."""
+
+    source: Literal["student", "command", "teacher"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TracedCall:
+    """One executed command."""
+
+    requested: int
+    written: int
+    ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One answer for people to read; a line of traces.jsonl."""
+
+    stage: str
+    name: str
+    """of the evaluation"""
+    step: int
+    policy: Literal["student", "teacher", "relay"]
+    kind: str
+    problem: str
+    gold: str
+    answer: str | None
+    correct: bool
+    reward: float | None
+    segments: tuple[Segment, ...]
+    calls: tuple[TracedCall, ...]
+
+    @property
+    def output(self) -> str:
+        return "".join(segment.text for segment in self.segments)
+
+
+def trace_of(
+    trajectory: Trajectory, problem: Problem, correct: bool, grammar: CommandGrammar, name: str, step: int
+) -> Trace:
+    """Return the trace of a relayed answer of the evaluation `name`."""
+    return Trace(
+        stage="evaluate",
+        name=name,
+        step=step,
+        policy="relay",
+        kind=problem.kind,
+        problem=problem.question,
+        gold=problem.gold,
+        answer=extract_answer(trajectory.text),
+        correct=correct,
+        reward=None,
+        segments=segments(trajectory, grammar),
+        calls=tuple(TracedCall(call.requested, call.written, call.ending.name.lower()) for call in trajectory.calls),
+    )
+
+
+def segments(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[Segment, ...]:
+    """Return the output in parts of one writer each; a command is a part of its own."""
+    pieces = grammar.pieces(trajectory.token_ids.tolist())
+    text = "".join(pieces)
+    writers = [
+        "teacher" if source == Source.TEACHER else "student"
+        for source, piece in zip(trajectory.sources, pieces, strict=True)
+        for _ in piece
+    ]
+    for command in parse_commands(text):
+        if "teacher" not in writers[command.start : command.end]:
+            writers[command.start : command.end] = ["command"] * (command.end - command.start)
+    places = itertools.groupby(range(len(text)), key=writers.__getitem__)
+    return tuple(Segment(writer, "".join(text[i] for i in part)) for writer, part in places)  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""An actor ends with its engine, and with nothing less."""
+
+import asyncio
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import ray
+from ray.exceptions import RayActorError
+
+from actors.engine_host import EngineHost
+from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.remote import RemoteEngine
+from actors.rollout import RolloutWorker
+from actors.settings import SamplingSettings
+
+REQUEST = GenerationRequest(prompt_ids=[1], max_tokens=1, sampling=SamplingSettings())
+
+
+class Engine:
+    """Answers with token 7, refuses the request, or is dead."""
+
+    def __init__(self, refuses: bool, dead: bool) -> None:
+        self.refuses, self.dead = refuses, dead
+
+    def check(self) -> None:
+        if self.dead:
+            raise EngineError("the engine died")
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        self.check()
+        if self.refuses:
+            raise EngineError("the prompt is too long")
+        return Generation(np.array([7], np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32), StopReason.LENGTH)
+
+    async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> None:
+        self.check()
+        if self.refuses:
+            raise EngineError("the weights do not fit")
+
+
+def restarted() -> bool:
+    return ray.get_runtime_context().was_current_actor_reconstructed
+
+
+class Host(EngineHost):
+    """Its engine is dead until Ray restarts the actor."""
+
+    def __init__(self, refuses: bool, dead: bool) -> None:
+        self.engine = Engine(refuses, dead and not restarted())  # type: ignore[assignment]
+
+
+class Worker(RolloutWorker):
+    def __init__(self, refuses: bool, dead: bool) -> None:
+        self.engine = Engine(refuses, dead and not restarted())  # type: ignore[assignment]
+
+
+@pytest.mark.ray
+def test_a_dead_engine_ends_the_actor_and_the_next_one_answers(ray_cluster: None) -> None:
+    host = ray.remote(Host).options(num_cpus=0, max_restarts=1).remote(refuses=False, dead=True)
+    first = ray.get(host.ready.remote())
+    with pytest.raises(RayActorError):
+        ray.get(host.generate.remote(REQUEST))
+    second = ray.get(host.ready.options(max_task_retries=-1).remote())
+    assert second != first
+    assert ray.get(host.generate.remote(REQUEST)).token_ids.tolist() == [7]
+    ray.kill(host)
+
+
+@pytest.mark.ray
+def test_a_dead_engine_ends_a_rollout_worker_that_is_given_weights(ray_cluster: None) -> None:
+    worker = ray.remote(Worker).options(num_cpus=0, max_restarts=1).remote(refuses=False, dead=True)
+    update = worker.update_weights.options(max_task_retries=-1)
+    assert ray.get(update.remote({}, 4)) == 4
+    ray.kill(worker)
+
+
+@pytest.mark.ray
+def test_a_refused_request_reaches_the_caller_and_the_actor_lives(ray_cluster: None) -> None:
+    host = ray.remote(Host).options(num_cpus=0, max_restarts=1).remote(refuses=True, dead=False)
+    first = ray.get(host.ready.remote())
+    with pytest.raises(EngineError, match=r"^the prompt is too long$"):
+        asyncio.run(RemoteEngine(host).generate(REQUEST))
+    assert ray.get(host.ready.remote()) == first
+    ray.kill(host)
+
+
+@pytest.mark.ray
+def test_a_caller_is_told_that_the_actor_is_gone(ray_cluster: None) -> None:
+    host = ray.remote(Host).options(num_cpus=0, max_restarts=0).remote(refuses=False, dead=True)
+    with pytest.raises(EngineError, match="the teacher actor failed"):
+        asyncio.run(RemoteEngine(host).generate(REQUEST))
+    ray.kill(host)

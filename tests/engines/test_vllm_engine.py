@@ -1,0 +1,139 @@
+"""The real vLLM engine: exact log-probs, stops, bans, live weight updates, refusals, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from transformers import AutoTokenizer, Qwen3ForCausalLM
+
+from actors.engines.base import EngineError, GenerationRequest, StopReason
+from actors.engines.vllm import VllmEngine
+from actors.settings import EngineSettings, SamplingSettings
+from cluster.devices import Device, engine_environment
+
+PROMPT = (3, 10, 13, 16, 9, 11, 2, 4)
+SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Iterator[VllmEngine]:
+    os.environ.update(engine_environment(Device.CPU, threads=1, kv_cache_gib=1))
+    engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
+    yield engine
+    engine.shutdown()
+
+
+def reference_logprobs(
+    model: Qwen3ForCausalLM, output: np.ndarray, temperature: float, prompt: tuple[int, ...] = PROMPT
+) -> np.ndarray:
+    ids = torch.tensor([[*prompt, *output.tolist()]])
+    with torch.no_grad():
+        logprobs = (model(ids).logits[0, len(prompt) - 1 : -1] / temperature).log_softmax(-1)
+    return logprobs.gather(-1, ids[0, len(prompt) :, None])[:, 0].numpy()
+
+
+async def test_logprobs_are_those_of_the_logits_over_the_temperature(engine: VllmEngine, tiny_model: Path) -> None:
+    model = Qwen3ForCausalLM.from_pretrained(tiny_model)
+    for temperature in (1.0, 0.7):
+        request = GenerationRequest(PROMPT, 24, SamplingSettings(temperature=temperature), want_logprobs=True)
+        generation = await engine.generate(request)
+        expected = reference_logprobs(model, generation.token_ids, temperature)
+        np.testing.assert_allclose(generation.logprobs, expected, atol=2e-4)
+
+
+async def test_concurrent_requests_share_a_batch_and_get_their_own_answers(engine: VllmEngine) -> None:
+    steps = engine.load.steps
+    greedy = SamplingSettings(temperature=0.0)
+    prompts = [(3, 6 + i % 10, 6 + i // 10, 2, 4) for i in range(40)]
+    together = await asyncio.gather(*(engine.generate(GenerationRequest(p, 16, greedy)) for p in prompts))
+    assert engine.load.steps - steps < 40
+    for prompt, generation in list(zip(prompts, together, strict=True))[::13]:
+        alone = await engine.generate(GenerationRequest(prompt, 16, greedy))
+        assert alone.token_ids.tolist() == generation.token_ids.tolist()
+
+
+async def test_new_weights_replace_the_old_ones_without_a_trace(engine: VllmEngine, tiny_model: Path) -> None:
+    weights = load_file(tiny_model / "model.safetensors")
+    noise = np.random.default_rng(0)
+    changed = {name: (w + 0.1 * noise.standard_normal(w.shape)).astype(np.float32) for name, w in weights.items()}
+    request = GenerationRequest(tuple(range(6, 46)), 24, SamplingSettings(), want_logprobs=True)
+    await engine.generate(request)  # fills the prefix cache under the old weights
+    await engine.update_weights(changed, version=7)
+    generation = await engine.generate(request)
+    model = Qwen3ForCausalLM.from_pretrained(tiny_model)
+    model.load_state_dict({name: torch.from_numpy(w) for name, w in changed.items()}, strict=False)
+    model.tie_weights()
+    expected = reference_logprobs(model, generation.token_ids, 1.0, tuple(request.prompt_ids))
+    np.testing.assert_allclose(generation.logprobs, expected, atol=2e-4)
+    assert set(generation.versions.tolist()) == {7}
+    await engine.update_weights(weights, version=0)
+
+
+async def test_a_weight_update_waits_for_the_turns_in_flight(engine: VllmEngine, tiny_model: Path) -> None:
+    weights = load_file(tiny_model / "model.safetensors")
+    request = GenerationRequest(PROMPT, 60, SamplingSettings())
+    before = [asyncio.create_task(engine.generate(request)) for _ in range(8)]
+    await asyncio.sleep(0)
+    update = asyncio.create_task(engine.update_weights(weights, version=3))
+    await asyncio.sleep(0)
+    after = [asyncio.create_task(engine.generate(request)) for _ in range(8)]
+    assert {v for g in await asyncio.gather(*before) for v in g.versions.tolist()} == {0}
+    await update
+    assert {v for g in await asyncio.gather(*after) for v in g.versions.tolist()} == {3}
+    await engine.update_weights(weights, version=0)
+
+
+async def test_a_turn_ends_with_the_command_and_not_before(tiny_model: Path, engine: VllmEngine) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    requests = [GenerationRequest((*PROMPT, i), 80, SamplingSettings(), stop_after_command=True) for i in range(6, 26)]
+    for generation in await asyncio.gather(*(engine.generate(request) for request in requests)):
+        text = tokenizer.decode(generation.token_ids)
+        assert ("</call>" in text) == (generation.stop is StopReason.COMMAND) == text.endswith("</call>")
+        assert (generation.token_ids[-1] == tokenizer.eos_token_id) == (generation.stop is StopReason.END_OF_TEXT)
+
+
+async def test_forbidden_commands_are_never_begun(tiny_model: Path, engine: VllmEngine) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    request = GenerationRequest(PROMPT, 100, SamplingSettings(), forbid_commands=True)
+    texts = [
+        tokenizer.decode(g.token_ids) for g in await asyncio.gather(*(engine.generate(request) for _ in range(40)))
+    ]
+    assert sum(text.count("<") for text in texts) > 0
+    assert not any("<call" in text for text in texts)
+
+
+async def test_a_prompt_that_does_not_fit_is_refused_and_the_engine_lives_on(engine: VllmEngine) -> None:
+    with pytest.raises(EngineError, match="maximum context length"):
+        await engine.generate(GenerationRequest(PROMPT * 30, 8, SamplingSettings()))
+    assert len((await engine.generate(GenerationRequest(PROMPT, 8, SamplingSettings()))).token_ids) > 0
+
+
+async def test_a_cancelled_turn_leaves_the_engine(engine: VllmEngine) -> None:
+    turn = asyncio.create_task(engine.generate(GenerationRequest(PROMPT, 100, SamplingSettings())))
+    await asyncio.sleep(0)
+    turn.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await turn
+    await engine.generate(GenerationRequest(PROMPT, 2, SamplingSettings()))
+    assert engine._engine.get_num_unfinished_requests() == 0
+
+
+async def test_everyone_who_waits_is_told_when_the_engine_dies(tiny_model: Path) -> None:
+    engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
+
+    def broken() -> None:
+        raise RuntimeError("out of memory")
+
+    engine._engine.step = broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(EngineError, match="out of memory"):
+        await engine.generate(GenerationRequest(PROMPT, 8, SamplingSettings()))
+    with pytest.raises(EngineError, match="out of memory"):
+        await engine.update_weights({}, version=1)
+    engine.shutdown()

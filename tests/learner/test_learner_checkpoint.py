@@ -1,0 +1,97 @@
+"""What a learner writes loads elsewhere, and a resumed learner goes on as if it had not stopped."""
+
+import numpy as np
+import pytest
+import torch
+
+from actors.learner.batches import TokenSequences
+from actors.learner.checkpoint import CheckpointError
+from actors.learner.folders import commit_folder, start_folder
+from actors.learner.model import ModelSpec
+from actors.settings import OptimizerSettings
+
+OPTIMIZER = OptimizerSettings(lr=1e-2, schedule="linear")
+
+
+@pytest.fixture
+def texts() -> TokenSequences:
+    tokens = np.random.default_rng(3).integers(0, 64, 40).astype(np.int32)
+    return TokenSequences(tokens, np.arange(0, 41, 10), np.ones(40, np.bool_))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_an_export_has_the_trained_logits_in_transformers(make_trainer, model_folder, texts, tmp_path, zero_stage):
+    from transformers import AutoModelForCausalLM
+
+    trainer = make_trainer(zero_stage=zero_stage)
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    trainer.sft_step(texts, np.arange(4))
+    trainer.export(tmp_path / "export")
+    packed = trainer.pack(texts, np.asarray([1]))
+    with torch.no_grad():
+        logprobs, _ = trainer.engine(packed, 1.0)
+        logits = AutoModelForCausalLM.from_pretrained(tmp_path / "export")(packed.input_ids).logits[0, :-1]
+    torch.testing.assert_close(
+        logits.log_softmax(-1).gather(1, packed.targets[:, None])[:, 0], logprobs, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_an_export_replaces_the_one_before(make_trainer, model_folder, tmp_path):
+    trainer = make_trainer()
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    trainer.export(tmp_path / "export")
+    trainer.export(tmp_path / "export")
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_weights_name_the_tied_head(make_trainer, model_folder):
+    trainer = make_trainer()
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    weights = trainer.weights()
+    assert np.array_equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
+
+
+def test_bfloat16_weights_travel_as_uint16(make_trainer, model_folder):
+    trainer = make_trainer(dtype="bfloat16")
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    weights = trainer.weights()["model.norm.weight"]
+    assert weights.dtype == np.uint16
+    assert torch.equal(torch.from_numpy(weights).view(torch.bfloat16), torch.ones(32, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_a_resumed_learner_takes_the_same_steps(make_trainer, model_folder, texts, tmp_path, zero_stage):
+    trainer = make_trainer(zero_stage=zero_stage)
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    trainer.sft_steps(texts, [np.arange(4)] * 2)
+    trainer.save_state(tmp_path / "state")
+    expected = trainer.sft_step(texts, np.arange(4))
+    trainer.load(ModelSpec(str(model_folder), initialise=True), OPTIMIZER, 10, seed=9)
+    trainer.load_state(tmp_path / "state")
+    resumed = trainer.sft_step(texts, np.arange(4))
+    assert trainer.steps_taken == 3
+    assert (resumed.loss, resumed.lr, resumed.grad_norm) == (expected.loss, expected.lr, expected.grad_norm)
+
+
+def test_a_state_of_another_zero_stage_is_refused_by_name(make_trainer, model_folder, tmp_path):
+    trainer = make_trainer(zero_stage=0)
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    trainer.save_state(tmp_path / "state")
+    other = make_trainer(zero_stage=2)
+    other.load(str(model_folder), OPTIMIZER, 10)
+    with pytest.raises(CheckpointError, match="zero_stage 0, this learner has zero_stage 2"):
+        other.load_state(tmp_path / "state")
+
+
+def test_a_folder_without_a_state_is_refused(make_trainer, model_folder, tmp_path):
+    trainer = make_trainer()
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    with pytest.raises(CheckpointError, match="holds no learner state"):
+        trainer.load_state(tmp_path)
+
+
+def test_an_interrupted_writer_leaves_the_old_folder(tmp_path):
+    start_folder(tmp_path / "out").joinpath("value").write_text("old")
+    commit_folder(tmp_path / "out")
+    start_folder(tmp_path / "out").joinpath("value").write_text("half-wri")
+    assert (tmp_path / "out" / "value").read_text() == "old"

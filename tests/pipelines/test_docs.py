@@ -1,0 +1,151 @@
+"""The documentation names what exists: metrics, files, commands, tests, environment variables."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipelines.__main__ import _parser
+from pipelines.config import load
+from pipelines.config_problems import below
+from pipelines.experiment import Experiment
+from pipelines.metrics import METRICS
+from rewards.schemes import scheme_names
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?<![\w/])python -m pipelines ([^`#\n]+)")
+MAKE = re.compile(r"(?<![\w-])make ([a-z][a-z-]*)(?=`|\s+#|$)", re.MULTILINE)
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+SOURCE = re.compile(r"`((?:actors|cluster|pipelines|rewards)/[\w/]+\.py)`")
+PLACEHOLDERS = re.compile(r"<\w+>")
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[str]:
+    """The arguments of `python -m pipelines` in all commands of the page that are written out in full."""
+    joined = text_of(page).replace("\\\n", " ")
+    return [found.strip() for found in COMMAND.findall(joined) if not PLACEHOLDERS.search(found)]
+
+
+def test_every_metric_stands_with_its_unit_and_meaning() -> None:
+    page = text_of(ROOT / "docs" / "metrics.md")
+    rows = {
+        f"| `{name}` | {metric.unit} | {metric.meaning.replace('|', chr(92) + '|')} |"
+        for name, metric in METRICS.items()
+    }
+    assert rows - set(page.splitlines()) == set()
+
+
+def test_no_metric_is_documented_that_does_not_exist() -> None:
+    documented = re.findall(r"^\| `([a-z]+/\w+)` \|", text_of(ROOT / "docs" / "metrics.md"), re.MULTILINE)
+    assert sorted(documented) == sorted(METRICS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_resolves(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(text_of(page)):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file) if file else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for command in commands(page):
+        arguments = shlex.split(command.partition(">")[0])
+        options = _parser().parse_args(arguments)
+        if arguments[0] == "run":
+            load(options.experiment, options.overrides, Experiment)
+
+
+def test_the_readme_shows_every_command() -> None:
+    assert {command.split()[0] for command in commands(ROOT / "README.md")} == {"run", "report", "schema"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    assert set(MAKE.findall(text_of(page))) <= targets
+
+
+def test_the_readme_shows_the_two_commands_to_start_with() -> None:
+    assert {"demo", "test"} <= set(MAKE.findall(text_of(ROOT / "README.md")))
+
+
+def test_every_named_test_and_source_file_exists() -> None:
+    page = text_of(ROOT / "docs" / "method.md")
+    tests, sources = TEST.findall(page), SOURCE.findall(page)
+    assert len(tests) >= 18 and len(sources) >= 13
+    assert [file for file in sources if not (ROOT / file).is_file()] == []
+    missing = [
+        f"{file}::{name}"
+        for file, name in tests
+        if not (ROOT / file).is_file() or f"def {name}(" not in text_of(ROOT / file)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_named_setting_exists(page: Path) -> None:
+    unknown = []
+    for code in re.findall(r"`([^`\n]+)`", text_of(page)):
+        for key in re.findall(r"(?<![\w./])[a-z_]+(?:\.[a-z_]+)+(?![\w/])", code):
+            names = key.split(".")
+            if names[0] not in Experiment.model_fields:
+                continue
+            types: list[object] = [Experiment]
+            for name in names:
+                types = below(types, name)
+            if not types:
+                unknown.append(key)
+    assert unknown == []
+
+
+def test_every_block_of_an_experiment_is_in_the_overview() -> None:
+    page = text_of(ROOT / "docs" / "configuration.md")
+    assert [name for name in Experiment.model_fields if f"`{name}`" not in page] == []
+
+
+def test_every_reward_scheme_is_named() -> None:
+    page = text_of(ROOT / "docs" / "configuration.md")
+    assert [name for name in scheme_names() if f"`{name}`" not in page] == []
+
+
+def test_the_experiment_for_gpus_is_valid(tmp_path: Path) -> None:
+    page = text_of(ROOT / "docs" / "configuration.md")
+    (example,) = re.findall(r"<!-- checked: loads as an experiment -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(example, encoding="utf-8")
+    bundles = load(path, [], Experiment).bundles()
+    assert sum(bundle.gpus for bundle in bundles) == 8
+
+
+def test_every_environment_variable_of_the_code_is_in_the_table() -> None:
+    read = re.compile(r"environ(?:\.get\(|\.setdefault\(|\[)\s*\"([A-Z_]+)\"|^\s+\"([A-Z][A-Z_]{3,})\": ", re.MULTILINE)
+    page = text_of(ROOT / "docs" / "configuration.md")
+    names = {
+        "".join(found)
+        for package in ("actors", "cluster", "pipelines", "rewards", "tests")
+        for file in (ROOT / package).rglob("*.py")
+        for found in read.findall(text_of(file))
+    }
+    assert {"RAY_ADDRESS", "WANDB_API_KEY", "DS_ACCELERATOR", "MASTER_PORT"} <= names
+    assert sorted(name for name in names if f"`{name}`" not in page) == []

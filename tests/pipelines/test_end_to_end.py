@@ -1,0 +1,133 @@
+"""The whole run on real Ray, vLLM and DeepSpeed, small: to its end, killed and resumed, with two ZeRO-3 ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from pipelines.run_directory import RunDirectory
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = """
+extends: {demo}
+name: small
+models:
+  cache_dir: {cache}
+  student: {{pretrain: {{steps: 30}}}}
+  teacher: {{pretrain: {{steps: 30, problems_per_step: 16}}}}
+data:
+  train: {{counts: {{known: 16, teacher_known: 16, unknowable: 4}}}}
+  evaluation: {{counts: {{known: 6, teacher_known: 6, unknowable: 4}}}}
+filter: {{samples: 2, min_pass_rate: 0.0}}
+warmup: {{samples: 64, epochs: 2}}
+grpo: {{steps: 4, prompts_per_step: 4, group_size: 4, mini_batches: 2, checkpoint_every: 1, evaluate_every: 2}}
+evaluation: {{problems_during_training: 8, traces: 5}}
+tracking: {{mode: offline}}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an experiment of a minute, whose base models are cached for the session."""
+    folder = tmp_path_factory.mktemp("small-experiment")
+    path = folder / "small.yaml"
+    path.write_text(SMALL.format(demo=REPOSITORY / "experiments" / "demo.yaml", cache=folder / "models"))
+    return path
+
+
+def start(experiment: Path, run_dir: Path, overrides: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "run", str(experiment), f"run_dir={run_dir}", *overrides],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, output[-6000:]
+    return output
+
+
+def grpo_steps(run_dir: Path) -> list[int]:
+    return [row["step"] for row in RunDirectory(run_dir).read_jsonl("metrics.jsonl") if row["stage"] == "grpo"]  # type: ignore[misc]
+
+
+def kill_after(step: int, process: subprocess.Popen[str], run_dir: Path) -> None:
+    """SIGKILL the driver as soon as it has logged a GRPO step."""
+    assert process.stdout is not None
+    for _ in process.stdout:  # the driver prints its progress, so reading it waits without polling
+        if (run_dir / "metrics.jsonl").exists() and step in grpo_steps(run_dir):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    process.stdout.close()
+
+
+def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experiment: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    output = finish(start(small_experiment, run_dir))
+    assert "report.html" in output
+    assert grpo_steps(run_dir) == [1, 2, 3, 4]
+    evaluations = RunDirectory(run_dir).read_jsonl("evaluations.jsonl")
+    seen = {(row["name"], row["policy"]) for row in evaluations}
+    assert seen == {
+        ("base", "student"), ("base", "teacher"),
+        ("warmup", "student"), ("warmup", "relay"),
+        ("grpo-0002", "student"), ("grpo-0002", "relay"),
+        ("final", "student"), ("final", "relay"),
+    }  # fmt: skip
+    with safe_open(run_dir / "stages/grpo/model/model.safetensors", "pt") as trained:
+        assert "model.embed_tokens.weight" in trained.keys()  # noqa: SIM118
+    assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 10
+    assert list((run_dir / "wandb").glob("offline-run-*"))
+
+    before = {path: path.stat().st_mtime_ns for path in run_dir.glob("stages/**/*") if path.is_file()}
+    finish(start(small_experiment, run_dir))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert grpo_steps(run_dir) == [1, 2, 3, 4]
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    kill_after(2, start(small_experiment, run_dir, ["grpo.steps=6"]), run_dir)
+    (kept,) = [path.name for path in sorted((run_dir / "stages/grpo/checkpoints").iterdir()) if path.name.isdigit()][
+        -1:
+    ]
+    finish(start(small_experiment, run_dir, ["grpo.steps=6"]))
+    steps = grpo_steps(run_dir)
+    resumed = steps[len(steps) - (6 - int(kept)) :]
+    assert resumed == list(range(int(kept) + 1, 7))
+    assert set(steps) == {1, 2, 3, 4, 5, 6}
+    assert json.loads((run_dir / "stages/grpo/done.json").read_text())["steps"] == 6
+
+
+@pytest.mark.slow
+def test_two_zero_3_ranks_run_through(small_experiment: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    finish(start(small_experiment, run_dir, ["learner.zero_stage=3", "learner.ranks=2"]))
+    assert grpo_steps(run_dir) == [1, 2, 3, 4]
+
+
+def test_another_experiment_is_refused_before_anything_starts(small_experiment: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "experiment.yaml").write_text("name: other\n")
+    process = start(small_experiment, run_dir)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "another experiment" in output
+    assert "name: other -> small" in output

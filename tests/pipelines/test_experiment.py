@@ -1,0 +1,165 @@
+"""The experiment schema: its files load, its checks say what is wrong, and its command line is light."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.placement import table
+from pipelines.__main__ import main
+from pipelines.config import ConfigError, load, resolved_yaml
+from pipelines.experiment import Experiment, ModelSettings
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO = REPOSITORY / "experiments" / "demo.yaml"
+SMALL = """
+name: small
+models: {student: {path: a}, teacher: {path: b}}
+data:
+  train: {source: chain_arithmetic, counts: {known: 3}}
+  evaluation: {source: jsonl, path: evaluation.jsonl, kind: algebra}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def problems(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides, Experiment)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "experiments").rglob("*.yaml")), ids=lambda path: str(path.relative_to(REPOSITORY))
+)
+def test_every_experiment_of_the_repository_loads(path: Path) -> None:
+    assert isinstance(load(path, [], Experiment), Experiment)
+
+
+def test_the_demo_needs_one_actor_of_each_kind_and_no_gpu() -> None:
+    experiment = load(DEMO, ["cluster.cpus_per_actor=0.25", "rollout.workers=1", "learner.ranks=1"], Experiment)
+    assert [line.split() for line in table(experiment.bundles()).splitlines()] == [
+        ["actor", "CPUs", "GPUs"],
+        ["teacher", "0.25", "0"],
+        ["rollout-0", "0.25", "0"],
+        ["reward", "0.25", "0"],
+        ["learner-0", "0.25", "0"],
+        ["total", "1", "0"],
+    ]
+
+
+def test_on_gpus_engines_take_as_many_as_they_are_spread_over_and_grading_none(small: Path) -> None:
+    overrides = [
+        "rollout.workers=2",
+        "rollout.engine.tensor_parallel=2",
+        "teacher.engine.tensor_parallel=4",
+        "learner.ranks=2",
+    ]
+    gpus = {bundle.actor: bundle.gpus for bundle in load(small, overrides, Experiment).bundles()}
+    assert gpus == {"teacher": 4, "rollout-0": 2, "rollout-1": 2, "reward": 0, "learner-0": 1, "learner-1": 1}
+
+
+def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> None:
+    assert load(small, [], Experiment).directory == Path("runs/small")
+    assert load(small, ["run_dir=elsewhere"], Experiment).directory == Path("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("grpo.mini_batches=200", "mini_batches (200) should be at most prompts_per_step (128)"),
+        ("grpo.sampling.top_p=0.9", "sampling should have temperature > 0, top_p 1 and top_k -1"),
+        ("grpo.sampling.top_k=5", "sampling should have temperature > 0, top_p 1 and top_k -1"),
+        ("grpo.sampling.temperature=0", "sampling should have temperature > 0, top_p 1 and top_k -1"),
+        (
+            "rollout.engine.max_model_len=8192",
+            "grpo.limits.max_new_tokens (8192) should be below rollout.engine.max_model_len (8192)",
+        ),
+        (
+            "evaluation.limits.max_new_tokens=20000",
+            "evaluation.limits.max_new_tokens (20000) should be below rollout.engine.max_model_len (16384)",
+        ),
+        ("models.student.pretrain={}", "give either path or pretrain"),
+        ("models.student={}", "give either path or pretrain"),
+        (
+            "warmup.commands=[2, 1]",
+            "commands should be [first, last] with 0 <= first <= last, not [2, 1]",
+        ),
+        ("warmup.digits=[0, 9]", "digits should be [first, last] with 1 <= first <= last, not [0, 9]"),
+        ("warmup.exponents=[-1, 1]", "exponents should be [first, last] with 0 <= first <= last, not [-1, 1]"),
+        ("grpo.group_size=1", "grpo.group_size = 1"),
+        ("name=../up", "name = '../up'"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(small: Path, override: str, message: str) -> None:
+    overrides = [override]
+    if override == "models.student={}":
+        small.write_text(SMALL.replace("{path: a}", "{}"))
+        overrides = []
+    assert message in problems(small, *overrides)
+
+
+def test_a_model_comes_from_pretraining_or_a_path() -> None:
+    assert ModelSettings.model_validate({"pretrain": {}}).path is None
+    assert ModelSettings.model_validate({"path": "a"}).pretrain is None
+
+
+def test_an_unknown_key_is_reported_with_the_nearest_one(small: Path) -> None:
+    small.write_text(SMALL + "grpo: {prompt_per_step: 3}\n")
+    message = problems(small)
+    assert f"{small}:7: grpo.prompt_per_step" in message
+    assert "prompts_per_step" in message.replace("grpo.prompt_per_step", "")
+
+
+def test_an_override_that_is_none_is_reported(small: Path) -> None:
+    assert "override: grpo.steps: should be key.sub=value" in problems(small, "grpo.steps")
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_dry_run_prints_what_loads_back_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    arguments = ["run", str(DEMO), "grpo.steps=7", "--dry-run"]
+    code = (
+        "import sys; from pipelines.__main__ import main; status = main(sys.argv[1:]);"
+        "print('heavy:', {'torch', 'ray', 'vllm', 'transformers', 'deepspeed'} & sys.modules.keys(), file=sys.stderr);"
+        "sys.exit(status)"
+    )
+    finished = run_python("-c", code, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert "heavy: set()" in finished.stderr
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(finished.stdout)
+    assert load(printed, [], Experiment) == load(DEMO, ["grpo.steps=7"], Experiment)
+    assert "learner-0" in finished.stdout
+
+
+def test_a_typo_on_the_command_line_ends_with_status_2_and_the_message() -> None:
+    finished = run_python("-m", "pipelines", "run", str(DEMO), "grpo.stps=7", "--dry-run")
+    assert finished.returncode == 2
+    assert "override: grpo.stps" in finished.stderr
+    assert "steps" in finished.stderr
+    assert finished.stdout == ""
+
+
+def test_the_schema_is_json_that_describes_every_block(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["properties"].keys() == {"extends", *Experiment.model_fields}
+
+
+def test_a_resolved_experiment_loads_back(small: Path, tmp_path: Path) -> None:
+    experiment = load(small, ["warmup.commands=[1, 2]"], Experiment)
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(resolved_yaml(experiment))
+    assert load(resolved, [], Experiment) == experiment

@@ -1,0 +1,355 @@
+"""One relayed sequence: limits, counts, budgets and what each side gets to see."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.engines.base import EngineError, Generation, StopReason
+from actors.engines.scripted import PieceTokenizer
+from actors.relay.grammar import CommandGrammar
+from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
+from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
+from actors.settings import RelayLimits, SamplingSettings
+from actors.trajectory import CallEnding, FinishReason, Source
+
+PIECES = ["<call>", "</call>", "</", "call", ">\n", *"<>/cal0123456789bxyz \n", "call>", "xy"]
+TOKENIZER = PieceTokenizer(PIECES)
+SPELT = PieceTokenizer(["<", "call", ">", "</", *"/0123456789abcl"])
+EOS = 0
+PROMPT = RelayPrompt(student_ids=(90, 91), teacher_ids=(95,))
+
+
+def ids(*pieces: str) -> list[int]:
+    return [PIECES.index(piece) + 1 for piece in pieces]
+
+
+def command(n: object) -> list[int]:
+    return [*ids("<call>"), *ids(*str(n)), *ids("</call>")]
+
+
+def sequence(
+    *,
+    max_new_tokens: int = 100,
+    max_calls: int = 2,
+    handoff: Handoff | None = None,
+    tokenizer: PieceTokenizer = TOKENIZER,
+    student_context_tokens: int = 1000,
+    teacher_context_tokens: int = 1000,
+) -> RelaySequence:
+    setup = RelaySetup(
+        grammar=CommandGrammar(tokenizer),
+        handoff=handoff or IdHandoff(),
+        limits=RelayLimits(max_new_tokens=max_new_tokens, max_calls=max_calls),
+        student_sampling=SamplingSettings(temperature=1.0),
+        teacher_sampling=SamplingSettings(temperature=0.0),
+        student_context_tokens=student_context_tokens,
+        teacher_context_tokens=teacher_context_tokens,
+        want_logprobs=True,
+    )
+    return RelaySequence(PROMPT, setup)
+
+
+def generation(token_ids: Sequence[int], stop: StopReason, version: int = 4) -> Generation:
+    array = np.asarray(token_ids, np.int32)
+    return Generation(array, -array.astype(np.float32), np.full(len(array), version, np.int32), stop)
+
+
+def student(seq: RelaySequence, token_ids: Sequence[int], stop: StopReason = StopReason.COMMAND) -> None:
+    seq.student_wrote(generation(token_ids, stop))
+
+
+def teacher(seq: RelaySequence, token_ids: Sequence[int], stop: StopReason = StopReason.LENGTH) -> None:
+    seq.teacher_wrote(generation(token_ids, stop), duration_s=0.5)
+
+
+def end(seq: RelaySequence, token_ids: Sequence[int] = ()) -> Any:
+    student(seq, [*token_ids, EOS], StopReason.END_OF_TEXT)
+    return seq.trajectory()
+
+
+def teacher_turn(seq: RelaySequence) -> TeacherTurn:
+    turn = seq.next_turn()
+    assert isinstance(turn, TeacherTurn)
+    return turn
+
+
+def student_turn(seq: RelaySequence) -> StudentTurn:
+    turn = seq.next_turn()
+    assert isinstance(turn, StudentTurn)
+    return turn
+
+
+def test_student_opens_with_its_own_prompt_and_sampling() -> None:
+    request = student_turn(sequence(max_new_tokens=30)).request
+    assert list(request.prompt_ids) == [90, 91]
+    assert request.max_tokens == 30
+    assert request.stop_after_command and not request.forbid_commands and request.want_logprobs
+    assert request.sampling.temperature == 1.0
+
+
+def test_a_call_interleaves_student_and_teacher() -> None:
+    seq = sequence()
+    student(seq, [*ids("x"), *command(2)])
+    teacher(seq, ids("y", "z"))
+    trajectory = end(seq, ids("b"))
+    assert trajectory.text == "x<call>2</call>yzb"
+    assert trajectory.sources.tolist() == [Source.STUDENT] * 4 + [Source.TEACHER] * 2 + [Source.STUDENT] * 2
+    assert trajectory.versions.tolist() == [4] * 4 + [-1] * 2 + [4] * 2
+    assert trajectory.logprobs[4:6].tolist() == [0.0, 0.0]
+    assert trajectory.logprobs[0] == -ids("x")[0]
+    (call,) = trajectory.calls
+    assert (call.position, call.requested, call.written, call.duration_s) == (4, 2, 2, 0.5)
+    assert call.ending is CallEnding.COMPLETED
+    assert trajectory.finish is FinishReason.STUDENT_END
+    assert trajectory.rejected.total == 0
+
+
+def test_the_teacher_sees_its_prompt_and_all_text_without_commands() -> None:
+    seq = sequence()
+    student(seq, [*ids("x"), *command(1)])
+    teacher(seq, ids("y"))
+    student(seq, [*ids("z"), *command(3)])
+    request = teacher_turn(seq).request
+    assert list(request.prompt_ids) == [95, *ids("x", "y", "z")]
+    assert request.max_tokens == 3
+    assert request.sampling.greedy
+    assert not request.stop_after_command and not request.want_logprobs
+
+
+def test_the_student_keeps_its_commands_in_context() -> None:
+    seq = sequence()
+    student(seq, command(1))
+    teacher(seq, ids("y"))
+    assert list(student_turn(seq).request.prompt_ids) == [90, 91, *command(1), *ids("y")]
+
+
+def test_a_command_may_straddle_any_tokens() -> None:
+    seq = sequence()
+    student(seq, ids("x", "<", "call>", "1", "2", "</", "call", ">\n"))
+    turn = teacher_turn(seq)
+    assert turn.requested == 12
+    assert list(turn.request.prompt_ids) == [95, *ids("x", "\n")]
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        (command(0), "zero"),
+        (ids("<call>", "x", "</call>"), "malformed"),
+        (ids("x", "</call>"), "malformed"),
+    ],
+)
+def test_rejected_commands_are_counted_and_the_student_goes_on(written: list[int], reason: str) -> None:
+    seq = sequence()
+    student(seq, written)
+    assert list(student_turn(seq).request.prompt_ids) == [90, 91, *written]
+    trajectory = end(seq)
+    assert getattr(trajectory.rejected, reason) == trajectory.rejected.total == 1
+    assert trajectory.calls == ()
+
+
+def test_rejected_commands_are_hidden_from_the_teacher() -> None:
+    seq = sequence()
+    student(seq, [*ids("x"), *command(0)])
+    student(seq, [*ids("y"), *command(5)])
+    assert list(teacher_turn(seq).request.prompt_ids) == [95, *ids("x", "y")]
+
+
+def test_an_opening_tag_before_a_rejected_command_is_counted_once() -> None:
+    seq = sequence()
+    student(seq, [*ids("<call>", "x"), *command(0)])
+    student(seq, command(0))
+    trajectory = end(seq)
+    assert (trajectory.rejected.unterminated, trajectory.rejected.zero) == (1, 2)
+
+
+def test_an_opening_tag_that_never_closes_is_unterminated() -> None:
+    trajectory = end(sequence(), ids("<call>", "5"))
+    assert trajectory.rejected.unterminated == trajectory.rejected.total == 1
+
+
+def test_a_command_cut_by_an_engine_that_stopped_early_is_completed_by_the_next_turn() -> None:
+    seq = sequence()
+    student(seq, ids("<call>", "5"), StopReason.COMMAND)
+    student(seq, ids("</", "call>"))
+    assert teacher_turn(seq).requested == 5
+
+
+def test_past_the_call_limit_commands_are_forbidden() -> None:
+    seq = sequence(max_calls=1)
+    student(seq, command(1))
+    teacher(seq, ids("y"))
+    request = student_turn(seq).request
+    assert request.forbid_commands
+    assert not request.stop_after_command
+
+
+def test_a_command_past_the_limit_is_counted_and_not_executed() -> None:
+    seq = sequence(max_calls=0)
+    trajectory = end(seq, [*command(3), *command(0), *ids("x")])
+    assert trajectory.calls == ()
+    assert (trajectory.rejected.over_limit, trajectory.rejected.zero) == (1, 1)
+    assert trajectory.finish is FinishReason.STUDENT_END
+
+
+def test_text_past_an_executable_command_is_discarded() -> None:
+    seq = sequence()
+    student(seq, [*command(0), *command(2), *ids("x"), *command(3), EOS], StopReason.END_OF_TEXT)
+    assert teacher_turn(seq).requested == 2
+    teacher(seq, ids("y", "y"))
+    trajectory = end(seq)
+    assert trajectory.text == "<call>0</call><call>2</call>yy"
+    assert trajectory.rejected.zero == trajectory.rejected.total == 1
+
+
+def test_n_is_capped_by_the_budget_left() -> None:
+    seq = sequence(max_new_tokens=6)
+    student(seq, command(50))
+    assert teacher_turn(seq).request.max_tokens == 2
+    teacher(seq, ids("y", "z"))
+    trajectory = seq.trajectory()
+    assert trajectory.calls[0].ending is CallEnding.BUDGET
+    assert (trajectory.calls[0].requested, trajectory.calls[0].written) == (50, 2)
+    assert trajectory.finish is FinishReason.LENGTH
+
+
+def test_n_that_fits_the_budget_exactly_is_completed() -> None:
+    seq = sequence(max_new_tokens=5)
+    student(seq, command(2))
+    teacher(seq, ids("y", "z"))
+    assert seq.trajectory().calls[0].ending is CallEnding.COMPLETED
+    assert seq.trajectory().finish is FinishReason.LENGTH
+
+
+def test_a_command_in_the_last_token_of_the_budget_calls_nobody() -> None:
+    seq = sequence(max_new_tokens=3)
+    student(seq, command(2), StopReason.LENGTH)
+    trajectory = seq.trajectory()
+    assert (trajectory.calls[0].written, trajectory.calls[0].ending) == (0, CallEnding.BUDGET)
+    assert trajectory.finish is FinishReason.LENGTH
+    assert not trajectory.called
+
+
+def test_the_student_at_its_limit_ends_the_sequence() -> None:
+    seq = sequence(max_new_tokens=2)
+    student(seq, ids("x", "y"), StopReason.LENGTH)
+    assert seq.next_turn() == Finished(FinishReason.LENGTH)
+
+
+def test_a_rejected_command_at_the_limit_ends_the_sequence() -> None:
+    seq = sequence(max_new_tokens=3)
+    student(seq, command(0), StopReason.COMMAND)
+    assert seq.next_turn() == Finished(FinishReason.LENGTH)
+
+
+def test_teacher_end_of_text_ends_the_sequence_as_the_students_token() -> None:
+    seq = sequence()
+    student(seq, command(9))
+    teacher(seq, [*ids("y"), 77], StopReason.END_OF_TEXT)
+    trajectory = seq.trajectory()
+    assert trajectory.token_ids.tolist() == [*command(9), *ids("y"), EOS]
+    assert trajectory.sources[-1] == Source.TEACHER
+    assert (trajectory.calls[0].written, trajectory.calls[0].ending) == (2, CallEnding.END_OF_TEXT)
+    assert trajectory.finish is FinishReason.TEACHER_END
+
+
+def test_a_failed_call_writes_nothing_and_counts_towards_the_limit() -> None:
+    seq = sequence(max_calls=1)
+    student(seq, command(9))
+    seq.teacher_failed("no route", 1.5)
+    assert student_turn(seq).request.forbid_commands
+    trajectory = end(seq)
+    (call,) = trajectory.calls
+    assert (call.written, call.ending, call.duration_s) == (0, CallEnding.FAILED, 1.5)
+    assert trajectory.text == "<call>9</call>"
+    assert not trajectory.trainable
+    assert seq.failures == ["no route"]
+
+
+def test_text_before_a_failed_call_reaches_the_teacher_once() -> None:
+    seq = sequence()
+    student(seq, [*ids("x"), *command(9)])
+    seq.teacher_failed("no route", 1.5)
+    student(seq, [*ids("y"), *command(9)])
+    assert list(teacher_turn(seq).request.prompt_ids) == [95, *ids("x", "y")]
+
+
+def test_the_students_context_bounds_the_output() -> None:
+    seq = sequence(student_context_tokens=10)
+    assert student_turn(seq).request.max_tokens == 8
+    student(seq, command(100))
+    assert teacher_turn(seq).request.max_tokens == 8 - len(command(100))
+
+
+def test_a_prompt_that_fills_the_students_context_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 tokens, and the student's context of 2"):
+        sequence(student_context_tokens=2)
+
+
+def test_the_teachers_context_bounds_a_call() -> None:
+    seq = sequence(teacher_context_tokens=4)
+    student(seq, [*ids("x"), *command(9)])
+    assert teacher_turn(seq).request.max_tokens == 2
+    teacher(seq, ids("y", "z"))
+    assert student_turn(seq)
+    assert end(seq).calls[0].ending is CallEnding.BUDGET
+
+
+def test_a_call_that_does_not_fit_the_teachers_context_fails_instead_of_losing_its_beginning() -> None:
+    seq = sequence(teacher_context_tokens=2)
+    student(seq, [*ids("x"), *command(9)])
+    assert student_turn(seq)
+    assert seq.failures == ["the teacher's context of 2 tokens cannot hold the 2 so far and one more"]
+    assert end(seq).calls[0].ending is CallEnding.FAILED
+
+
+def test_tokens_drawn_under_the_ban_are_marked() -> None:
+    seq = sequence(max_calls=0, tokenizer=SPELT)
+    less, letter = SPELT.encode("<a")
+    trajectory = end(seq, [less, letter, less])
+    assert trajectory.constrained.tolist() == [False, True, False, True]
+
+
+def test_tokens_drawn_without_the_ban_are_not_marked() -> None:
+    less, letter = SPELT.encode("<a")
+    assert not end(sequence(tokenizer=SPELT), [less, letter, less]).constrained.any()
+
+
+def test_a_teacher_of_another_vocabulary_is_read_by_text() -> None:
+    letters = PieceTokenizer(list("xyz"))
+    seq = sequence(handoff=TextHandoff(TOKENIZER, letters))
+    student(seq, [*ids("xy"), *command(3)])
+    assert list(teacher_turn(seq).request.prompt_ids) == [95, *letters.encode("xy")]
+    teacher(seq, letters.encode("xyz"))
+    trajectory = end(seq)
+    assert trajectory.token_ids.tolist() == [*ids("xy"), *command(3), *ids("xy", "z"), EOS]
+    assert (trajectory.calls[0].written, trajectory.calls[0].ending) == (2, CallEnding.COMPLETED)
+
+
+def test_text_that_grows_on_the_students_side_is_cut_to_the_budget() -> None:
+    words = PieceTokenizer(["zzz"])
+    seq = sequence(max_new_tokens=5, handoff=TextHandoff(TOKENIZER, words))
+    student(seq, command(1))
+    teacher(seq, words.encode("zzz"))
+    trajectory = seq.trajectory()
+    assert trajectory.token_ids.tolist() == [*command(1), *ids("z", "z")]
+    assert trajectory.calls[0].ending is CallEnding.BUDGET
+    assert trajectory.finish is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_an_engine_that_writes_too_little_or_too_much_is_an_error(count: int) -> None:
+    with pytest.raises(EngineError, match=f"wrote {count} tokens where 1 to 3"):
+        student(sequence(max_new_tokens=3), ids("x") * count)
+    seq = sequence(max_new_tokens=6)
+    student(seq, command(9))
+    with pytest.raises(EngineError, match="the teacher's engine"):
+        teacher(seq, ids("x") * count)
+    assert teacher_turn(seq)
+
+
+def test_the_trajectory_exists_only_at_the_end() -> None:
+    with pytest.raises(AssertionError, match="not finished"):
+        sequence().trajectory()

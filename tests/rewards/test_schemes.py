@@ -1,0 +1,115 @@
+"""Each reward scheme pays what its table says."""
+
+import itertools
+import sys
+import types
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rewards.scenarios import Outcome
+from rewards.schemes import (
+    RewardSettings,
+    UnknownSchemeError,
+    find_scheme,
+    group_rewards,
+    register_scheme,
+    scheme_names,
+    simple,
+)
+
+ALONE, HELPED = Outcome(True, False, 0.0), Outcome(True, True, 0.2)
+WRONG, WRONG_HELPED = Outcome(False, False, 0.0), Outcome(False, True, 0.3)
+
+outcomes = st.builds(
+    lambda correct, ratio: Outcome(correct, ratio > 0, ratio),
+    st.booleans(),
+    st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]),
+)
+groups = st.lists(outcomes, min_size=1, max_size=8)
+settings_of_every_scheme = st.sampled_from(
+    [RewardSettings(scheme=name) for name in ("difficulty_aware", "simple", "accuracy")]
+)
+
+
+@pytest.mark.parametrize(
+    ("group", "rewards"),
+    [
+        ([ALONE, HELPED, WRONG, WRONG_HELPED], [1.5, 0.8, 0.0, 0.0]),
+        ([HELPED, WRONG, WRONG_HELPED], [0.8, -1.0, 0.0]),
+        ([WRONG, WRONG_HELPED], [0.0, 0.3]),
+    ],
+)
+def test_difficulty_aware_rewards_follow_the_table(group: list[Outcome], rewards: list[float]) -> None:
+    assert group_rewards(group, RewardSettings()) == pytest.approx(rewards)
+
+
+def test_every_value_of_the_table_is_a_setting() -> None:
+    settings = RewardSettings(independence_bonus=1.0, missed_call=-0.5, exploration_weight=0.0)
+    assert group_rewards([ALONE], settings) == [1.0]
+    assert group_rewards([HELPED, WRONG], settings) == pytest.approx([0.8, -0.5])
+    assert group_rewards([WRONG_HELPED], settings) == [0.0]
+
+
+def test_simple_rewards_are_correctness_minus_the_call_ratio() -> None:
+    settings = RewardSettings(scheme="simple")
+    assert group_rewards([ALONE, HELPED, WRONG, WRONG_HELPED], settings) == pytest.approx([1.0, 0.8, 0.0, -0.3])
+
+
+def test_accuracy_rewards_are_correctness() -> None:
+    assert group_rewards([ALONE, HELPED, WRONG, WRONG_HELPED], RewardSettings(scheme="accuracy")) == [
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+    ]
+
+
+@given(settings_of_every_scheme, groups, st.randoms())
+def test_rewards_move_with_their_trajectories(settings: RewardSettings, group: list[Outcome], random: Random) -> None:
+    order = random.sample(range(len(group)), len(group))
+    rewards = group_rewards(group, settings)
+    assert group_rewards([group[i] for i in order], settings) == [rewards[i] for i in order]
+
+
+def test_a_group_is_paid_by_its_own_scenario_and_not_by_its_batch() -> None:
+    solvable, dependent = [ALONE, WRONG], [HELPED, WRONG]
+    apart = [group_rewards(group, RewardSettings()) for group in (solvable, dependent)]
+    assert apart == [[1.5, 0.0], pytest.approx([0.8, -1.0])]
+    assert group_rewards(solvable + dependent, RewardSettings()) != list(itertools.chain(*apart))
+
+
+def test_an_unknown_scheme_is_refused_with_the_known_names() -> None:
+    with pytest.raises(ValidationError, match="accuracy, difficulty_aware, simple"):
+        RewardSettings(scheme="difficulty")
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="independance_bonus"):
+        RewardSettings.model_validate({"independance_bonus": 1.0})
+
+
+def test_a_missing_scheme_module_is_named() -> None:
+    with pytest.raises(UnknownSchemeError, match="no_such_package"):
+        find_scheme("no_such_package:mine")
+
+
+def test_a_scheme_is_found_through_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewards.schemes._SCHEMES", {"simple": simple})
+    monkeypatch.setitem(sys.modules, "user_schemes", types.ModuleType("user_schemes"))
+
+    @register_scheme("constant")
+    def constant(group: Sequence[Outcome], settings: RewardSettings) -> list[float]:
+        return [3.0] * len(group)
+
+    assert scheme_names() == ["constant", "simple"]
+    assert group_rewards([ALONE, WRONG], RewardSettings(scheme="user_schemes:constant")) == [3.0, 3.0]
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="'simple' is registered already"):
+        register_scheme("simple")(lambda group, settings: [])
