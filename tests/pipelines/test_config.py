@@ -233,7 +233,13 @@ def examples(draw: st.DrawFn) -> Example:
         sets=draw(st.lists(data, max_size=3)),
         weights=draw(st.dictionaries(st.text(), st.floats(allow_nan=False), max_size=3)),
         tags=tuple(
-            draw(st.lists(st.sampled_from(["1e-6", "yes", "null", "~", "2026-01-01", "a: b", "#", " x", "\n", "\x85", "\u2028"])))
+            draw(
+                st.lists(
+                    st.sampled_from(
+                        ["1e-6", "yes", "null", "~", "2026-01-01", "a: b", "#", " x", "\n", "\x85", "\u2028"]
+                    )
+                )
+            )
         ),
     )
 
