@@ -22,7 +22,7 @@ from pydantic import Field
 from actors.grading_worker import CORRECT, READY, WRONG
 from cluster.settings import Settings
 from rewards.answers import extract_answer
-from rewards.verification import verify_quickly
+from rewards.verification import AnswerForm, verify_quickly
 
 
 class GradingSettings(Settings):
@@ -86,11 +86,20 @@ class GradingPool:
         self._lock = Lock()
         self._graded = self._symbolic = self._timed_out = self._crashed = 0
 
-    async def grade(self, items: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """Return the verdict on each `(text, gold)`, in order. Raises `GradingError` if processes cannot start."""
+    async def grade(
+        self, items: Sequence[tuple[str, str]], forms: Sequence[AnswerForm] | None = None
+    ) -> list[Verdict]:
+        """Return the verdict on each `(text, gold)`, in order; `forms` are the golds', all free if None.
+
+        Raises `GradingError` if processes cannot start.
+        """
+        forms = ["free"] * len(items) if forms is None else forms
         answers = [extract_answer(text) for text, _ in items]
         pairs = [(answer, gold) for answer, (_, gold) in zip(answers, items, strict=True)]
-        quick = [answer is not None and verify_quickly(answer, gold) for answer, gold in pairs]
+        quick = [
+            answer is not None and verify_quickly(answer, gold, form)
+            for (answer, gold), form in zip(pairs, forms, strict=True)
+        ]
         open_pairs = list(dict.fromkeys(pair for pair, decided in zip(pairs, quick, strict=True) if decided is None))
         loop = asyncio.get_running_loop()
         replies = await asyncio.gather(

@@ -14,6 +14,7 @@ from actors.trajectory import Bool, CallEnding, Float32, Source, TrajectoryBatch
 from rewards.advantages import group_advantages
 from rewards.scenarios import Outcome, Scenario, scenario_of
 from rewards.schemes import RewardSettings, group_rewards
+from rewards.verification import AnswerForm
 
 SCENARIOS = tuple(Scenario)
 """scenarios by their number in `GradedGroups.scenario`"""
@@ -82,9 +83,16 @@ class RewardActor:
         self._rewards = rewards or RewardSettings()
         self._pool = GradingPool(grading)
 
-    async def grade_groups(self, batch: TrajectoryBatch, golds: Sequence[str], group_size: int) -> GradedGroups:
+    async def grade_groups(
+        self,
+        batch: TrajectoryBatch,
+        golds: Sequence[str],
+        group_size: int,
+        forms: Sequence[AnswerForm] | None = None,
+    ) -> GradedGroups:
         """Grade a batch whose rows are groups of `group_size` consecutive trajectories, one gold answer for each group.
 
+        `forms` are the forms of the golds, all free if None.
         Raises `ValueError` if the sizes do not agree.
         """
         if group_size < 1 or len(batch) != len(golds) * group_size:
@@ -92,7 +100,9 @@ class RewardActor:
                 f"{len(batch)} trajectories are not {len(golds)} groups (one per gold answer) of {group_size} each"
             )
         texts = [answer_text(text) for text in batch.texts]
-        verdicts = await self._pool.grade([(text, golds[row // group_size]) for row, text in enumerate(texts)])
+        items = [(text, golds[row // group_size]) for row, text in enumerate(texts)]
+        item_forms = None if forms is None else [forms[row // group_size] for row in range(len(texts))]
+        verdicts = await self._pool.grade(items, item_forms)
         return graded_groups(batch, verdicts, group_size, self._rewards)
 
     def health(self) -> GradingHealth:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rewards.verification import AnswerForm
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -9,6 +11,8 @@ class Problem:
 
     question: str
     gold: str
-    """the reference answer, as it would stand in `\\boxed{}`"""
+    """the reference answer, as it would stand in `\\boxed{}`: the letter, if it is an option"""
     kind: str
     """the group that results are reported by: a kind of chain arithmetic, or a benchmark's name"""
+    form: AnswerForm = "free"
+    """whether the gold answer is the letter of an option"""

@@ -60,7 +60,10 @@ def decode_and_grade(run: Run, problems: Sequence[Problem], decoding: Decoding) 
 
     def grade(index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
         golds = [problem.gold for problem in portions[index]]
-        graded: ray.ObjectRef[GradedGroups] = run.system.reward.grade_groups.remote(batch, golds, decoding.samples)
+        forms = [problem.form for problem in portions[index]]
+        graded: ray.ObjectRef[GradedGroups] = run.system.reward.grade_groups.remote(
+            batch, golds, decoding.samples, forms
+        )
         return graded
 
     finished: Finished[GradedGroups]

@@ -1,8 +1,13 @@
 """Whether an extracted answer is the gold answer: as text, then as numbers, then as mathematics."""
 
 import re
+from typing import Literal
 
 from rewards.numbers import WrittenNumber, numbers_equal, parse_number
+from rewards.options import option_letter
+
+AnswerForm = Literal["free", "option"]
+"""what a gold answer is: mathematics or text, or the letter of a multiple-choice option"""
 
 MAX_ANSWER_CHARS = 4096
 """a longer answer is wrong unread: no gold answer is near it, and parsers take time that grows faster than length"""
@@ -15,34 +20,33 @@ _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _UNIT = re.compile(r"(?<=[\d}%.])\s*\\(?:text|textrm|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?$")
 _SCALE = re.compile(r"dozen|hundred|thousand|million|billion|trillion", re.IGNORECASE)
-_OPTION = re.compile(r"\(?([A-Ja-j])\)?[.:]?|\(([A-Ja-j])\).*|([A-Ja-j])[.:)].*", re.DOTALL)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'-]+(?: [A-Za-z'-]+)*")
 _LONG_WORD = re.compile(r"[A-Za-z]{4}")
 _SCIENTIFIC = re.compile(r"(\d\.?)[eE]([+-]?\d+)(?![\d.A-Za-z])")
 
 
-def verify(answer: str, gold: str) -> bool:
+def verify(answer: str, gold: str, form: AnswerForm = "free") -> bool:
     """Whether `answer` equals `gold`; never raises, but may take as long and as much memory as symbolic algebra likes.
 
     Bounds on time and memory come from outside, by running it in a process that can be killed.
     """
-    decided = verify_quickly(answer, gold)
+    decided = verify_quickly(answer, gold, form)
     return verify_symbolically(answer, gold) if decided is None else decided
 
 
-def verify_quickly(answer: str, gold: str) -> bool | None:
+def verify_quickly(answer: str, gold: str, form: AnswerForm = "free") -> bool | None:
     """Compare as text, option letters, numbers and lists of numbers; None if only symbolic algebra can tell.
 
+    A gold option is compared by its letter alone (`option_letter`), and so is a free gold that is one capital A to J.
     Takes microseconds: most answers need no more.
     """
     if len(answer) > MAX_ANSWER_CHARS or not answer.strip():
         return False
     plain_answer, plain_gold = _plain(answer), _plain(gold)
+    if form == "option" or re.fullmatch("[A-J]", plain_gold):
+        return option_letter(plain_answer) == option_letter(plain_gold) is not None
     if plain_answer and _squeezed(plain_answer) == _squeezed(plain_gold):
         return True
-    if re.fullmatch("[A-J]", plain_gold):
-        option = _OPTION.fullmatch(plain_answer)
-        return option is not None and next(letter for letter in option.groups() if letter).upper() == plain_gold
     if (equal := _compare_numbers(answer, gold)) is not None:
         return equal
     if _WORDS.fullmatch(plain_gold):

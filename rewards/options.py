@@ -1,0 +1,19 @@
+"""The option letter of a multiple-choice answer: `C`, `(C)`, `C.`, `C. twelve`, `(C) twelve`, also in lower case."""
+
+import re
+
+_LETTER = re.compile(r"(?:option |choice )?(?:\(([A-Z])\)[.:]?|([A-Z])(?:[.:)]|$))", re.IGNORECASE)
+_JOIN = r"(?:[,;/&+]|\band\b|\bor\b)"
+_ANOTHER = re.compile(rf"(?:\s|{_JOIN})*\([A-Z]\)|\s*{_JOIN}\s*[A-Z](?![\w'])", re.IGNORECASE)
+
+
+def option_letter(answer: str) -> str | None:
+    """Return the letter that `answer` (without layout) chooses, in upper case; None if it chooses none or several.
+
+    Only the letter counts, never the option's text: a text may stand in several options, in part or in other words.
+    What follows the letter is not read, unless it is another letter: `(A) or (B)` chooses none.
+    """
+    found = _LETTER.match(answer.strip())
+    if found is None or _ANOTHER.match(answer.strip(), found.end()):
+        return None
+    return next(letter for letter in found.groups() if letter).upper()
