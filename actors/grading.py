@@ -86,9 +86,7 @@ class GradingPool:
         self._lock = Lock()
         self._graded = self._symbolic = self._timed_out = self._crashed = 0
 
-    async def grade(
-        self, items: Sequence[tuple[str, str]], forms: Sequence[AnswerForm] | None = None
-    ) -> list[Verdict]:
+    async def grade(self, items: Sequence[tuple[str, str]], forms: Sequence[AnswerForm] | None = None) -> list[Verdict]:
         """Return the verdict on each `(text, gold)`, in order; `forms` are the golds', all free if None.
 
         Raises `GradingError` if processes cannot start.

@@ -9,6 +9,7 @@ from cluster.session import ray_session
 from pipelines.config import resolved_yaml
 from pipelines.data import load_problem_sets
 from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
 from pipelines.report.page import write_report
 from pipelines.run import Run, latest_student
@@ -20,6 +21,8 @@ from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
 from pipelines.system import running_system
 from pipelines.tracking import Tracker
+
+PROBLEM_SETS = "problem_sets.json"
 
 
 def drive(experiment: Experiment) -> Path:
@@ -34,6 +37,8 @@ def drive(experiment: Experiment) -> Path:
         ):
             models = prepare_base_models(experiment, tracker)
             prompts = PromptBuilder(models.student, models.teacher, experiment.data.prompt_suffix)
+            problems = with_room_for_answers(experiment, problems, prompts)
+            directory.write_json(PROBLEM_SETS, problems.record())
             with running_system(experiment, models, latest_student(directory, models)) as system:
                 run = Run(experiment, directory, tracker, models, problems, prompts, system)
                 evaluate(run, "base", step=0)

@@ -20,6 +20,7 @@ from actors.tiny_models import CommandTokens, TinyModelSettings
 from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
+from pipelines.benchmarks import BenchmarkName
 from pipelines.tasks.chain_arithmetic import Kind
 from pipelines.tracking import TrackingSettings
 from rewards.schemes import RewardSettings
@@ -62,7 +63,28 @@ class ModelsSettings(Settings):
     cache_dir: Path = Field(Path("~/.cache/relayllm-ray"), description="where pretrained tiny models are kept")
 
 
-class ChainArithmeticSource(Settings):
+BadRows = Literal["stop", "skip"]
+
+
+class SourceSettings(Settings):
+    """What all data sources have."""
+
+    limit: int | None = Field(None, gt=0, description="at most this many problems, drawn from the seed; all if empty")
+    seed: int = 0
+    bad_rows: BadRows = Field("stop", description="skip leaves out rows that are no problem, and counts and logs them")
+
+    @property
+    def label(self) -> str:
+        """What the source is called in messages and records."""
+        raise NotImplementedError
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names that results on its problems are reported by."""
+        return (self.label,)
+
+
+class ChainArithmeticSource(SourceSettings):
     """Problems of the synthetic task, drawn from the seed."""
 
     source: Literal["chain_arithmetic"] = "chain_arithmetic"
@@ -70,28 +92,89 @@ class ChainArithmeticSource(Settings):
     lengths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (2, 3), min_length=1, description="operations of a problem"
     )
-    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        return self.source
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(kind.value for kind, count in self.counts.items() if count)
 
 
-class JsonlSource(Settings):
-    """Problems of a JSONL file."""
+class BenchmarkSource(SourceSettings):
+    """A public data set, from the Hugging Face hub or from a local copy."""
 
-    source: Literal["jsonl"]
+    source: Literal["benchmark"]
+    name: BenchmarkName = Field(description="results are reported by this name")
+    path: Path | None = Field(
+        None, description="a JSONL or Parquet file, or a folder of such files; the hub's copy if empty"
+    )
+    split: str | None = Field(None, description="the split that is usually evaluated on, if empty")
+
+    @property
+    def label(self) -> str:
+        return self.name.value
+
+
+class FileSource(SourceSettings):
+    """Problems of a JSONL or Parquet file, or of a folder of such files."""
+
+    source: Literal["file"]
     path: Path
-    question: str = Field("question", description="the key of the question")
-    answer: str = Field("answer", description="the key of the reference answer, as it would stand in \\boxed{}")
+    question: str = Field("question", description="the column of the question")
+    answer: str = Field("answer", description="the column of the reference answer, as it would stand in \\boxed{}")
+    options: str | None = Field(
+        None, description="the column of the list of options, if the answers are option letters"
+    )
     kind: str = Field(description="the name that results are reported by")
 
+    @property
+    def label(self) -> str:
+        return self.kind
 
-DataSource = Annotated[ChainArithmeticSource | JsonlSource, Field(discriminator="source")]
+
+class EvaluationKeys(SourceSettings):
+    """What all evaluation sources have besides."""
+
+    samples: int = Field(1, gt=0, description="answers per problem (k of avg@k and pass@k)")
+    sampling: SamplingSettings | None = Field(None, description="of these answers; evaluation.sampling if empty")
+
+
+class ChainArithmeticEvaluation(ChainArithmeticSource, EvaluationKeys):
+    """Evaluation on the synthetic task."""
+
+
+class BenchmarkEvaluation(BenchmarkSource, EvaluationKeys):
+    """Evaluation on a public data set."""
+
+
+class FileEvaluation(FileSource, EvaluationKeys):
+    """Evaluation on own problems."""
+
+
+DataSource = Annotated[ChainArithmeticSource | BenchmarkSource | FileSource, Field(discriminator="source")]
+EvaluationSource = Annotated[
+    ChainArithmeticEvaluation | BenchmarkEvaluation | FileEvaluation, Field(discriminator="source")
+]
 
 
 class DataSettings(Settings):
     """What is trained on, what is evaluated on, and how a question becomes a prompt."""
 
     train: DataSource
-    evaluation: DataSource
+    evaluation: tuple[EvaluationSource, ...] = Field(min_length=1)
     prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> DataSettings:
+        kinds = [kind for source in self.evaluation for kind in source.kinds]
+        if "all" in kinds:
+            raise ValueError("evaluation: 'all' is the name of the results on all problems; give another kind")
+        twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+        if twice:
+            raise ValueError(f"evaluation: results on two sources would be reported by one name: {', '.join(twice)}")
+        return self
 
 
 class FilterSettings(Settings):

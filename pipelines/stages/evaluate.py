@@ -68,7 +68,7 @@ def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> N
     stage = f"evaluate-{name}"
     if run.directory.stage_done(stage):
         return
-    problems = run.problems.evaluation
+    problems = run.problems.evaluation_problems
     policies = [Policy.STUDENT, Policy.RELAY]
     if during_training:
         problems = problems[: run.experiment.evaluation.problems_during_training]
@@ -94,7 +94,7 @@ def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> N
 def _row(run: Run, name: str, step: int, policy: Policy, kind: str, answers: Answers) -> Evaluation:
     problems, correct, calls = len(answers.kinds), int(answers.correct.sum()), int(answers.calls.sum())
     oracle = None
-    if isinstance(run.experiment.data.evaluation, ChainArithmeticSource):
+    if all(isinstance(source, ChainArithmeticSource) for source in run.experiment.data.evaluation):
         oracle = oracle_cost([str(question) for question in answers.questions], run.command_tokens)
     return Evaluation(
         name=name,

@@ -25,7 +25,7 @@ models:
   teacher: {{pretrain: {{steps: 30, problems_per_step: 16}}}}
 data:
   train: {{counts: {{known: 16, teacher_known: 16, unknowable: 4}}}}
-  evaluation: {{counts: {{known: 6, teacher_known: 6, unknowable: 4}}}}
+  evaluation: {{0: {{counts: {{known: 6, teacher_known: 6, unknowable: 4}}}}}}
 filter: {{samples: 2, min_pass_rate: 0.0}}
 warmup: {{samples: 64, epochs: 2}}
 grpo: {{steps: 4, prompts_per_step: 4, group_size: 4, mini_batches: 2, checkpoint_every: 1, evaluate_every: 2}}

@@ -19,7 +19,7 @@ name: small
 models: {student: {path: a}, teacher: {path: b}}
 data:
   train: {source: chain_arithmetic, counts: {known: 3}}
-  evaluation: {source: jsonl, path: evaluation.jsonl, kind: algebra}
+  evaluation: [{source: file, path: evaluation.jsonl, kind: algebra}]
 """
 
 
