@@ -9,7 +9,7 @@ from fractions import Fraction
 RELATIVE_TOLERANCE = Fraction(1, 10**6)
 """how far a written decimal may lie from a gold value that is not an integer"""
 
-_PLAIN = r"(?:\d+\.?\d*|\.\d+)"
+_PLAIN = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _EXPONENT = r"(?:[eE](?P<e>[+-]?\d{1,3})|(?:\\times|\\cdot|×|\*)10\^(?:\{(?P<p>[+-]?\d{1,3})\}|(?P<q>\d)))"
 _DECIMAL = re.compile(
     rf"(?P<sign>[+-]?)(?P<mantissa>\d{{1,3}}(?:,\d{{3}})+(?:\.\d*)?|{_PLAIN})(?:{_EXPONENT})?(?P<percent>%?)"

@@ -52,6 +52,17 @@ def actor() -> Iterator[RewardActor]:
     actor.close()
 
 
+def test_a_group_whose_gold_is_an_option_is_graded_by_the_letter(actor: RewardActor) -> None:
+    answers = [r"\boxed{(R)}", r"\boxed{\text{R. twelve}}", r"\boxed{12}", r"\boxed{(R) = 5}"]
+    batch = TrajectoryBatch.of([trajectory(answer) for answer in answers])
+    as_option, as_text = (
+        asyncio.run(actor.grade_groups(batch, ["R", "R"], 2, forms)).correct.tolist()
+        for forms in (["option", "option"], None)
+    )
+    assert as_option == [True, True, False, True]
+    assert as_text != as_option
+
+
 def test_groups_are_graded_paid_and_compared(actor: RewardActor) -> None:
     batch = TrajectoryBatch.of(
         [

@@ -47,3 +47,12 @@ def test_integers_are_equal_only_to_themselves(first: int, second: int) -> None:
     a, b = parse_number(str(first)), parse_number(str(second))
     assert a is not None and b is not None
     assert numbers_equal(a, b) == (first == second)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text", ["7" * 2000 + "/" + "3" * 2000 + "x", "7" * 4000 + "x", r"\frac{" + "7" * 2000 + "}{" + "3" * 2000 + "x"]
+)
+def test_long_digits_that_are_no_number_are_read_in_linear_time(text: str) -> None:
+    """With a regular expression that can split the digits in several ways, one of these takes minutes."""
+    assert parse_number(text) is None

@@ -1,27 +1,10 @@
 """Answers are compared as text, as numbers and as mathematics."""
 
-import json
-import os
-import random
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.answers import extract_answer
-from rewards.numbers import parse_number
-from rewards.verification import MAX_ANSWER_CHARS, verify, verify_quickly, verify_symbolically
-
-BENCHMARKS = Path(os.environ.get("RELAY_BENCHMARKS", Path(__file__).parents[3] / "shared" / "benchmarks"))
-NOT_MATHEMATICS = {
-    r"m_{\max }=n^{2}-n-1",
-    r"f(x)=a x+b, where b is an arbitrary integer, and a is an arbitrary positive integer with \mho(a)=0",
-    r"(-\infty, 0) \cup\{1\}.",
-    "t(0,4]",
-}
-"""OlympiadBench golds that math-verify cannot parse: only the same text is correct"""
+from rewards.verification import MAX_ANSWER_CHARS, verify, verify_quickly
 
 
 @pytest.mark.parametrize(
@@ -123,41 +106,3 @@ def test_quick_comparison_never_raises(answer: str, gold: str) -> None:
 )
 def test_comparison_never_raises(answer: str) -> None:
     assert verify(answer, "x+1") is False
-
-
-def benchmark_golds(name: str) -> Iterator[str]:
-    path = BENCHMARKS / f"{name}.jsonl"
-    if not path.is_file():
-        pytest.skip(f"no {path}")
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if name == "gsm8k":
-            yield row["answer"].rsplit("####", 1)[1].strip()
-        elif name == "minerva_math":
-            gold = extract_answer(row["solution"])
-            assert gold is not None
-            yield gold
-        elif name == "olympiadbench":
-            yield from row["final_answer"]
-        else:
-            yield str(row["answer"])
-
-
-@pytest.mark.parametrize("name", ["gsm8k", "aime24", "amc23", "minerva_math", "olympiadbench"])
-def test_every_gold_of_a_benchmark_is_correct_in_a_box(name: str) -> None:
-    wrong = [gold for gold in benchmark_golds(name) if not verify(extract_answer(rf"So \boxed{{{gold}}}.") or "", gold)]
-    assert wrong == []
-
-
-@pytest.mark.parametrize("name", ["gsm8k", "aime24", "amc23"])
-def test_every_integer_gold_differs_from_its_successor(name: str) -> None:
-    golds = [(gold, float(gold.replace(",", ""))) for gold in benchmark_golds(name)]
-    assert len(golds) >= 30
-    assert [gold for gold, value in golds if verify(f"{value + 1:.0f}", gold)] == []
-
-
-def test_algebra_parses_the_expressions_of_a_benchmark() -> None:
-    golds = [gold.replace("$", "") for gold in benchmark_golds("olympiadbench")]
-    symbolic = [gold for gold in golds if parse_number(gold.replace(" ", "")) is None and gold not in NOT_MATHEMATICS]
-    sample = random.Random(0).sample(symbolic, 80)
-    assert [gold for gold in sample if not verify_symbolically(gold, gold)] == []

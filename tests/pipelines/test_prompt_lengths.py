@@ -1,0 +1,50 @@
+"""Prompts must leave room for an answer in both models' contexts."""
+
+from pathlib import Path
+
+import pytest
+
+from actors.relay.handoff import RelayPrompt
+from pipelines.config import load
+from pipelines.data import load_problem_sets
+from pipelines.experiment import Experiment
+from pipelines.problems import Problem
+from pipelines.prompt_lengths import with_room_for_answers
+from pipelines.rows import DataError
+
+DEMO = Path(__file__).parents[2] / "experiments" / "demo.yaml"
+
+
+class Prompts:
+    """Prompts of fixed lengths."""
+
+    def __init__(self, student_tokens: int, teacher_tokens: int) -> None:
+        self._prompt = RelayPrompt((1,) * student_tokens, (1,) * teacher_tokens)
+
+    def prompt(self, problem: Problem) -> RelayPrompt:
+        return self._prompt
+
+
+def check(student_tokens: int, teacher_tokens: int, *overrides: str) -> int:
+    experiment = load(
+        DEMO, ["rollout.engine.max_model_len=128", "teacher.engine.max_model_len=120", *overrides], Experiment
+    )
+    problems = load_problem_sets(experiment.data)
+    prompts = Prompts(student_tokens, teacher_tokens)
+    return len(with_room_for_answers(experiment, problems, prompts).evaluation_problems)  # type: ignore[arg-type]
+
+
+def test_prompts_that_fit_with_an_answer_are_kept() -> None:
+    assert check(40, 40) == 500
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(41, 1), (1, 41)])
+def test_either_models_prompt_may_be_too_long(student: int, teacher: int) -> None:
+    with pytest.raises(DataError, match=r"chain_arithmetic, problem 1: the prompt has 41 tokens, .* room for 40"):
+        check(student, teacher)
+
+
+def test_each_stage_has_its_own_room() -> None:
+    with pytest.raises(DataError, match="room for 39"):
+        check(40, 40, "evaluation.limits.max_new_tokens=81")
+    assert check(40, 40, "evaluation.limits.max_new_tokens=60") == 500
