@@ -94,6 +94,8 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experi
         assert "model.embed_tokens.weight" in trained.keys()  # noqa: SIM118
     assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 10
     assert list((run_dir / "wandb").glob("offline-run-*"))
+    sets = json.loads((run_dir / "problem_sets.json").read_text())
+    assert (sets["train"]["rows"], sets["evaluation"][0]["rows"]) == ([[0, 35]], [[0, 15]])
 
     before = {path: path.stat().st_mtime_ns for path in run_dir.glob("stages/**/*") if path.is_file()}
     finish(start(small_experiment, run_dir))
