@@ -177,6 +177,8 @@ def _explain(
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
             names = _names(options)
             return key, value, "should be a mapping" + (f" with the keys {', '.join(names)}" if names else "")
+        case "tuple_type" | "list_type":
+            return key, value, "should be a list"
         case "invalid_key":
             return key, value, "keys should be text: put the key in quotes"
     right = detail["msg"].removeprefix("Value error, ").replace("Input should be", "should be")

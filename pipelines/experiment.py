@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from actors.grading import GradingSettings
 from actors.settings import (
@@ -163,18 +163,21 @@ class DataSettings(Settings):
     """What is trained on, what is evaluated on, and how a question becomes a prompt."""
 
     train: DataSource
-    evaluation: tuple[EvaluationSource, ...] = Field(min_length=1)
+    evaluation: tuple[EvaluationSource, ...] = Field(description="at least one source")
     prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
 
-    @model_validator(mode="after")
-    def _told_apart(self) -> DataSettings:
-        kinds = [kind for source in self.evaluation for kind in source.kinds]
+    @field_validator("evaluation")
+    @classmethod
+    def _told_apart(cls, sources: tuple[EvaluationSource, ...]) -> tuple[EvaluationSource, ...]:
+        if not sources:
+            raise ValueError("give at least one source")
+        kinds = [kind for source in sources for kind in source.kinds]
         if "all" in kinds:
-            raise ValueError("evaluation: 'all' is the name of the results on all problems; give another kind")
+            raise ValueError("'all' is the name of the results on all problems; give another kind")
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         if twice:
-            raise ValueError(f"evaluation: results on two sources would be reported by one name: {', '.join(twice)}")
-        return self
+            raise ValueError(f"results on two sources would be reported by one name: {', '.join(twice)}")
+        return sources
 
 
 class FilterSettings(Settings):

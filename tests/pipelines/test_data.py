@@ -133,7 +133,7 @@ def test_the_record_names_every_row_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("evaluation", "right"),
     [
-        ([], "at least 1 item"),
+        ([], "give at least one source"),
         ([{"source": "chain_arithmetic", "counts": {"known": 1}}] * 2, "would be reported by one name: known"),
         ([{"source": "file", "path": "a.jsonl", "kind": "all"}], "'all' is the name of the results on all problems"),
         ([{"source": "benchmark", "name": "gsm9k"}], "gsm8k"),

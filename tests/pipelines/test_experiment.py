@@ -96,6 +96,9 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
         ("warmup.exponents=[-1, 1]", "exponents should be [first, last] with 0 <= first <= last, not [-1, 1]"),
         ("grpo.group_size=1", "grpo.group_size = 1"),
         ("name=../up", "name = '../up'"),
+        ("data.evaluation=5", "data.evaluation = 5: should be a list"),
+        ("data.evaluation=[]", "data.evaluation = []: give at least one source"),
+        ("data.evaluation.0.sampls=3", "data.evaluation.0.sampls = 3: unknown key; did you mean"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(small: Path, override: str, message: str) -> None:
