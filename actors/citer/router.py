@@ -48,6 +48,7 @@ class TokenRouter(nn.Module):
         logits: Tensor = self.layers(hidden.float())[:, 0]
         return logits
 
+    @torch.inference_mode()
     def confidence(self, hidden: Tensor) -> Tensor:
         """Return the probability that the student may write each token, strictly between 0 and 1: [m, h] -> [m]."""
         return self(hidden).sigmoid().clamp(_MARGIN, 1 - _MARGIN)
