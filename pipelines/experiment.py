@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from actors.citer.settings import CiterSettings
 from actors.grading import GradingSettings
 from actors.settings import (
     EngineSettings,
@@ -294,6 +295,7 @@ class Experiment(Settings):
     warmup: WarmupSettings = WarmupSettings()
     grpo: GrpoSettings = GrpoSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    citer: CiterSettings = CiterSettings()
     reward: RewardSettings = RewardSettings()
     grading: GradingSettings = GradingSettings()
     rollout: RolloutSettings = RolloutSettings()
@@ -320,6 +322,7 @@ class Experiment(Settings):
                 Bundle(f"rollout-{i}", cpus, self.rollout.engine.tensor_parallel * on_gpu)
                 for i in range(self.rollout.workers)
             ),
+            *([Bundle("citer", cpus, 1 * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
             *(Bundle(f"learner-{i}", cpus, 1 * on_gpu) for i in range(self.learner.ranks)),
         ]
@@ -343,6 +346,7 @@ MAY_CHANGE_ON_RESUME = (
     "rollout",
     "evaluation.traces",
     "models.cache_dir",
+    "citer.max_sequences",
     *(f"learner.{key}" for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing")),
 )
 """keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

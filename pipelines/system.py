@@ -13,6 +13,7 @@ from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.citer.actor import CiterActor
 from actors.learner.group import LearnerGroup
 from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
@@ -36,6 +37,8 @@ class System:
     rollout: RolloutPool
     reward: ActorHandle[Any]
     learner: LearnerGroup
+    citer: ActorHandle[Any] | None
+    """None unless the experiment asks for the baseline"""
 
     def sync_weights(self) -> None:
         """Give the learner's weights to all rollout workers, as the next policy version.
@@ -94,6 +97,20 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
             )
             for i in range(experiment.rollout.workers)
         ]
+        citer = None
+        if experiment.citer.enabled:
+            citer = start(
+                "citer",
+                CiterActor,
+                common_environment(experiment.cluster.engine_threads),
+                models.student,
+                student_engine,
+                "teacher",
+                models.teacher,
+                teacher_engine,
+                device,
+                experiment.citer.max_sequences,
+            )
         reward = start("reward", RewardActor, common_environment(threads=1), experiment.reward, experiment.grading)
         learner = LearnerGroup(  # returns when its ranks are connected; the engines come up meanwhile
             experiment.learner,
@@ -106,10 +123,11 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
             gpus_per_rank=float(device is Device.GPU),
             seconds=experiment.cluster.start_timeout_s,
         )
-        ray.get([actor.ready.remote() for actor in (teacher, *workers)], timeout=experiment.cluster.start_timeout_s)
+        engines = [teacher, *workers, *([citer] if citer is not None else [])]
+        ray.get([actor.ready.remote() for actor in engines], timeout=experiment.cluster.start_timeout_s)
         ray.get(reward.health.remote(), timeout=experiment.cluster.start_timeout_s)
         pool = RolloutPool(workers, experiment.rollout.sequences_in_flight, experiment.rollout.deadline_s)
-        yield System(teacher, pool, reward, learner)
+        yield System(teacher, pool, reward, learner, citer)
     finally:
         if learner is not None:
             learner.shutdown()

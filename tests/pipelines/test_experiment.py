@@ -55,6 +55,21 @@ def test_the_demo_needs_one_actor_of_each_kind_and_no_gpu() -> None:
     ]
 
 
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", "0"), ("gpu", "1")])
+def test_token_level_routing_takes_an_actor_of_its_own_if_it_is_asked_for(small: Path, device: str, gpus: str) -> None:
+    asked, default = (
+        load(small, [f"cluster.device={device}", *overrides], Experiment).bundles()
+        for overrides in (["citer.enabled=true"], [])
+    )
+    assert [bundle.actor for bundle in asked if bundle not in default] == ["citer"]
+    assert ["citer", "1", gpus] in [line.split() for line in table(asked).splitlines()]
+
+
+def test_thresholds_lie_between_0_and_1_and_differ(small: Path) -> None:
+    assert "citer.thresholds" in problems(small, "citer.thresholds=[1.5]")
+    assert "should be distinct" in problems(small, "citer.thresholds=[0.5, 0.5]")
+
+
 def test_on_gpus_engines_take_as_many_as_they_are_spread_over_and_grading_none(small: Path) -> None:
     overrides = [
         "rollout.workers=2",

@@ -1,0 +1,137 @@
+"""The CITER actor: the student with its hidden states, routing single tokens to the shared teacher; and the router's training."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from actors.citer.decoding import RoutedDecoder, RoutedPolicy, require_equal_vocabularies
+from actors.citer.fitting import RouterFit, fit_router
+from actors.citer.labels import Label, LabelledTokens, Reference, label_tokens, student_choices
+from actors.citer.router import TokenRouter, load_router, save_router
+from actors.citer.settings import RouterSettings
+from actors.citer.student import SteppedStudent, load_student
+from actors.engines.base import Engine
+from actors.engines.remote import RemoteEngine
+from actors.relay.handoff import RelayPrompt
+from actors.relay.tokenizer import TransformersTokenizer
+from actors.settings import EngineSettings, SamplingSettings
+from actors.trajectory import TrajectoryBatch
+from cluster.devices import Device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CiterOrder:
+    """Some prompts to decode, each `samples` times, with the teacher writing the tokens that the router gives it."""
+
+    prompts: tuple[RelayPrompt, ...]
+    samples: int
+    router: str | None
+    """a router's folder; none is the student alone"""
+    threshold: float
+    sampling: SamplingSettings
+    teacher_sampling: SamplingSettings
+    max_new_tokens: int
+    teacher_timeout_s: float
+    seed: int = 0
+    begun: tuple[tuple[int, ...], ...] = ()
+    """output that each prompt's answers begin with, recorded as the student's; none if empty"""
+
+
+class CiterActor:
+    """Has no state but its models, so that Ray may restart it and repeat a call."""
+
+    def __init__(
+        self,
+        student: str,
+        student_engine: EngineSettings,
+        teacher: str,
+        teacher_model: str,
+        teacher_engine: EngineSettings,
+        device: Device,
+        max_sequences: int,
+    ) -> None:
+        """Load the student; `teacher` is the name of the teacher actor in this actor's namespace.
+
+        Raises `VocabularyError` if the two models do not share one vocabulary.
+        """
+        import ray
+        from transformers import AutoTokenizer
+
+        own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
+        require_equal_vocabularies(own.get_vocab(), other.get_vocab())
+        self._device = torch.device("cpu" if device is Device.CPU else "cuda")
+        self._model = load_student(student, getattr(torch, student_engine.dtype), self._device)
+        self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
+        tokenizer = TransformersTokenizer(own)
+        ends = self._model.generation_config.eos_token_id
+        self._decoder = RoutedDecoder(
+            student=SteppedStudent(self._model, max_sequences),
+            teacher=self._teacher,
+            tokenizer=tokenizer,
+            end_ids={tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [] if ends is None else [ends])},
+            student_context_tokens=student_engine.max_model_len,
+            teacher_context_tokens=teacher_engine.max_model_len,
+        )
+        self._routers: dict[str, TokenRouter] = {}
+
+    async def ready(self) -> int:
+        """Return the process id; answering means that the student is loaded."""
+        return os.getpid()
+
+    async def rollout(self, order: CiterOrder) -> TrajectoryBatch:
+        """Return the samples of each prompt side by side, in the order of the prompts.
+
+        Raises `RouterError` if the router cannot be used.
+        """
+        policy = RoutedPolicy(
+            router=None if order.router is None else self._router(order.router),
+            threshold=order.threshold,
+            sampling=order.sampling,
+            teacher_sampling=order.teacher_sampling,
+            max_new_tokens=order.max_new_tokens,
+            teacher_timeout_s=order.teacher_timeout_s,
+            seed=order.seed,
+        )
+        prompts = [prompt for prompt in order.prompts for _ in range(order.samples)]
+        begun = [start for start in order.begun for _ in range(order.samples)]
+        return TrajectoryBatch.of(await self._decoder.decode(prompts, policy, begun))
+
+    async def label(self, references: tuple[Reference, ...], teacher_timeout_s: float) -> LabelledTokens:
+        """Return the labels that need no rollout; raises `EngineError` if the teacher fails."""
+        hidden, choice = await asyncio.to_thread(student_choices, self._model, references)
+        return await label_tokens(references, hidden, choice, self._teacher, teacher_timeout_s)
+
+    async def fit(
+        self, tokens: LabelledTokens, label: np.ndarray, settings: RouterSettings, seed: int, folder: str
+    ) -> RouterFit:
+        """Train a router on the rows that `label` [M] decides, and write it to `folder`.
+
+        Raises `NothingToLearnError` if they are too few.
+        """
+        return await asyncio.to_thread(self._fit, tokens, label, settings, seed, folder)
+
+    def _fit(
+        self, tokens: LabelledTokens, label: np.ndarray, settings: RouterSettings, seed: int, folder: str
+    ) -> RouterFit:
+        rows = np.flatnonzero(label != Label.UNDECIDED)
+        router, fit = fit_router(
+            torch.from_numpy(tokens.hidden[rows]).to(self._device),
+            torch.from_numpy(label[rows] == Label.STUDENT).to(self._device),
+            torch.from_numpy(tokens.solution[rows]),
+            settings,
+            seed,
+        )
+        save_router(router, Path(folder))
+        self._routers.pop(folder, None)
+        return fit
+
+    def _router(self, folder: str) -> TokenRouter:
+        if folder not in self._routers:
+            self._routers[folder] = load_router(Path(folder), self._device, self._model.config.hidden_size)
+        return self._routers[folder]

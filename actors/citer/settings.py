@@ -1,0 +1,56 @@
+"""Settings of the CITER baseline: its reference solutions, its router and the thresholds it is evaluated at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from actors.settings import SamplingSettings
+from cluster.settings import Settings
+
+Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class RouterSettings(Settings):
+    """How the router is trained: AdamW on the binary cross-entropy, stopped early on held-out solutions."""
+
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    lr: float = Field(1e-3, gt=0.0)
+    weight_decay: float = Field(0.01, ge=0.0)
+    tokens_per_step: int = Field(256, ge=2)
+    max_epochs: int = Field(50, gt=0)
+    patience: int = Field(5, gt=0, description="epochs without a lower validation loss until training stops")
+    validation_share: float = Field(0.2, gt=0.0, lt=1.0, description="of the solutions, held out to stop early")
+
+
+class CiterSettings(Settings):
+    """Token-level routing (arXiv 2502.01976), a baseline: below the threshold the teacher writes the next token."""
+
+    enabled: bool = False
+    thresholds: tuple[Threshold, ...] = Field(
+        (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
+        min_length=1,
+        description="each is a policy of its own, `citer@0.95`; 0 is the student alone, at 1 the teacher writes everything",
+    )
+    problems: int = Field(500, ge=2, description="training problems that the teacher writes reference solutions for")
+    reference_sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0.0), description="of the reference solutions; wrong ones are dropped"
+    )
+    rounds: int = Field(
+        2, gt=0, description="of labelling by rollouts and training; the first rolls out the student alone"
+    )
+    max_rollouts_per_round: int = Field(
+        2000,
+        ge=0,
+        description="positions labelled by a rollout, drawn from those where neither model has the reference",
+    )
+    rollout_threshold: Threshold = Field(0.5, description="of the routed pair that rolls out from the second round on")
+    router: RouterSettings = RouterSettings()
+    max_sequences: int = Field(64, gt=0, description="sequences in the student's KV cache at the same time")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> CiterSettings:
+        if len(set(self.thresholds)) < len(self.thresholds):
+            raise ValueError(f"thresholds should be distinct, not {list(self.thresholds)}")
+        return self

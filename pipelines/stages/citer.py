@@ -1,0 +1,193 @@
+"""The CITER baseline (arXiv 2502.01976): the token router's training, and decoding with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from actors.citer.actor import CiterOrder
+from actors.citer.fitting import RouterFit
+from actors.citer.labels import Label, LabelledTokens, Reference, chosen_for_rollout
+from actors.reward import GradedGroups
+from actors.rollout import Policy
+from actors.settings import RelayLimits, SamplingSettings
+from actors.trajectory import TrajectoryBatch, UInt8
+from pipelines.problems import Problem
+from pipelines.progress import Progress
+from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
+from pipelines.run import Run
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+CITER = "citer"
+_PROBLEMS_PER_ORDER = 32
+
+
+class CiterError(RuntimeError):
+    """The baseline cannot be trained or used; the message says why."""
+
+
+def policy_name(threshold: float) -> str:
+    """Return the name that results of the routed pair at this threshold are reported by."""
+    return f"{CITER}@{threshold:g}"
+
+
+def train_router(run: Run, problems: Sequence[Problem]) -> Path:
+    """Return the folder of the base student's token router, trained once for a run.
+
+    Labels come from the teacher's own right solutions of the first `citer.problems` problems. Raises `CiterError` if
+    there are too few.
+    """
+    if not run.directory.stage_done(CITER):
+        _train(run, *_references(run, problems[: run.experiment.citer.problems]))
+    return run.directory.stage_dir(CITER) / str(run.directory.summary(CITER)["router"])
+
+
+def decode_routed(
+    run: Run,
+    problems: Sequence[Problem],
+    router: Path | None,
+    threshold: float,
+    *,
+    limits: RelayLimits,
+    sampling: SamplingSettings,
+    samples: int = 1,
+    begun: Sequence[tuple[int, ...]] = (),
+) -> Iterator[GradedOrder]:
+    """Yield all problems in portions, decoded by the routed pair and graded, in their order.
+
+    Of the limits, calls are not bounded: nobody issues commands. `begun`, if given, is the output that each problem's
+    answers begin with. Raises ray's `GetTimeoutError` if a portion takes longer than `rollout.deadline_s`.
+    """
+    citer = _actor(run)
+    ahead = max(2 * run.experiment.citer.max_sequences // (_PROBLEMS_PER_ORDER * samples), 1)
+    running: deque[tuple[Sequence[Problem], ray.ObjectRef[Any], ray.ObjectRef[Any]]] = deque()
+    for start in range(0, len(problems), _PROBLEMS_PER_ORDER):
+        portion = problems[start : start + _PROBLEMS_PER_ORDER]
+        order = CiterOrder(
+            prompts=run.prompts.prompts(portion),
+            samples=samples,
+            router=None if router is None else str(router),
+            threshold=threshold,
+            sampling=sampling,
+            teacher_sampling=run.experiment.teacher.sampling,
+            max_new_tokens=limits.max_new_tokens,
+            teacher_timeout_s=limits.teacher_timeout_s,
+            seed=run.experiment.seed + start,
+            begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
+        )
+        batch = citer.rollout.remote(order)
+        golds = [problem.gold for problem in portion]
+        running.append((portion, batch, run.system.reward.grade_groups.remote(batch, golds, samples)))
+        if len(running) > ahead:
+            yield _finished(run, *running.popleft())
+    while running:
+        yield _finished(run, *running.popleft())
+
+
+def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], list[Reference]]:
+    """Return the problems that the teacher solves, in their order, and its solutions."""
+    sampling = run.experiment.citer.reference_sampling
+    decoding = Decoding(
+        Policy.TEACHER, 1, run.experiment.grpo.limits, sampling, sampling, problems_per_order=_PROBLEMS_PER_ORDER
+    )
+    solutions: dict[Problem, tuple[int, ...]] = {}
+    with Progress(len(problems), "CITER: reference solutions") as progress:
+        for order in decode_and_grade(run, problems, decoding):
+            batch: TrajectoryBatch = ray.get(order.batch)
+            for problem, trajectory, correct in zip(order.problems, batch, order.graded.correct, strict=True):
+                if correct:
+                    solutions[problem] = tuple(trajectory.token_ids.tolist())
+            progress.update(len(order.problems))
+    solved = [problem for problem in dict.fromkeys(problems) if problem in solutions]
+    if len(solved) < 2:
+        raise CiterError(
+            f"the teacher solved {len(solved)} of {len(problems)} problems, and the router needs at least 2 solutions to "
+            "learn from: raise citer.problems, or check the teacher's accuracy"
+        )
+    prompts = run.prompts.prompts(solved)
+    return solved, [Reference(prompt, solutions[problem]) for problem, prompt in zip(solved, prompts, strict=True)]
+
+
+def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference]) -> None:
+    """Rounds of labelling and training: the first rolls out the student alone, later ones the pair as routed so far."""
+    settings, deadline_s = run.experiment.citer, run.experiment.rollout.deadline_s
+    citer = _actor(run)
+    timeout_s = run.experiment.grpo.limits.teacher_timeout_s
+    tokens: LabelledTokens = ray.get(citer.label.remote(tuple(references), timeout_s), timeout=deadline_s)
+    chosen = chosen_for_rollout(tokens.label, settings.max_rollouts_per_round, run.experiment.seed)
+    shared = ray.put(tokens)
+    rounds = settings.rounds if len(chosen) else 1  # without rollouts a second round would repeat the first
+    router: Path | None = None
+    with Progress(rounds, "CITER: rounds of training") as progress:
+        for number in range(1, rounds + 1):
+            label = tokens.label.copy()
+            label[chosen] = _labels_by_rollout(run, problems, references, tokens, chosen, router)
+            router = run.directory.stage_dir(CITER) / f"router-{number}"
+            fit: RouterFit = ray.get(
+                citer.fit.remote(shared, label, settings.router, run.experiment.seed, str(router)), timeout=deadline_s
+            )
+            run.tracker.log(CITER, number, _metrics(label, len(references), len(chosen), fit))
+            progress.update(1, accuracy=fit.validation_accuracy)
+    run.directory.mark_done(CITER, {"router": f"router-{rounds}", "rounds": rounds, "references": len(references)})
+
+
+def _labels_by_rollout(
+    run: Run,
+    problems: Sequence[Problem],
+    references: Sequence[Reference],
+    tokens: LabelledTokens,
+    rows: NDArray[np.int64],
+    router: Path | None,
+) -> UInt8:
+    """Return the label of each row: the student's if the answer comes out right when it goes on from its choice."""
+    orders = decode_routed(
+        run,
+        [problems[tokens.solution[row]] for row in rows],
+        router,
+        run.experiment.citer.rollout_threshold,
+        limits=run.experiment.grpo.limits,
+        sampling=SamplingSettings(temperature=0.0),
+        begun=[tokens.begun(int(row), references) for row in rows],
+    )
+    label = np.empty(len(rows), np.uint8)
+    done = 0
+    for order in orders:
+        correct = order.graded.correct
+        label[done : done + len(correct)] = np.where(correct, Label.STUDENT, Label.TEACHER)
+        done += len(correct)
+    return label
+
+
+def _metrics(label: UInt8, references: int, rollouts: int, fit: RouterFit) -> dict[str, float]:
+    labelled = label != Label.UNDECIDED
+    values = {
+        "references": references,
+        "labelled_tokens": int(labelled.sum()),
+        "unlabelled_tokens": int((~labelled).sum()),
+        "student_share": float((label[labelled] == Label.STUDENT).mean()) if labelled.any() else 0.0,
+        "rollouts": rollouts,
+        **asdict(fit),
+    }
+    return {f"{CITER}/{name}": value for name, value in values.items()}
+
+
+def _finished(
+    run: Run, portion: Sequence[Problem], batch: ray.ObjectRef[Any], graded: ray.ObjectRef[Any]
+) -> GradedOrder:
+    columns: GradedGroups = ray.get(graded, timeout=run.experiment.rollout.deadline_s)
+    return GradedOrder(portion, batch, columns)
+
+
+def _actor(run: Run) -> ActorHandle[Any]:
+    if run.system.citer is None:
+        raise CiterError("the run has no CITER actor: set citer.enabled to true")
+    return run.system.citer

@@ -1,0 +1,176 @@
+"""The CITER stage on real Ray: a router is trained once, and routes through the actor and the grading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from transformers import AutoTokenizer
+
+from actors.citer.actor import CiterActor
+from actors.engines.base import Generation, GenerationRequest, StopReason
+from actors.relay.solo import solo
+from actors.relay.tokenizer import TransformersTokenizer
+from actors.reward import RewardActor
+from actors.rollout import Policy, RolloutOrder
+from actors.settings import EngineSettings, RelayLimits, SamplingSettings
+from actors.tiny_models import ASSISTANT
+from actors.trajectory import TrajectoryBatch
+from cluster.devices import Device
+from pipelines.config import load
+from pipelines.data import ProblemSets
+from pipelines.experiment import Experiment
+from pipelines.metrics import undocumented
+from pipelines.problems import Problem
+from pipelines.prompts import PromptBuilder
+from pipelines.rollout_pool import RolloutPool
+from pipelines.run import Run
+from pipelines.run_directory import RunDirectory
+from pipelines.stages.base_models import BaseModels
+from pipelines.stages.citer import CITER, CiterError, decode_routed, policy_name, train_router
+from pipelines.system import System
+from pipelines.tracking import Tracker
+
+pytestmark = pytest.mark.ray
+
+DEMO = Path(__file__).parents[2] / "experiments" / "demo.yaml"
+ENGINE = EngineSettings(dtype="float32", max_model_len=64)
+GREEDY = SamplingSettings(temperature=0.0)
+PROBLEMS = [Problem(question=f"{n:02d}", gold=f"{n:02d}", kind="echo") for n in range(12)]
+
+
+class Teacher:
+    """Repeats the question in a box. Asked for a first token alone it writes another, so that a rollout has to decide."""
+
+    def __init__(self, model: str) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        self.tokenizer = TransformersTokenizer(tokenizer)
+        self._begins = tokenizer.convert_tokens_to_ids(ASSISTANT)
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        ids = list(request.prompt_ids)
+        begin = ids.index(self._begins) + 1
+        question = self.tokenizer.decode(ids[:begin])
+        solution = [*self.tokenizer.encode(f"={question};\\boxed{{{question}}}"), self.tokenizer.eos_token_id]
+        written = solution[len(ids) - begin :][: request.max_tokens] or solution[-1:]
+        if request.max_tokens == 1 and len(ids) == begin:
+            written = self.tokenizer.encode("+")
+        return Generation(
+            token_ids=np.array(written, np.int32),
+            logprobs=np.zeros(len(written), np.float32),
+            versions=np.zeros(len(written), np.int32),
+            stop=StopReason.END_OF_TEXT if written[-1] == self.tokenizer.eos_token_id else StopReason.LENGTH,
+        )
+
+
+class Worker(Teacher):
+    """Has the teacher answer; every other answer is wrong if it is told so."""
+
+    def __init__(self, model: str, right: int) -> None:
+        super().__init__(model)
+        self._right = right
+
+    async def ready(self) -> int:
+        return 0
+
+    async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
+        assert order.policy is Policy.TEACHER
+        rows = []
+        for place, prompt in enumerate(order.prompts):
+            end = prompt.teacher_ids if place < self._right else prompt.teacher_ids * 2
+            generation = await self.generate(GenerationRequest(end, 40, order.sampling))
+            rows.append(solo(prompt.teacher_ids, generation, self.tokenizer))
+        return TrajectoryBatch.of(rows)
+
+
+@pytest.fixture(scope="module")
+def actors(ray_cluster: None, tiny_model: Path) -> Iterator[dict[str, Any]]:
+    teacher = ray.remote(Teacher).options(name="citer-test-teacher", num_cpus=0).remote(str(tiny_model))
+    citer = (
+        ray.remote(CiterActor)
+        .options(num_cpus=0)
+        .remote(str(tiny_model), ENGINE, "citer-test-teacher", str(tiny_model), ENGINE, Device.CPU, 4)
+    )
+    reward = ray.remote(RewardActor).options(num_cpus=0).remote()
+    ray.get(citer.ready.remote(), timeout=120)
+    yield {"teacher": teacher, "citer": citer, "reward": reward}
+    for actor in (teacher, citer, reward):
+        ray.kill(actor)
+
+
+def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int = 12, citer: bool = True) -> Run:
+    overrides = [
+        "citer.enabled=true",
+        "citer.router.max_epochs=3",
+        "grpo.limits.max_new_tokens=20",
+        "tracking.mode=disabled",
+    ]
+    experiment = load(DEMO, overrides, Experiment)
+    directory = RunDirectory(tmp_path)
+    worker = ray.remote(Worker).options(num_cpus=0).remote(str(tiny_model), right)
+    return Run(
+        experiment=experiment,
+        directory=directory,
+        tracker=Tracker(directory, experiment.tracking, {}),
+        models=BaseModels(str(tiny_model), str(tiny_model)),
+        problems=ProblemSets(train=PROBLEMS, evaluation=PROBLEMS),
+        prompts=PromptBuilder(tiny_model, tiny_model, ""),
+        system=System(
+            teacher=actors["teacher"],
+            rollout=RolloutPool([worker], 64, 60.0),
+            reward=actors["reward"],
+            learner=None,  # type: ignore[arg-type]
+            citer=actors["citer"] if citer else None,
+        ),
+    )
+
+
+def test_a_router_is_trained_in_rounds_and_only_once(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
+    stage = run(tmp_path, tiny_model, actors)
+    router = train_router(stage, PROBLEMS)
+    rows = stage.directory.read_jsonl("metrics.jsonl")
+    assert [(row["stage"], row["step"]) for row in rows] == [(CITER, 1), (CITER, 2)]
+    metrics: Any = rows[0]["metrics"]
+    assert undocumented(metrics) == []
+    assert metrics["citer/references"] == metrics["citer/rollouts"] == 12
+    tokens = len(stage.prompts.student_tokenizer.encode("=00;\\boxed{00}<|end|>", add_special_tokens=False))
+    assert metrics["citer/labelled_tokens"] == 12 * tokens
+    assert router == tmp_path / "stages" / "citer" / "router-2"
+    written = {path: path.stat().st_mtime_ns for path in router.iterdir()}
+    assert train_router(stage, PROBLEMS) == router
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_problems_come_back_graded_in_their_order(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
+    stage = run(tmp_path, tiny_model, actors)
+    router = train_router(stage, PROBLEMS)
+    many = [*PROBLEMS, *PROBLEMS, *PROBLEMS]
+    begun = tuple(stage.prompts.student_tokenizer.encode("=", add_special_tokens=False))
+    limits = RelayLimits(max_new_tokens=20)
+    for threshold, correct in ((0.0, 0.0), (1.0, 1.0)):
+        orders = list(
+            decode_routed(stage, many, router, threshold, limits=limits, sampling=GREEDY, begun=[begun] * len(many))
+        )
+        assert [problem for order in orders for problem in order.problems] == many
+        for graded in (order.graded for order in orders):
+            assert (graded.correct == correct).all()
+            by_student = 1 if threshold else graded.output_tokens
+            assert (graded.output_tokens - graded.teacher_tokens == by_student).all()
+
+
+def test_too_few_right_solutions_are_an_error(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
+    with pytest.raises(CiterError, match="the teacher solved 1 of 12 problems"):
+        train_router(run(tmp_path, tiny_model, actors, right=1), PROBLEMS)
+
+
+def test_a_run_without_the_actor_says_how_to_get_one(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
+    with pytest.raises(CiterError, match=r"citer\.enabled"):
+        train_router(run(tmp_path, tiny_model, actors, citer=False), PROBLEMS)
+
+
+def test_a_threshold_names_its_policy() -> None:
+    assert [policy_name(threshold) for threshold in (0.95, 0.5, 1.0)] == ["citer@0.95", "citer@0.5", "citer@1"]
