@@ -20,11 +20,14 @@ from actors.tiny_models import CommandTokens, TinyModelSettings
 from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
-from pipelines.tasks.chain_arithmetic import Kind
+from pipelines.tasks.chain_arithmetic import LENGTHS, Form, Kind
 from pipelines.tracking import TrackingSettings
 from rewards.schemes import RewardSettings
 
 PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
+
+
+Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
 class PretrainSettings(Settings):
@@ -36,6 +39,13 @@ class PretrainSettings(Settings):
     problems_per_step: int = Field(64, gt=0)
     mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
         {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
+    )
+    lengths: Lengths | None = Field(None, description="operations of a problem, drawn evenly; 2 and 3 if empty")
+    forms: dict[Form, Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="shares of the forms of problem; plain only if empty"
+    )
+    skill: float | None = Field(
+        None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
     seed: int = 0
@@ -67,8 +77,10 @@ class ChainArithmeticSource(Settings):
 
     source: Literal["chain_arithmetic"] = "chain_arithmetic"
     counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
-    lengths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (2, 3), min_length=1, description="operations of a problem"
+    lengths: Lengths = Field(LENGTHS, description="operations of a problem, drawn evenly")
+    form: Form = Field(Form.PLAIN, description="how operations are written")
+    kind_prefix: str = Field(
+        "", description="begins the names of the kinds that results are reported by, as in long/known"
     )
     seed: int = 0
 
