@@ -32,7 +32,10 @@ def load_problems(source: DataSource, split: Split) -> list[Problem]:
     """Return the problems of `source`; a synthetic task draws them from `split`. Raises `DataError`."""
     match source:
         case ChainArithmeticSource():
-            found = problems(source.counts, split, source.seed, source.lengths, source.form, source.kind_prefix)
+            try:
+                found = problems(source.counts, split, source.seed, source.lengths, source.form, source.kind_prefix)
+            except ValueError as error:
+                raise DataError(f"{source.source}: {error}") from error
         case JsonlSource():
             found = _from_jsonl(source)
     if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from actors.grading import GradingSettings
 from actors.settings import (
@@ -25,7 +25,6 @@ from pipelines.tracking import TrackingSettings
 from rewards.schemes import RewardSettings
 
 PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
-
 
 Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
@@ -49,6 +48,13 @@ class PretrainSettings(Settings):
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
     seed: int = 0
+
+    @field_validator("mix", "forms")
+    @classmethod
+    def _some_share(cls, shares: dict[str, int] | None) -> dict[str, int] | None:
+        if shares is not None and not any(shares.values()):
+            raise ValueError("should have a share above 0")
+        return shares
 
 
 class ModelSettings(Settings):

@@ -61,12 +61,13 @@ def pretraining_rows(
     knowledge = knowledge_of(role, settings.skill)
     random = Random(f"{settings.seed}/{role}/{first}")
     lengths = settings.lengths or task.LENGTHS
-    sources = [task.chains(kind, task.Split.TRAIN, random.randrange(2**32), lengths) for kind in settings.mix]
+    kinds, kind_shares = zip(*sorted(settings.mix.items()), strict=True)  # equal settings, equal rows, in any order
+    forms, form_shares = zip(*sorted((settings.forms or {task.Form.PLAIN: 1}).items()), strict=True)
+    sources = [task.chains(kind, task.Split.TRAIN, random.randrange(2**32), lengths) for kind in kinds]
     count = (last - first) * settings.problems_per_step
-    plain = [next(source) for source in random.choices(sources, [*settings.mix.values()], k=count)]
-    shares = settings.forms or {task.Form.PLAIN: 1}
-    forms = Random(f"{settings.seed}/{role}/{first}/forms").choices([*shares], [*shares.values()], k=count)
-    drawn = [replace(chain, form=form) for chain, form in zip(plain, forms, strict=True)]
+    plain = [next(source) for source in random.choices(sources, kind_shares, k=count)]
+    drawn_forms = Random(f"{settings.seed}/{role}/{first}/forms").choices(forms, form_shares, k=count)
+    drawn = [replace(chain, form=form) for chain, form in zip(plain, drawn_forms, strict=True)]
     template = tokenizer.apply_chat_template(
         [{"role": "user", "content": "QUESTION"}], add_generation_prompt=True, tokenize=False
     )

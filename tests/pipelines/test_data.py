@@ -8,7 +8,7 @@ import pytest
 from pipelines.data import DataError, load_problem_sets, load_problems
 from pipelines.experiment import ChainArithmeticSource, DataSettings, JsonlSource
 from pipelines.problems import Problem
-from pipelines.tasks.chain_arithmetic import Kind, Split
+from pipelines.tasks.chain_arithmetic import Form, Kind, Split, chain_of
 
 
 def source(folder: Path, *lines: str, **keys: str) -> JsonlSource:
@@ -67,3 +67,18 @@ def test_synthetic_problems_for_training_and_evaluation_are_disjoint() -> None:
     sets = load_problem_sets(DataSettings(train=counts, evaluation=counts))
     assert len(sets.train) == len(sets.evaluation) == 60
     assert {problem.question for problem in sets.train} & {problem.question for problem in sets.evaluation} == set()
+
+
+def test_a_synthetic_source_says_how_long_its_problems_are_how_they_are_written_and_what_they_are_called() -> None:
+    source = ChainArithmeticSource(
+        counts={Kind.GUESSABLE: 3}, lengths=(5,), form=Form.POSTFIX, kind_prefix="long-postfix/"
+    )
+    found = load_problems(source, Split.EVALUATION)
+    assert [problem.kind for problem in found] == ["long-postfix/guessable"] * 3
+    chains = [chain_of(problem.question) for problem in found]
+    assert {(chain.form, len(chain.steps), chain.split) for chain in chains} == {(Form.POSTFIX, 5, Split.EVALUATION)}
+
+
+def test_more_synthetic_problems_than_there_are_is_reported_with_the_key() -> None:
+    with pytest.raises(DataError, match=r"^chain_arithmetic: counts\.teacher_known = 501: .* there are only"):
+        load_problems(ChainArithmeticSource(counts={Kind.TEACHER_KNOWN: 501}, lengths=(1,)), Split.EVALUATION)

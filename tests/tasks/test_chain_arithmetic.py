@@ -54,7 +54,9 @@ def test_a_question_tells_the_whole_chain_but_for_results_of_chance(chain: Chain
     assert read == chain or chain.kind is Kind.UNKNOWABLE
 
 
-@pytest.mark.parametrize("question", ["", "47", "47+3", "47+35*", "47 35+07*", "47/35", "47+35 ", "47+35\n", "What is 2?"])
+@pytest.mark.parametrize(
+    "question", ["", "47", "47+3", "47+35*", "47 35+07*", "47/35", "47+35 ", "47+35\n", "What is 2?"]
+)
 def test_a_question_of_something_else_is_refused(question: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"question {question!r} is no chain arithmetic")):
         chain_of(question)
