@@ -108,7 +108,10 @@ def load_source(source: SourceSettings, split: Split) -> ProblemSet:
     name = source.label
     match source:
         case ChainArithmeticSource():
-            drawn = problems(source.counts, split, source.seed, source.lengths)
+            try:
+                drawn = problems(source.counts, split, source.seed, source.lengths, source.form, source.kind_prefix)
+            except ValueError as error:
+                raise DataError(f"{name}: {error}") from error
             places = tuple(f"{name}, problem {number}" for number in range(1, len(drawn) + 1))
             found = ProblemSet(name, tuple(drawn), tuple(range(len(drawn))), places, (), source.bad_rows)
         case BenchmarkSource():

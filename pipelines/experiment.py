@@ -22,11 +22,13 @@ from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
 from pipelines.benchmarks import BenchmarkName
-from pipelines.tasks.chain_arithmetic import Kind
+from pipelines.tasks.chain_arithmetic import LENGTHS, Form, Kind
 from pipelines.tracking import TrackingSettings
 from rewards.schemes import RewardSettings
 
 PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
+
+Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
 class PretrainSettings(Settings):
@@ -39,8 +41,22 @@ class PretrainSettings(Settings):
     mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
         {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
     )
+    lengths: Lengths | None = Field(None, description="operations of a problem, drawn evenly; 2 and 3 if empty")
+    forms: dict[Form, Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="shares of the forms of problem; plain only if empty"
+    )
+    skill: float | None = Field(
+        None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
+    )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
     seed: int = 0
+
+    @field_validator("mix", "forms")
+    @classmethod
+    def _some_share(cls, shares: dict[str, int] | None) -> dict[str, int] | None:
+        if shares is not None and not any(shares.values()):
+            raise ValueError("should have a share above 0")
+        return shares
 
 
 class ModelSettings(Settings):
@@ -90,8 +106,10 @@ class ChainArithmeticSource(SourceSettings):
 
     source: Literal["chain_arithmetic"] = "chain_arithmetic"
     counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
-    lengths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (2, 3), min_length=1, description="operations of a problem"
+    lengths: Lengths = Field(LENGTHS, description="operations of a problem, drawn evenly")
+    form: Form = Field(Form.PLAIN, description="how operations are written")
+    kind_prefix: str = Field(
+        "", description="begins the names of the kinds that results are reported by, as in long/known"
     )
 
     @property
@@ -100,7 +118,7 @@ class ChainArithmeticSource(SourceSettings):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return tuple(kind.value for kind, count in self.counts.items() if count)
+        return tuple(f"{self.kind_prefix}{kind.value}" for kind, count in self.counts.items() if count)
 
 
 class BenchmarkSource(SourceSettings):

@@ -22,6 +22,7 @@ TRAINING_STAGE = "grpo"
 KIND_LABELS: Mapping[str, str] = {
     "known": "known to both",
     "teacher_known": "teacher only",
+    "guessable": "student by chance",
     "unknowable": "unknowable",
     "all": "all problems",
 }

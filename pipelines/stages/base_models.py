@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -24,6 +24,7 @@ from pipelines.experiment import Experiment, ModelSettings, ModelsSettings, Pret
 from pipelines.progress import Progress
 from pipelines.run_directory import directory_commit
 from pipelines.tasks import chain_arithmetic as task
+from pipelines.tasks.knowledge import Role, knowledge_of, learned_solution
 from pipelines.tracking import Tracker
 
 RECIPE = 1
@@ -40,36 +41,42 @@ class BaseModels:
     teacher: str
 
 
-def cached_path(role: str, settings: ModelSettings, models: ModelsSettings) -> Path | None:
+def cached_path(role: Role, settings: ModelSettings, models: ModelsSettings) -> Path | None:
     """Return where a pretrained model is cached, whether it is there or not; None for a model with a path."""
     if settings.pretrain is None:
         return None
-    content = json.dumps([RECIPE, role, settings.pretrain.model_dump(mode="json")], sort_keys=True)
+    content = json.dumps([RECIPE, role, settings.pretrain.model_dump(mode="json", exclude_none=True)], sort_keys=True)
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return models.cache_dir.expanduser().resolve() / f"chain-arithmetic-{role}-{key}"
 
 
 def pretraining_rows(
-    role: str, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase, first: int, last: int
+    role: Role, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase, first: int, last: int
 ) -> TokenSequences:
     """Return the rows of the steps from `first` to before `last`, `problems_per_step` each, step by step.
 
-    The kinds of problem come in the shares of `mix`, none from the evaluation split. The loss is on the solution.
+    The kinds of problem come in the shares of `mix`, their forms in those of `forms`, none from the evaluation split.
+    The loss is on the solution.
     """
-    write = {"student": task.known_to_student, "teacher": task.known_to_teacher}[role]
+    knowledge = knowledge_of(role, settings.skill)
     random = Random(f"{settings.seed}/{role}/{first}")
-    sources = [task.chains(kind, task.Split.TRAIN, random.randrange(2**32)) for kind in settings.mix]
+    lengths = settings.lengths or task.LENGTHS
+    kinds, kind_shares = zip(*sorted(settings.mix.items()), strict=True)  # equal settings, equal rows, in any order
+    forms, form_shares = zip(*sorted((settings.forms or {task.Form.PLAIN: 1}).items()), strict=True)
+    sources = [task.chains(kind, task.Split.TRAIN, random.randrange(2**32), lengths) for kind in kinds]
     count = (last - first) * settings.problems_per_step
-    drawn = [next(source) for source in random.choices(sources, [*settings.mix.values()], k=count)]
+    plain = [next(source) for source in random.choices(sources, kind_shares, k=count)]
+    drawn_forms = Random(f"{settings.seed}/{role}/{first}/forms").choices(forms, form_shares, k=count)
+    drawn = [replace(chain, form=form) for chain, form in zip(plain, drawn_forms, strict=True)]
     template = tokenizer.apply_chat_template(
         [{"role": "user", "content": "QUESTION"}], add_generation_prompt=True, tokenize=False
     )
     prompts = tokenizer([template.replace("QUESTION", chain.question) for chain in drawn], add_special_tokens=False)[
         "input_ids"
     ]
-    solutions = tokenizer([write(chain, random) + tokenizer.eos_token for chain in drawn], add_special_tokens=False)[
-        "input_ids"
-    ]
+    solutions = tokenizer(
+        [learned_solution(chain, knowledge, random) + tokenizer.eos_token for chain in drawn], add_special_tokens=False
+    )["input_ids"]
     return TokenSequences.of_prompts_and_targets(prompts, solutions)
 
 
@@ -81,7 +88,7 @@ def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
         return BaseModels(student.result(), teacher.result())
 
 
-def _prepare(role: str, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
+def _prepare(role: Role, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
     if settings.pretrain is None:
         assert settings.path is not None
         return settings.path
@@ -96,7 +103,7 @@ def _prepare(role: str, settings: ModelSettings, experiment: Experiment, tracker
     return str(folder / "model")
 
 
-def _pretrain(role: str, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker) -> None:
+def _pretrain(role: Role, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker) -> None:
     write_tokenizer(folder, settings.command_tokens)
     write_config(folder, settings.architecture)
     tokenizer = AutoTokenizer.from_pretrained(folder)

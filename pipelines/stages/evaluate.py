@@ -18,7 +18,7 @@ from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import Run
-from pipelines.tasks.chain_arithmetic import oracle_cost
+from pipelines.tasks.oracle import oracle_cost
 from pipelines.traces import Trace, trace_of
 
 ALL = "all"

@@ -1,4 +1,4 @@
-"""Chain arithmetic: problems that both models, only the teacher, or nobody can solve, and the oracle policy for them.
+"""Chain arithmetic: problems that both models, only the teacher, or nobody can solve, drawn without end.
 
 A problem is a start value and a chain of operations, taken from left to right modulo 100, every number written with
 two digits: `47+35*07`. Its solution goes step by step: `47+35=82;82*07=74;\\boxed{74}`.
@@ -6,21 +6,23 @@ two digits: `47+35*07`. Its solution goes step by step: `47+35=82;82*07=74;\\box
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
 from pipelines.problems import Problem
 
 MODULUS = 100
-STEP_TOKENS = len("47+35=82;")
-MULTIPLIERS_END = 7
-RESULT_TOKENS = len("82")
-ENDING_TOKENS = len(("\\boxed{", "8", "2", "}", "<|end|>"))
+MULTIPLIERS = range(2, 7)
+LENGTHS = (2, 3)
+"""operations of a problem, where nothing else is said"""
 _EVALUATION_SHARE = 10
 """one problem in this many, chosen by its text, is never used for training of any model"""
+_REPEATS = 10_000
+"""so many drawn problems in a row, all of them seen before, mean that there are no others"""
 
 
 class Kind(StrEnum):
@@ -30,8 +32,31 @@ class Kind(StrEnum):
     """only + and -: both models"""
     TEACHER_KNOWN = "teacher_known"
     """some *: only the teacher; the student has learned wrong products"""
+    GUESSABLE = "guessable"
+    """some >, the larger of two numbers: the teacher, and the student by chance, who takes either of the two"""
     UNKNOWABLE = "unknowable"
     """some ?, an operation with a random result: nobody"""
+
+
+_SPECIAL = {Kind.TEACHER_KNOWN: "*", Kind.GUESSABLE: ">", Kind.UNKNOWABLE: "?"}
+
+
+class Form(StrEnum):
+    """How an operation is written, in the question and in each step."""
+
+    PLAIN = "plain"
+    """`47+35*07`, and steps `47+35=82;`"""
+    POSTFIX = "postfix"
+    """`47 35+ 07*`, and steps `47 35+=82;`"""
+
+    def operation(self, operator: str, right: int) -> str:
+        return f"{operator}{right:02d}" if self is Form.PLAIN else f" {right:02d}{operator}"
+
+
+_QUESTION = {
+    Form.PLAIN: (re.compile(r"\d\d([-+*>?]\d\d)+"), re.compile(r"(?P<operator>[-+*>?])(?P<right>\d\d)")),
+    Form.POSTFIX: (re.compile(r"\d\d( \d\d[-+*>?])+"), re.compile(r" (?P<right>\d\d)(?P<operator>[-+*>?])")),
+}
 
 
 class Split(StrEnum):
@@ -43,15 +68,15 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation with its true result."""
+    """One operation with a result."""
 
     left: int
     operator: str
     right: int
     result: int
 
-    def written(self, result: int) -> str:
-        return f"{self.left:02d}{self.operator}{self.right:02d}={result:02d};"
+    def written(self, form: Form) -> str:
+        return f"{self.left:02d}{form.operation(self.operator, self.right)}={self.result:02d};"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +84,35 @@ class Chain:
     """A problem with its solution."""
 
     steps: tuple[Step, ...]
+    form: Form = Form.PLAIN
 
     @property
     def question(self) -> str:
-        return f"{self.steps[0].left:02d}" + "".join(f"{step.operator}{step.right:02d}" for step in self.steps)
+        operations = (self.form.operation(step.operator, step.right) for step in self.steps)
+        return f"{self.steps[0].left:02d}" + "".join(operations)
 
     @property
     def solution(self) -> str:
-        return "".join(step.written(step.result) for step in self.steps) + f"\\boxed{{{self.steps[-1].result:02d}}}"
+        return solution_of(self.steps, self.form)
 
     @property
     def kind(self) -> Kind:
         operators = {step.operator for step in self.steps}
-        if "?" in operators:
-            return Kind.UNKNOWABLE
-        return Kind.TEACHER_KNOWN if "*" in operators else Kind.KNOWN
+        return next((kind for kind in reversed(_SPECIAL) if _SPECIAL[kind] in operators), Kind.KNOWN)
 
     @property
     def split(self) -> Split:
-        return Split.EVALUATION if zlib.crc32(self.question.encode()) % _EVALUATION_SHARE == 0 else Split.TRAIN
+        """The same in every form: what is evaluated in one has not been trained on in another."""
+        plain = replace(self, form=Form.PLAIN).question
+        return Split.EVALUATION if zlib.crc32(plain.encode()) % _EVALUATION_SHARE == 0 else Split.TRAIN
 
-    def problem(self) -> Problem:
-        return Problem(question=self.question, gold=f"{self.steps[-1].result:02d}", kind=self.kind)
+    def problem(self, kind_prefix: str = "") -> Problem:
+        return Problem(self.question, gold=f"{self.steps[-1].result:02d}", kind=kind_prefix + self.kind)
 
 
-@dataclass(frozen=True, slots=True)
-class OracleCost:
-    """What the best possible policy writes for some problems, and how many it solves."""
-
-    accuracy: float
-    """with a teacher that is always right; a result that nobody can know is never guessed"""
-    output_tokens: int
-    teacher_tokens: int
-    calls: int
-
-    @property
-    def call_ratio(self) -> float:
-        return self.teacher_tokens / self.output_tokens
+def solution_of(steps: Sequence[Step], form: Form) -> str:
+    """Return the steps and the answer as a model writes them."""
+    return "".join(step.written(form) for step in steps) + f"\\boxed{{{steps[-1].result:02d}}}"
 
 
 def apply(operator: str, left: int, right: int, random: Random) -> int:
@@ -107,13 +124,24 @@ def apply(operator: str, left: int, right: int, random: Random) -> int:
             return (left - right) % MODULUS
         case "*":
             return (left * right) % MODULUS
+        case ">":
+            return max(left, right)
         case "?":
             return random.randrange(MODULUS)
-    raise ValueError(f"operator {operator!r} is none of + - * ?")
+    raise ValueError(f"operator {operator!r} is none of + - * > ?")
 
 
-def chains(kind: Kind, split: Split, seed: int, lengths: Sequence[int] = (2, 3)) -> Iterator[Chain]:
-    """Yield chains of one kind and split without end; equal arguments give equal chains."""
+def chain_of(question: str) -> Chain:
+    """Return the chain that `question` asks for; results of `?`, which it does not tell, are any."""
+    for form, (whole, operation) in _QUESTION.items():
+        if whole.fullmatch(question):
+            operations = [(found["operator"], int(found["right"])) for found in operation.finditer(question, 2)]
+            return _chain(int(question[:2]), operations, Random(0), form)
+    raise ValueError(f"question {question!r} is no chain arithmetic: should be like 47+35*07 or 47 35+ 07*")
+
+
+def chains(kind: Kind, split: Split, seed: int, lengths: Sequence[int] = LENGTHS) -> Iterator[Chain]:
+    """Yield chains of one kind and split without end, in plain form; equal arguments give equal chains."""
     random = Random(f"{seed}/{kind}/{split}")
     while True:
         chain = _draw(kind, random.choice(lengths), random)
@@ -121,64 +149,53 @@ def chains(kind: Kind, split: Split, seed: int, lengths: Sequence[int] = (2, 3))
             yield chain
 
 
-def problems(counts: dict[Kind, int], split: Split, seed: int, lengths: Sequence[int] = (2, 3)) -> list[Problem]:
-    """Return `counts[kind]` distinct problems of each kind, mixed in a seeded order."""
+def problems(
+    counts: Mapping[Kind, int],
+    split: Split,
+    seed: int,
+    lengths: Sequence[int] = LENGTHS,
+    form: Form = Form.PLAIN,
+    kind_prefix: str = "",
+) -> list[Problem]:
+    """Return `counts[kind]` distinct problems of each kind, mixed in a seeded order.
+
+    Raises ValueError where there are not that many.
+    """
     drawn: dict[str, Problem] = {}
     for kind, count in counts.items():
-        wanted = len(drawn) + count
+        wanted, repeats = len(drawn) + count, 0
         for chain in chains(kind, split, seed, lengths):
             if len(drawn) >= wanted:
                 break
-            drawn.setdefault(chain.question, chain.problem())
+            repeats = repeats + 1 if chain.question in drawn else 0
+            if repeats > _REPEATS:
+                raise ValueError(
+                    f"counts.{kind} = {count}: of lengths {[*lengths]} there are only "
+                    f"{len(drawn) - wanted + count} problems for {split}"
+                )
+            drawn.setdefault(chain.question, replace(chain, form=form).problem(kind_prefix))
     mixed = list(drawn.values())
     Random(seed).shuffle(mixed)
     return mixed
 
 
-def known_to_student(chain: Chain, random: Random) -> str:
-    """Return the solution as the student learned it: every product is wrong, and the rest follows from it."""
-    written, value = "", chain.steps[0].left
-    for step in chain.steps:
-        own = Step(value, step.operator, step.right, apply(step.operator, value, step.right, random))
-        value = own.result
-        if step.operator == "*":
-            value = (own.result + random.randrange(1, MODULUS)) % MODULUS
-        written += own.written(value)
-    return written + f"\\boxed{{{value:02d}}}"
-
-
-def known_to_teacher(chain: Chain, random: Random) -> str:
-    """Return the solution as the teacher learned it: right, but for operations that nobody knows."""
-    return chain.solution
-
-
-def oracle_cost(questions: Sequence[str], command_tokens: int) -> OracleCost:
-    """Return the cost of calling right before each unknown result, for exactly its tokens.
-
-    `command_tokens` is the length of a command with a one-digit n in the student's vocabulary. Results that nobody
-    can know are not worth a call.
-    """
-    steps = sum(sum(question.count(operator) for operator in "+-*?") for question in questions)
-    calls = sum(question.count("*") for question in questions)
-    return OracleCost(
-        accuracy=sum("?" not in question for question in questions) / len(questions),
-        output_tokens=steps * STEP_TOKENS + calls * command_tokens + len(questions) * ENDING_TOKENS,
-        teacher_tokens=calls * RESULT_TOKENS,
-        calls=calls,
-    )
-
-
 def _draw(kind: Kind, length: int, random: Random) -> Chain:
     operators = [random.choice("+-") for _ in range(length)]
-    special = {Kind.TEACHER_KNOWN: "*", Kind.UNKNOWABLE: "?"}.get(kind)
-    if special:
+    if kind in _SPECIAL:
         count = random.randint(1, length)
         for place in random.sample(range(length), count):
-            operators[place] = special
-    value, steps = random.randrange(MODULUS), []
-    for operator in operators:
-        right = random.randrange(2, MULTIPLIERS_END) if operator == "*" else random.randrange(MODULUS)
-        result = apply(operator, value, right, random)
-        steps.append(Step(value, operator, right, result))
-        value = result
-    return Chain(tuple(steps))
+            operators[place] = _SPECIAL[kind]
+    start = random.randrange(MODULUS)
+    operations = (
+        (operator, random.choice(MULTIPLIERS) if operator == "*" else random.randrange(MODULUS))
+        for operator in operators
+    )
+    return _chain(start, operations, random, Form.PLAIN)
+
+
+def _chain(start: int, operations: Iterable[tuple[str, int]], random: Random, form: Form) -> Chain:
+    value, steps = start, []
+    for operator, right in operations:
+        steps.append(Step(value, operator, right, apply(operator, value, right, random)))
+        value = steps[-1].result
+    return Chain(tuple(steps), form)

@@ -12,7 +12,8 @@ from actors.learner.batches import TokenSequences
 from actors.tiny_models import END, write_tokenizer
 from pipelines.experiment import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.stages.base_models import cached_path, pretraining_rows
-from pipelines.tasks.chain_arithmetic import Chain, Kind, Split, Step
+from pipelines.tasks.chain_arithmetic import MULTIPLIERS, Chain, Form, Kind, Split, Step, chain_of
+from pipelines.tasks.knowledge import Knowledge, Role
 
 PROMPT, ANSWER = "<|user|>", f"{END}<|assistant|>"
 
@@ -33,19 +34,8 @@ def texts(rows: TokenSequences, tokenizer: PreTrainedTokenizerBase) -> list[tupl
     return found
 
 
-def questions(rows: TokenSequences, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    return [prompt.removeprefix(PROMPT).removesuffix(ANSWER) for prompt, _ in texts(rows, tokenizer)]
-
-
-def split_of(question: str) -> Split:
-    steps = [Step(int(question[:2]), question[i], int(question[i + 1 : i + 3]), 0) for i in range(2, len(question), 3)]
-    chain = Chain(tuple(steps))
-    assert chain.question == question
-    return chain.split
-
-
-def kind_of(question: str) -> Kind:
-    return Kind.UNKNOWABLE if "?" in question else Kind.TEACHER_KNOWN if "*" in question else Kind.KNOWN
+def problems(rows: TokenSequences, tokenizer: PreTrainedTokenizerBase) -> list[Chain]:
+    return [chain_of(prompt.removeprefix(PROMPT).removesuffix(ANSWER)) for prompt, _ in texts(rows, tokenizer)]
 
 
 def test_the_loss_is_on_the_solution_and_its_end(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -59,16 +49,48 @@ def test_the_loss_is_on_the_solution_and_its_end(tokenizer: PreTrainedTokenizerB
 
 
 def test_no_row_is_from_the_evaluation_split(tokenizer: PreTrainedTokenizerBase) -> None:
-    seen = questions(pretraining_rows("student", PretrainSettings(), tokenizer, 0, 10), tokenizer)
-    assert {kind_of(question) for question in seen} == set(Kind)
-    assert {split_of(question) for question in seen} == {Split.TRAIN}
+    settings = PretrainSettings(mix=dict.fromkeys(Kind, 1), forms=dict.fromkeys(Form, 1), lengths=(1, 4))
+    seen = problems(pretraining_rows("student", settings, tokenizer, 0, 10), tokenizer)
+    assert {chain.kind for chain in seen} == set(Kind)
+    assert {chain.split for chain in seen} == {Split.TRAIN}
 
 
 def test_kinds_come_in_the_shares_of_the_mix(tokenizer: PreTrainedTokenizerBase) -> None:
     settings = PretrainSettings(mix={Kind.KNOWN: 3, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 0})
-    found = Counter(map(kind_of, questions(pretraining_rows("student", settings, tokenizer, 0, 32), tokenizer)))
+    rows = pretraining_rows("student", settings, tokenizer, 0, 32)
+    found = Counter(chain.kind for chain in problems(rows, tokenizer))
     assert found[Kind.UNKNOWABLE] == 0
     assert found[Kind.KNOWN] / found.total() == pytest.approx(0.75, abs=0.04)  # four standard deviations
+
+
+def test_problems_are_plain_and_of_two_or_three_operations_unless_settings_say_more(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    def found(settings: PretrainSettings) -> tuple[Counter[Form], set[int]]:
+        chains = problems(pretraining_rows("student", settings, tokenizer, 0, 32), tokenizer)
+        return Counter(chain.form for chain in chains), {len(chain.steps) for chain in chains}
+
+    forms, lengths = found(PretrainSettings())
+    assert (forms.keys(), lengths) == ({Form.PLAIN}, {2, 3})
+    forms, lengths = found(PretrainSettings(forms={Form.PLAIN: 3, Form.POSTFIX: 1}, lengths=(4, 6)))
+    assert lengths == {4, 6}
+    assert forms[Form.POSTFIX] / forms.total() == pytest.approx(0.25, abs=0.04)  # four standard deviations
+
+
+def test_forms_do_not_change_which_problems_are_learned(tokenizer: PreTrainedTokenizerBase) -> None:
+    plain, postfix = (
+        problems(pretraining_rows("teacher", PretrainSettings(forms={form: 1}), tokenizer, 0, 1), tokenizer)
+        for form in (Form.PLAIN, Form.POSTFIX)
+    )
+    assert [chain.steps for chain in plain] == [chain.steps for chain in postfix]
+
+
+def test_the_order_in_which_shares_are_written_does_not_matter(tokenizer: PreTrainedTokenizerBase) -> None:
+    mix, forms = dict.fromkeys(Kind, 1), {Form.PLAIN: 2, Form.POSTFIX: 1}
+    settings = PretrainSettings(mix=mix, forms=forms)
+    turned = PretrainSettings(mix=dict(reversed(mix.items())), forms=dict(reversed(forms.items())))
+    rows = [pretraining_rows("student", each, tokenizer, 0, 1).token_ids.tolist() for each in (settings, turned)]
+    assert rows[0] == rows[1]
 
 
 def test_equal_seeds_give_equal_rows_and_later_steps_others(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -81,22 +103,27 @@ def test_equal_seeds_give_equal_rows_and_later_steps_others(tokenizer: PreTraine
     assert rows(seed=1, first=0) != rows(seed=1, first=1)
 
 
-def test_the_student_learns_wrong_products_and_the_teacher_right_ones(tokenizer: PreTrainedTokenizerBase) -> None:
-    def right_products(role: str) -> set[bool]:
-        settings = PretrainSettings(mix={Kind.TEACHER_KNOWN: 1})
-        steps = [
-            step
-            for _, solution in texts(pretraining_rows(role, settings, tokenizer, 0, 2), tokenizer)
-            for step in solution.split(";")
-            if "*" in step
-        ]
-        return {int(step[:2]) * int(step[3:5]) % 100 == int(step[6:8]) for step in steps}
+@pytest.mark.parametrize(
+    ("role", "skill", "taught"),
+    [("student", None, 0.0), ("teacher", None, 1.0), ("teacher", 0.7, 0.7), ("student", 0.2, 0.2)],
+)
+def test_models_are_taught_the_products_of_their_role_or_skill(
+    tokenizer: PreTrainedTokenizerBase, role: Role, skill: float | None, taught: float
+) -> None:
+    settings = PretrainSettings(mix={Kind.TEACHER_KNOWN: 1}, skill=skill)
+    steps = [
+        Step(int(step[:2]), "*", int(step[3:5]), int(step[6:8]))
+        for _, solution in texts(pretraining_rows(role, settings, tokenizer, 0, 2), tokenizer)
+        for step in solution.split(";")
+        if "*" in step
+    ]
+    knowledge = Knowledge(taught, comparisons=True)
+    assert {step.right for step in steps} == set(MULTIPLIERS)
+    for step in steps:
+        assert (step.left * step.right % 100 == step.result) == knowledge.has(step)
 
-    assert right_products("teacher") == {True}
-    assert right_products("student") == {False}
 
-
-def cache(role: str, cache_dir: Path, **settings: object) -> Path:
+def cache(role: Role, cache_dir: Path, **settings: object) -> Path:
     model = ModelSettings(pretrain=PretrainSettings.model_validate(settings))
     found = cached_path(role, model, ModelsSettings(student=model, teacher=model, cache_dir=cache_dir))
     assert found is not None
@@ -116,8 +143,11 @@ def test_a_cached_model_is_found_again_by_its_role_and_settings_alone(tmp_path: 
         cache("student", tmp_path, architecture={"layers": 3}),
         cache("student", tmp_path, mix={"known": 1}),
         cache("student", tmp_path, optimizer={"lr": 1e-3}),
+        cache("student", tmp_path, lengths=[2]),
+        cache("student", tmp_path, forms={"plain": 1, "postfix": 1}),
+        cache("student", tmp_path, skill=0.5),
     ]
-    assert len({base, *others}) == 8
+    assert len({base, *others}) == 11
 
 
 def test_a_model_with_a_path_is_not_cached(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pipelines.data import ProblemSet, check_prompt_lengths, load_problem_sets, 
 from pipelines.experiment import ChainArithmeticSource, DataSettings, FileSource
 from pipelines.problems import Problem
 from pipelines.rows import DataError
-from pipelines.tasks.chain_arithmetic import Kind, Split
+from pipelines.tasks.chain_arithmetic import Form, Kind, Split, chain_of
 
 GOOD = '{"question": "1+1", "answer": "2"}'
 
@@ -167,3 +167,18 @@ def test_a_prompt_that_is_too_long_stops_with_its_row_or_is_skipped(tmp_path: Pa
 @given(st.builds(Problem, st.text(), st.text(), st.text(), st.sampled_from(["free", "option"])))
 def test_a_problem_comes_back_from_the_filters_file(problem: Problem) -> None:
     assert Problem(**json.loads(json.dumps(asdict(problem)))) == problem
+
+
+def test_a_synthetic_source_says_how_long_its_problems_are_how_they_are_written_and_what_they_are_called() -> None:
+    source = ChainArithmeticSource(
+        counts={Kind.GUESSABLE: 3}, lengths=(5,), form=Form.POSTFIX, kind_prefix="long-postfix/"
+    )
+    found = load_source(source, Split.EVALUATION).problems
+    assert [problem.kind for problem in found] == ["long-postfix/guessable"] * 3
+    chains = [chain_of(problem.question) for problem in found]
+    assert {(chain.form, len(chain.steps), chain.split) for chain in chains} == {(Form.POSTFIX, 5, Split.EVALUATION)}
+
+
+def test_more_synthetic_problems_than_there_are_is_reported_with_the_key() -> None:
+    with pytest.raises(DataError, match=r"^chain_arithmetic: counts\.teacher_known = 501: .* there are only"):
+        load_source(ChainArithmeticSource(counts={Kind.TEACHER_KNOWN: 501}, lengths=(1,)), Split.EVALUATION)
