@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 EVALUATIONS = "evaluations.jsonl"
+_Z95 = 1.959964
 
 Policy = Literal["student", "teacher", "relay"]
 
@@ -22,8 +24,14 @@ class Evaluation:
     policy: Policy
     kind: str
     problems: int
+    samples: int
+    """answers, of all problems together"""
     accuracy: float
+    """mean over the problems of the share of right answers (avg@k)"""
     accuracy_ci95: tuple[float, float]
+    """over problems: answers to one problem are not independent"""
+    solved_share: float
+    """problems with a right answer among their k (pass@k); the accuracy if k is 1"""
     call_ratio: float
     """teacher-written tokens / all output tokens, pooled"""
     calls_per_sample: float
@@ -37,9 +45,23 @@ class Evaluation:
     oracle_accuracy: float | None
 
 
+def accuracy_interval(outcomes: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean accuracy over problems, given the answers to each.
+
+    Wilson's where there is one answer a problem; else the normal approximation over the problems' accuracies.
+    """
+    accuracies = [sum(rights) / len(rights) for rights in outcomes]
+    mean = sum(accuracies) / len(accuracies)
+    if all(len(rights) == 1 for rights in outcomes) or len(accuracies) < 2:
+        return wilson_interval(sum(map(sum, outcomes)), sum(map(len, outcomes)))
+    variance = sum((accuracy - mean) ** 2 for accuracy in accuracies) / (len(accuracies) - 1)
+    spread = _Z95 * math.sqrt(variance / len(accuracies))
+    return max(mean - spread, 0.0), min(mean + spread, 1.0)
+
+
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a share."""
-    z = 1.959964
+    z = _Z95
     share = successes / trials
     centre = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import ray
@@ -12,9 +14,9 @@ from actors.relay.grammar import CommandGrammar
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
-from pipelines.evaluations import EVALUATIONS, Evaluation, wilson_interval
+from pipelines.data import EvaluationSet
+from pipelines.evaluations import EVALUATIONS, Evaluation, accuracy_interval
 from pipelines.experiment import ChainArithmeticSource
-from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import Run
@@ -22,12 +24,12 @@ from pipelines.tasks.oracle import oracle_cost
 from pipelines.traces import Trace, trace_of
 
 ALL = "all"
-_PROBLEMS_PER_ORDER = 32
+_ANSWERS_PER_ORDER = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """One policy's answers, as columns over the problems."""
+    """One policy's answers, as columns over the problems' samples."""
 
     kinds: np.ndarray
     questions: np.ndarray
@@ -39,7 +41,12 @@ class Answers:
 
     @classmethod
     def of(cls, orders: Sequence[GradedOrder]) -> Answers:
-        problems = [problem for order in orders for problem in order.problems]
+        problems = [
+            problem
+            for order in orders
+            for problem in order.problems
+            for _ in range(order.graded.group_size)  # the samples of a problem stand side by side
+        ]
 
         def column(name: str) -> np.ndarray:
             return np.concatenate([getattr(order.graded, name) for order in orders])
@@ -68,14 +75,14 @@ def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> N
     stage = f"evaluate-{name}"
     if run.directory.stage_done(stage):
         return
-    problems = run.problems.evaluation_problems
+    sets = run.problems.evaluation
     policies = [Policy.STUDENT, Policy.RELAY]
     if during_training:
-        problems = problems[: run.experiment.evaluation.problems_during_training]
+        sets = first_problems(sets, run.experiment.evaluation.problems_during_training)
     elif not run.directory.stage_done("evaluate-base"):
         policies = [Policy.STUDENT, Policy.TEACHER]
     for policy in policies:
-        orders = _decode(run, problems, policy, name)
+        orders = _decode(run, sets, policy, name)
         answers = Answers.of(orders)
         for kind in [*sorted(set(answers.kinds)), ALL]:
             row = _row(run, name, step, policy, str(kind), answers.of_kind(kind))
@@ -87,12 +94,20 @@ def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> N
             )
         if policy is Policy.RELAY and not during_training:
             _log_traces(run, orders, name, step)
-    if not during_training:
-        run.directory.mark_done(stage, {"problems": len(problems)})
+    run.directory.mark_done(stage, {"problems": sum(len(found.problems) for found in sets)})
+
+
+def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[EvaluationSet, ...]:
+    """Return the first problems of each set, an even share of `count` from each and at least one."""
+    share = max(count // len(sets), 1)
+    return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
 def _row(run: Run, name: str, step: int, policy: Policy, kind: str, answers: Answers) -> Evaluation:
-    problems, correct, calls = len(answers.kinds), int(answers.correct.sum()), int(answers.calls.sum())
+    samples, calls = len(answers.kinds), int(answers.calls.sum())
+    outcomes = defaultdict(list)
+    for question, right in zip(answers.questions, answers.correct, strict=True):
+        outcomes[str(question)].append(bool(right))
     oracle = None
     if all(isinstance(source, ChainArithmeticSource) for source in run.experiment.data.evaluation):
         oracle = oracle_cost([str(question) for question in answers.questions], run.command_tokens)
@@ -101,11 +116,13 @@ def _row(run: Run, name: str, step: int, policy: Policy, kind: str, answers: Ans
         step=step,
         policy=policy.value,
         kind=kind,
-        problems=problems,
-        accuracy=correct / problems,
-        accuracy_ci95=wilson_interval(correct, problems),
+        problems=len(outcomes),
+        samples=samples,
+        accuracy=float(np.mean([np.mean(rights) for rights in outcomes.values()])),
+        accuracy_ci95=accuracy_interval(list(outcomes.values())),
+        solved_share=sum(any(rights) for rights in outcomes.values()) / len(outcomes),
         call_ratio=float(answers.teacher_tokens.sum() / answers.output_tokens.sum()),
-        calls_per_sample=calls / problems,
+        calls_per_sample=calls / samples,
         called_share=float((answers.calls > 0).mean()),
         requested_mean=float(answers.requested_tokens.sum() / calls) if calls else None,
         output_tokens_mean=float(answers.output_tokens.mean()),
@@ -114,21 +131,23 @@ def _row(run: Run, name: str, step: int, policy: Policy, kind: str, answers: Ans
     )
 
 
-def _decode(run: Run, problems: Sequence[Problem], policy: Policy, name: str) -> list[GradedOrder]:
+def _decode(run: Run, sets: Sequence[EvaluationSet], policy: Policy, name: str) -> list[GradedOrder]:
     settings = run.experiment.evaluation
-    decoding = Decoding(
-        policy,
-        1,
-        settings.limits,
-        settings.sampling,
-        run.experiment.teacher.sampling,
-        problems_per_order=_PROBLEMS_PER_ORDER,
-    )
     orders = []
-    with Progress(len(problems), f"evaluate {name}: {policy.value}") as progress:
-        for order in decode_and_grade(run, problems, decoding):
-            orders.append(order)
-            progress.update(len(order.problems))
+    with Progress(sum(len(found.problems) for found in sets), f"evaluate {name}: {policy.value}") as progress:
+        for found in sets:
+            decoding = Decoding(
+                policy,
+                found.samples,
+                settings.limits,
+                found.sampling or settings.sampling,
+                # The teacher alone answers as the student does; on call it writes as it always does.
+                (found.sampling or settings.sampling) if policy is Policy.TEACHER else run.experiment.teacher.sampling,
+                problems_per_order=max(_ANSWERS_PER_ORDER // found.samples, 1),
+            )
+            for order in decode_and_grade(run, found.problems, decoding):
+                orders.append(order)
+                progress.update(len(order.problems))
     return orders
 
 
@@ -141,6 +160,6 @@ def _log_traces(run: Run, orders: Sequence[GradedOrder], name: str, step: int) -
         batch: TrajectoryBatch = ray.get(order.batch)
         traces += [
             trace_of(batch[i], problem, bool(order.graded.correct[i]), grammar, name, step)
-            for i, problem in enumerate(order.problems)
+            for i, problem in zip(itertools.count(step=order.graded.group_size), order.problems, strict=False)
         ]
     run.tracker.log_traces("evaluate", step, traces[: run.experiment.evaluation.traces])

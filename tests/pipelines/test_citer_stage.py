@@ -22,7 +22,7 @@ from actors.tiny_models import ASSISTANT
 from actors.trajectory import TrajectoryBatch
 from cluster.devices import Device
 from pipelines.config import load
-from pipelines.data import ProblemSets
+from pipelines.data import load_problem_sets
 from pipelines.experiment import Experiment
 from pipelines.metrics import undocumented
 from pipelines.problems import Problem
@@ -117,7 +117,7 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
         directory=directory,
         tracker=Tracker(directory, experiment.tracking, {}),
         models=BaseModels(str(tiny_model), str(tiny_model)),
-        problems=ProblemSets(train=PROBLEMS, evaluation=PROBLEMS),
+        problems=load_problem_sets(experiment.data),
         prompts=PromptBuilder(tiny_model, tiny_model, ""),
         system=System(
             teacher=actors["teacher"],

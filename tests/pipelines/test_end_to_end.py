@@ -25,7 +25,9 @@ models:
   teacher: {{pretrain: {{steps: 30, problems_per_step: 16}}}}
 data:
   train: {{counts: {{known: 16, teacher_known: 16, unknowable: 4}}}}
-  evaluation: {{0: {{counts: {{known: 6, teacher_known: 6, unknowable: 4}}}}}}
+  evaluation:
+  - {{source: chain_arithmetic, counts: {{known: 6, teacher_known: 6, unknowable: 4}}}}
+  - {{source: chain_arithmetic, counts: {{known: 3}}, lengths: [4], kind_prefix: long/, samples: 2, sampling: {{temperature: 0.7}}}}
 filter: {{samples: 2, min_pass_rate: 0.0}}
 warmup: {{samples: 64, epochs: 2}}
 grpo: {{steps: 4, prompts_per_step: 4, group_size: 4, mini_batches: 2, checkpoint_every: 1, evaluate_every: 2}}
@@ -90,6 +92,8 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experi
         ("grpo-0002", "student"), ("grpo-0002", "relay"),
         ("final", "student"), ("final", "relay"),
     }  # fmt: skip
+    assert {(row["problems"], row["samples"]) for row in evaluations if row["kind"] == "known"} == {(6, 6), (2, 2)}
+    assert {(row["problems"], row["samples"]) for row in evaluations if row["kind"] == "long/known"} == {(3, 6)}
     with safe_open(run_dir / "stages/grpo/model/model.safetensors", "pt") as trained:
         assert "model.embed_tokens.weight" in trained.keys()  # noqa: SIM118
     assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 10

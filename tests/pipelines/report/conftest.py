@@ -84,6 +84,8 @@ def evaluation_record(
         "policy": policy,
         "kind": kind,
         "problems": problems,
+        "samples": problems,
+        "solved_share": accuracy,
         "accuracy": accuracy,
         "accuracy_ci95": [max(0.0, accuracy - half), min(1.0, accuracy + half)],
         "call_ratio": call_ratio,
