@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
+
+from pydantic import Field
 
 EVALUATIONS = "evaluations.jsonl"
 _Z95 = 1.959964
 
-Policy = Literal["student", "teacher", "relay"]
+Policy = Annotated[str, Field(pattern=r"^(student|teacher|relay|citer@[0-9.e-]+)$")]
+"""student, teacher, relay, or CITER at a threshold, as in citer@0.95"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Table:
 
 def phase_of(evaluation: Evaluation) -> str:
     """Which of PHASES an evaluation belongs to."""
-    if evaluation.name == "base":
+    if evaluation.name in ("base", "citer"):  # CITER routes for the untrained student
         return PHASES[0]
     if evaluation.name == "warmup" or (evaluation.step == 0 and evaluation.name != "final"):
         return PHASES[1]
@@ -77,14 +77,15 @@ def headline_table(run: Run) -> Table:
     kinds = run.kinds
     averaged = len(kinds) > 1 and "all" not in kinds
     rows: list[TableRow] = []
-    for policy in POLICIES:
+    others = dict.fromkeys(e.policy for e in run.evaluations if e.policy not in POLICIES)
+    for policy in (*POLICIES, *others):
         for phase in PHASES:
             found = evaluated_together(run, policy, kinds, phase)
             steps = [evaluation.step for evaluation in found if evaluation]
             if steps:
                 cells = [_cell(evaluation) for evaluation in found]
                 average = [_average(cells)] if averaged else []
-                rows.append(TableRow(POLICY_LABELS[policy], phase, max(steps), (*cells, *average)))
+                rows.append(TableRow(_policy_label(policy), phase, max(steps), (*cells, *average)))
     oracle = [_oracle_cell(run, kind) for kind in kinds]
     if any(oracle):
         rows.append(TableRow("Oracle", "best possible", 0, (*oracle, *([_average(oracle)] if averaged else []))))
@@ -115,6 +116,10 @@ def verdict(run: Run) -> str:
         ends.append(f"the oracle {reaches} {percent(oracle.call_ratio)}")
     text = _so_far(run, "relay", kinds) + ", ".join(parts)
     return _sentence(f"{text}; {' and '.join(ends)}" if ends else text)
+
+
+def _policy_label(policy: Policy) -> str:
+    return POLICY_LABELS.get(policy, policy.replace("citer@", "CITER, threshold "))
 
 
 def percent(share: float) -> str:

@@ -85,8 +85,8 @@ def decode_routed(
             begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
         )
         batch = citer.rollout.remote(order)
-        golds = [problem.gold for problem in portion]
-        running.append((portion, batch, run.system.reward.grade_groups.remote(batch, golds, samples)))
+        golds, forms = [problem.gold for problem in portion], [problem.form for problem in portion]
+        running.append((portion, batch, run.system.reward.grade_groups.remote(batch, golds, samples, forms)))
         if len(running) > ahead:
             yield _finished(run, *running.popleft())
     while running:

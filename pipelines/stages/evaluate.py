@@ -1,4 +1,4 @@
-"""Evaluation: student alone, teacher alone and relay on the held-out problems, by kind."""
+"""Evaluation on the held-out problems, by kind: student alone, teacher alone, relay, and CITER's routed pair."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from actors.trajectory import TrajectoryBatch
 from pipelines.data import EvaluationSet
 from pipelines.evaluations import EVALUATIONS, Evaluation, accuracy_interval
 from pipelines.experiment import ChainArithmeticSource
+from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import Run
+from pipelines.stages.citer import CITER, decode_routed, policy_name, train_router
 from pipelines.tasks.oracle import oracle_cost
 from pipelines.traces import Trace, trace_of
 
@@ -83,18 +85,38 @@ def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> N
         policies = [Policy.STUDENT, Policy.TEACHER]
     for policy in policies:
         orders = _decode(run, sets, policy, name)
-        answers = Answers.of(orders)
-        for kind in [*sorted(set(answers.kinds)), ALL]:
-            row = _row(run, name, step, policy, str(kind), answers.of_kind(kind))
-            run.directory.append_jsonl(EVALUATIONS, asdict(row))
-            run.tracker.log(
-                "evaluate",
-                step,
-                {f"{policy.value}/{kind}/accuracy": row.accuracy, f"{policy.value}/{kind}/call_ratio": row.call_ratio},
-            )
+        _record(run, name, step, policy.value, orders)
         if policy is Policy.RELAY and not during_training:
             _log_traces(run, orders, name, step)
     run.directory.mark_done(stage, {"problems": sum(len(found.problems) for found in sets)})
+
+
+def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
+    """Train CITER's token router on `training`, and evaluate the routed pair at every threshold, a policy each."""
+    stage = f"evaluate-{CITER}"
+    if not run.experiment.citer.enabled or run.directory.stage_done(stage):
+        return
+    router = train_router(run, training)
+    settings, sets = run.experiment.evaluation, run.problems.evaluation
+    for threshold in run.experiment.citer.thresholds:
+        policy = policy_name(threshold)
+        orders = []
+        with Progress(sum(len(found.problems) for found in sets), f"evaluate {policy}") as progress:
+            for found in sets:
+                sampling = found.sampling or settings.sampling
+                for order in decode_routed(
+                    run,
+                    found.problems,
+                    router,
+                    threshold,
+                    limits=settings.limits,
+                    sampling=sampling,
+                    samples=found.samples,
+                ):
+                    orders.append(order)
+                    progress.update(len(order.problems))
+        _record(run, CITER, 0, policy, orders)
+    run.directory.mark_done(stage, {"thresholds": list(run.experiment.citer.thresholds)})
 
 
 def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[EvaluationSet, ...]:
@@ -103,7 +125,19 @@ def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[Evaluatio
     return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
-def _row(run: Run, name: str, step: int, policy: Policy, kind: str, answers: Answers) -> Evaluation:
+def _record(run: Run, name: str, step: int, policy: str, orders: Sequence[GradedOrder]) -> None:
+    answers = Answers.of(orders)
+    for kind in [*sorted(set(answers.kinds)), ALL]:
+        row = _row(run, name, step, policy, str(kind), answers.of_kind(kind))
+        run.directory.append_jsonl(EVALUATIONS, asdict(row))
+        run.tracker.log(
+            "evaluate",
+            step,
+            {f"{policy}/{kind}/accuracy": row.accuracy, f"{policy}/{kind}/call_ratio": row.call_ratio},
+        )
+
+
+def _row(run: Run, name: str, step: int, policy: str, kind: str, answers: Answers) -> Evaluation:
     samples, calls = len(answers.kinds), int(answers.calls.sum())
     outcomes = defaultdict(list)
     for question, right in zip(answers.questions, answers.correct, strict=True):
@@ -114,7 +148,7 @@ def _row(run: Run, name: str, step: int, policy: Policy, kind: str, answers: Ans
     return Evaluation(
         name=name,
         step=step,
-        policy=policy.value,
+        policy=policy,
         kind=kind,
         problems=len(outcomes),
         samples=samples,

@@ -27,11 +27,14 @@ from pipelines.experiment import Experiment
 from pipelines.metrics import undocumented
 from pipelines.problems import Problem
 from pipelines.prompts import PromptBuilder
+from pipelines.report.data import read_run
+from pipelines.report.summary import headline_table
 from pipelines.rollout_pool import RolloutPool
 from pipelines.run import Run
 from pipelines.run_directory import RunDirectory
 from pipelines.stages.base_models import BaseModels
 from pipelines.stages.citer import CITER, CiterError, decode_routed, policy_name, train_router
+from pipelines.stages.evaluate import evaluate_citer
 from pipelines.system import System
 from pipelines.tracking import Tracker
 
@@ -106,6 +109,9 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
     overrides = [
         "citer.enabled=true",
         "citer.router.max_epochs=3",
+        "citer.thresholds=[0, 1]",
+        "data.evaluation.0.counts={known: 4, teacher_known: 0, unknowable: 0}",
+        "evaluation.limits.max_new_tokens=20",
         "grpo.limits.max_new_tokens=20",
         "tracking.mode=disabled",
     ]
@@ -160,6 +166,25 @@ def test_problems_come_back_graded_in_their_order(tmp_path: Path, tiny_model: Pa
             assert (graded.correct == correct).all()
             by_student = 1 if threshold else graded.output_tokens
             assert (graded.output_tokens - graded.teacher_tokens == by_student).all()
+
+
+def test_every_threshold_is_evaluated_once_as_a_policy(
+    tmp_path: Path, tiny_model: Path, actors: dict[str, Any]
+) -> None:
+    stage = run(tmp_path, tiny_model, actors)
+    evaluate_citer(stage, PROBLEMS)
+    evaluate_citer(stage, PROBLEMS)
+    rows = [row for row in stage.directory.read_jsonl("evaluations.jsonl") if row["kind"] == "all"]
+    assert [(row["name"], row["policy"], row["problems"]) for row in rows] == [
+        ("citer", "citer@0", 4),
+        ("citer", "citer@1", 4),
+    ]
+    assert [row["call_ratio"] for row in rows] == [0.0, 1.0]
+    table = headline_table(read_run(tmp_path))
+    assert [(row.policy, row.phase) for row in table.rows if row.policy.startswith("CITER")] == [
+        ("CITER, threshold 0", "before warm-up"),
+        ("CITER, threshold 1", "before warm-up"),
+    ]
 
 
 def test_too_few_right_solutions_are_an_error(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
