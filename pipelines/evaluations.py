@@ -8,7 +8,7 @@ from typing import Literal
 
 EVALUATIONS = "evaluations.jsonl"
 
-Policy = Literal["student", "teacher", "relay"]
+Policy = Literal["student", "teacher", "relay", "random_placement"]
 
 
 @dataclass(frozen=True, slots=True)
