@@ -24,8 +24,6 @@ NO_SCENARIO = 255
 
 _COMMAND = re.compile(r"<call>[^<]*</call>|</?call>")
 
-_REQUESTED, _WRITTEN, _ENDING = 1, 2, 4
-
 
 @dataclass(frozen=True, eq=False)
 class GradedGroups:
@@ -59,9 +57,13 @@ class GradedGroups:
     failed_calls: NDArray[np.int32]
     """[N]"""
     requested_tokens: NDArray[np.int64]
-    """[N] sum over the calls of n as written by the student"""
+    """[N] sum over the calls of the tokens that the teacher was to write"""
     written_tokens: NDArray[np.int64]
     """[N] sum over the calls of tokens written by the teacher"""
+    teacher_prompt_tokens: NDArray[np.int64]
+    """[N] sum over the calls of the tokens of the teacher's context"""
+    teacher_cached_tokens: NDArray[np.int64]
+    """[N] of these, tokens that the teacher's prefix cache held"""
     rejected: NDArray[np.int32]
     """[N, 4] commands not executed: zero, malformed, unterminated, over_limit"""
     finish: UInt8
@@ -125,9 +127,8 @@ def graded_groups(
     """Return scenarios, rewards and advantages of a batch whose rows have these verdicts."""
     output_tokens = np.diff(batch.token_offsets)
     teacher_tokens = _row_sums(batch.sources == Source.TEACHER, batch.token_offsets)
-    calls = batch.call_columns
-    written = _row_sums(calls[:, _WRITTEN], batch.call_offsets)
-    failed_calls = _row_sums(calls[:, _ENDING] == CallEnding.FAILED, batch.call_offsets)
+    written = _call_sums(batch, "written")
+    failed_calls = _row_sums(batch.call_column("ending") == CallEnding.FAILED, batch.call_offsets)
     correct = np.array([verdict.correct for verdict in verdicts], np.bool_)
     called = written > 0
     trainable = failed_calls == 0
@@ -159,11 +160,17 @@ def graded_groups(
         teacher_tokens=teacher_tokens.astype(np.int32),
         calls=np.diff(batch.call_offsets).astype(np.int32),
         failed_calls=failed_calls.astype(np.int32),
-        requested_tokens=_row_sums(calls[:, _REQUESTED], batch.call_offsets),
+        requested_tokens=_call_sums(batch, "requested"),
         written_tokens=written,
+        teacher_prompt_tokens=_call_sums(batch, "prompt_tokens"),
+        teacher_cached_tokens=_call_sums(batch, "cached_tokens"),
         rejected=batch.rejected,
         finish=batch.finish,
     )
+
+
+def _call_sums(batch: TrajectoryBatch, name: str) -> NDArray[np.int64]:
+    return _row_sums(batch.call_column(name), batch.call_offsets)
 
 
 def _row_sums(flat: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ def summarise(graded: Sequence[GradedGroups]) -> dict[str, float]:
 
     scenario, trainable, finish = column("scenario"), column("trainable"), column("finish")
     output_tokens, teacher_tokens, calls = column("output_tokens"), column("teacher_tokens"), column("calls")
+    teacher_prompt_tokens = column("teacher_prompt_tokens")
     zero, malformed, unterminated, over_limit = column("rejected").mean(axis=0)
     rewards = column("reward")[trainable]
     named = scenario[scenario != NO_SCENARIO]
@@ -33,6 +34,8 @@ def summarise(graded: Sequence[GradedGroups]) -> dict[str, float]:
         "rollout/calls_per_sample": calls.mean(),
         "rollout/requested_mean": column("requested_tokens").sum() / max(calls.sum(), 1),
         "rollout/written_mean": column("written_tokens").sum() / max(calls.sum(), 1),
+        "rollout/teacher_prompt_tokens_mean": teacher_prompt_tokens.sum() / max(calls.sum(), 1),
+        "rollout/teacher_cached_share": column("teacher_cached_tokens").sum() / max(teacher_prompt_tokens.sum(), 1),
         "rollout/failed_calls": column("failed_calls").sum(),
         "rollout/zero_per_sample": zero,
         "rollout/malformed_per_sample": malformed,

@@ -15,6 +15,7 @@ from actors.engines.remote import RemoteEngine
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay_all
+from actors.relay.placements import Plan
 from actors.relay.sequence import RelaySetup
 from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
@@ -32,6 +33,8 @@ class Policy(StrEnum):
     """the teacher alone, from its own prompt"""
     RELAY = "relay"
     """the student, with calls to the teacher"""
+    RANDOM_PLACEMENT = "random_placement"
+    """the student alone, with calls where the order's placements say: the counterfactual of relayed answers"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +50,16 @@ class RolloutOrder:
     version: int
     """policy version that has to sample"""
     want_logprobs: bool = False
+    placements: tuple[Plan, ...] = ()
+    """planned calls, the samples of each prompt side by side; for the policy `RANDOM_PLACEMENT`, and none for others"""
+
+    def __post_init__(self) -> None:
+        expected = len(self.prompts) * self.samples if self.policy is Policy.RANDOM_PLACEMENT else 0
+        if len(self.placements) != expected:
+            raise ValueError(
+                f"an order of {len(self.prompts)} prompts x {self.samples} samples with the policy {self.policy} has "
+                f"{len(self.placements)} plans of calls, and should have {expected}"
+            )
 
 
 class StaleWeightsError(RuntimeError):
@@ -105,7 +118,8 @@ class RolloutWorker(EngineHost):
         if order.policy is Policy.TEACHER:
             trajectories = list(await asyncio.gather(*(self._teacher_alone(prompt, order) for prompt in prompts)))
         else:
-            trajectories = await relay_all(prompts, self._setup(order), self, self._teacher)
+            plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else None
+            trajectories = await relay_all(prompts, self._setup(order), self, self._teacher, plans)
         return TrajectoryBatch.of(trajectories)
 
     async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder) -> Trajectory:

@@ -26,6 +26,12 @@ class RelayLimits(Settings):
     max_calls: int = Field(
         3, ge=0, description="executed calls per trajectory; past it commands are forbidden in decoding"
     )
+    call_tokens: int | None = Field(
+        None,
+        gt=0,
+        description="every executed call asks for so many tokens, whatever n its command says: the baseline of a fixed "
+        "length; the learned length if empty",
+    )
     teacher_timeout_s: float = Field(
         120.0, gt=0.0, description="one call's deadline; past it the student goes on alone"
     )

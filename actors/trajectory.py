@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from enum import IntEnum
 
 import numpy as np
@@ -45,16 +45,26 @@ class CallEnding(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One executed command."""
+    """One call of the teacher: an executed command, or a planned call."""
 
     position: int
-    """index in the output of the first token after the command"""
+    """index in the output at which the teacher began: of the first token after the command"""
     requested: int
-    """n, as the student wrote it"""
+    """tokens that the teacher was to write: n, or `RelayLimits.call_tokens`, or what a plan says"""
     written: int
     """output tokens the teacher wrote"""
     duration_s: float
     ending: CallEnding
+    commanded: int = 0
+    """n, as the student wrote it; 0 for a call that no command asked for"""
+    prompt_tokens: int = 0
+    """tokens of the teacher's context: what it had to prefill; 0 if it did not answer"""
+    cached_tokens: int = 0
+    """of these, tokens that the teacher's prefix cache held"""
+
+
+CALL_COLUMNS = tuple(column.name for column in fields(Call))
+"""columns of `TrajectoryBatch.call_columns`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ class TrajectoryBatch:
     versions: Int32
     constrained: Bool
     call_columns: NDArray[np.float64]
-    """[C, 5] position, requested, written, duration_s, ending"""
+    """[C, 8] the calls of all rows, one column for each field of `Call`"""
     call_offsets: NDArray[np.int64]
     rejected: Int32
     """[N, 4] zero, malformed, unterminated, over_limit"""
@@ -149,7 +159,7 @@ class TrajectoryBatch:
             logprobs=self.logprobs[tokens],
             versions=self.versions[tokens],
             constrained=self.constrained[tokens],
-            calls=tuple(Call(int(p), int(n), int(w), float(s), CallEnding(int(e))) for p, n, w, s, e in calls),
+            calls=tuple(_call(values) for values in calls),
             rejected=RejectedCommands(*(int(count) for count in self.rejected[i])),
             finish=FinishReason(int(self.finish[i])),
             text=self.texts[i],
@@ -158,14 +168,14 @@ class TrajectoryBatch:
     def __iter__(self) -> Iterator[Trajectory]:
         return (self[i] for i in range(len(self)))
 
+    def call_column(self, name: str) -> NDArray[np.float64]:
+        """Return [C] one field of all calls, by its name in `Call`."""
+        return self.call_columns[:, CALL_COLUMNS.index(name)]
+
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory]) -> TrajectoryBatch:
         """Pack trajectories into columns, keeping their order."""
-        calls = [
-            (call.position, call.requested, call.written, call.duration_s, call.ending)
-            for trajectory in trajectories
-            for call in trajectory.calls
-        ]
+        calls = [astuple(call) for trajectory in trajectories for call in trajectory.calls]
         return cls(
             prompt_ids=_flat([t.prompt_ids for t in trajectories], np.int32),
             prompt_offsets=_offsets(len(t.prompt_ids) for t in trajectories),
@@ -175,7 +185,7 @@ class TrajectoryBatch:
             logprobs=_flat([t.logprobs for t in trajectories], np.float32),
             versions=_flat([t.versions for t in trajectories], np.int32),
             constrained=_flat([t.constrained for t in trajectories], np.bool_),
-            call_columns=np.asarray(calls, np.float64).reshape(-1, 5),
+            call_columns=np.asarray(calls, np.float64).reshape(-1, len(CALL_COLUMNS)),
             call_offsets=_offsets(len(t.calls) for t in trajectories),
             rejected=np.asarray(
                 [(r.zero, r.malformed, r.unterminated, r.over_limit) for r in (t.rejected for t in trajectories)],
@@ -198,6 +208,12 @@ class TrajectoryBatch:
             else:
                 columns[column.name] = np.concatenate(parts)
         return cls(**columns)  # type: ignore[arg-type]
+
+
+def _call(values: NDArray[np.float64]) -> Call:
+    row = dict(zip(CALL_COLUMNS, values.tolist(), strict=True))
+    duration_s, ending = row.pop("duration_s"), CallEnding(int(row.pop("ending")))
+    return Call(**{name: int(value) for name, value in row.items()}, duration_s=duration_s, ending=ending)
 
 
 def _flat(rows: Sequence[NDArray], dtype: type) -> NDArray:

@@ -28,6 +28,7 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
+            address="local",  # else Ray would join whatever cluster was last started on this machine
             namespace=namespace,
             num_cpus=max(os.cpu_count() or 1, int(cpus_needed + 0.999)),
             num_gpus=None if gpus_needed else 0,

@@ -12,8 +12,8 @@ from pydantic import Field
 EVALUATIONS = "evaluations.jsonl"
 _Z95 = 1.959964
 
-Policy = Annotated[str, Field(pattern=r"^(student|teacher|relay|citer@[0-9.e-]+)$")]
-"""student, teacher, relay, or CITER at a threshold, as in citer@0.95"""
+Policy = Annotated[str, Field(pattern=r"^(student|teacher|relay|random_placement|citer@[0-9.e-]+)$")]
+"""student, teacher, relay, relay at random places, or CITER at a threshold, as in citer@0.95"""
 
 
 @dataclass(frozen=True, slots=True)

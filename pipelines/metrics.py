@@ -19,8 +19,12 @@ METRICS: dict[str, Metric] = {
     "rollout/call_ratio_mean": Metric("share", "mean over the trajectories of each one's call ratio"),
     "rollout/calls_per_sample": Metric("calls", "executed calls per trajectory"),
     "rollout/called_share": Metric("share", "trajectories to which the teacher wrote at least one token"),
-    "rollout/requested_mean": Metric("tokens", "n of an executed call, as the student wrote it"),
+    "rollout/requested_mean": Metric("tokens", "what an executed call asks for: n, or the fixed length"),
     "rollout/written_mean": Metric("tokens", "tokens that the teacher wrote in an executed call"),
+    "rollout/teacher_prompt_tokens_mean": Metric(
+        "tokens", "the teacher's context in an executed call, to be prefilled"
+    ),
+    "rollout/teacher_cached_share": Metric("share", "of the teacher's contexts, tokens that its prefix cache held"),
     "rollout/malformed_per_sample": Metric("commands", "commands without a readable n, not executed, per trajectory"),
     "rollout/zero_per_sample": Metric("commands", "commands with n = 0, not executed, per trajectory"),
     "rollout/unterminated_per_sample": Metric("commands", "commands begun but never closed, per trajectory"),

@@ -35,6 +35,8 @@ class RoutedAnswer:
         """none while the answer goes on"""
         self._sources: list[Source] = []
         self._seconds: list[float] = []
+        self._prompt_tokens: list[int] = []
+        self._cached_tokens: list[int] = []
         self._failed: list[Call] = []
         self._max_new_tokens = max_new_tokens
         self._end_ids = end_ids
@@ -49,7 +51,7 @@ class RoutedAnswer:
 
     def student_wrote(self, token: int) -> None:
         """Append a token of the student."""
-        self._append(token, Source.STUDENT, 0.0)
+        self._append(token, Source.STUDENT)
         if token in self._end_ids:
             self.finish = FinishReason.STUDENT_END
 
@@ -58,14 +60,23 @@ class RoutedAnswer:
         if len(generation.token_ids) != 1:
             raise EngineError(f"the teacher's engine wrote {len(generation.token_ids)} tokens where 1 was asked for")
         ended = generation.stop is StopReason.END_OF_TEXT
-        self._append(self._eos_token_id if ended else int(generation.token_ids[0]), Source.TEACHER, seconds)
+        token = self._eos_token_id if ended else int(generation.token_ids[0])
+        self._append(token, Source.TEACHER, seconds, generation.prompt_tokens, generation.cached_tokens)
         if ended:
             self.finish = FinishReason.TEACHER_END
 
     def teacher_did_not_write(self, seconds: float) -> None:
         """Record a failed request for one token."""
         self._failed.append(
-            Call(position=len(self.ids), requested=1, written=0, duration_s=seconds, ending=CallEnding.FAILED)
+            Call(
+                position=len(self.ids),
+                requested=1,
+                written=0,
+                duration_s=seconds,
+                ending=CallEnding.FAILED,
+                prompt_tokens=0,
+                cached_tokens=0,
+            )
         )
 
     def trajectory(self, tokenizer: Tokenizer) -> Trajectory:
@@ -85,10 +96,14 @@ class RoutedAnswer:
             text=tokenizer.decode(self.ids),
         )
 
-    def _append(self, token: int, source: Source, seconds: float) -> None:
+    def _append(
+        self, token: int, source: Source, seconds: float = 0.0, prompt_tokens: int = 0, cached_tokens: int = 0
+    ) -> None:
         self.ids.append(token)
         self._sources.append(source)
         self._seconds.append(seconds)
+        self._prompt_tokens.append(prompt_tokens)
+        self._cached_tokens.append(cached_tokens)
         if len(self.ids) >= self._max_new_tokens:
             self.finish = FinishReason.LENGTH
 
@@ -106,6 +121,8 @@ class RoutedAnswer:
                     written=len(places),
                     duration_s=sum(self._seconds[place] for place in places),
                     ending=CallEnding.END_OF_TEXT if ends else CallEnding.COMPLETED,
+                    prompt_tokens=sum(self._prompt_tokens[place] for place in places),
+                    cached_tokens=sum(self._cached_tokens[place] for place in places),
                 )
             )
         return runs

@@ -47,6 +47,10 @@ class Generation:
     versions: Int32
     """[t] policy version of the weights that sampled each token"""
     stop: StopReason
+    prompt_tokens: int
+    """tokens of the prompt, as the engine counted them"""
+    cached_tokens: int
+    """of these, tokens that the engine's prefix cache held; 0 where it does not say"""
 
 
 class EngineError(RuntimeError):

@@ -8,7 +8,7 @@ import random
 
 import httpx
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.relay.grammar import CALL_CLOSE
@@ -134,10 +134,26 @@ class _Choice(BaseModel):
     token_ids: list[int] | None = None
 
 
+class _PromptTokensDetails(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    cached_tokens: NonNegativeInt | None = None
+
+
+class _Usage(BaseModel):
+    """What the request cost. vLLM tells the details only if started with `--enable-prompt-tokens-details`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt_tokens: NonNegativeInt | None = None
+    prompt_tokens_details: _PromptTokensDetails | None = None
+
+
 class _Completion(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     choices: list[_Choice]
+    usage: _Usage | None = None
 
 
 def _generation(response: httpx.Response, request: GenerationRequest, url: str) -> Generation:
@@ -153,11 +169,15 @@ def _generation(response: httpx.Response, request: GenerationRequest, url: str) 
     count = len(choice.token_ids)
     if not 0 < count <= request.max_tokens:
         raise EngineError(f"{url} wrote {count} tokens where 1 to {request.max_tokens} were asked for")
+    usage = completion.usage or _Usage()
+    details = usage.prompt_tokens_details or _PromptTokensDetails()
     return Generation(
         token_ids=np.asarray(choice.token_ids, np.int32),
         logprobs=np.zeros(count, np.float32),
         versions=np.full(count, -1, np.int32),
         stop=_stop(choice, url),
+        prompt_tokens=len(request.prompt_ids) if usage.prompt_tokens is None else usage.prompt_tokens,
+        cached_tokens=details.cached_tokens or 0,
     )
 
 

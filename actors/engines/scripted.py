@@ -48,7 +48,8 @@ class ScriptedEngine:
 
     The script is a function of the request, or outputs to be given in turn; an output that is an exception is raised.
     `before` is awaited before each answer. With `exact_stops` off the engine ignores `stop_after_command`. Where
-    commands are forbidden the banned token is left out. A token's log-prob is `-(id + 1) / 1000`.
+    commands are forbidden the banned token is left out. A token's log-prob is `-(id + 1) / 1000`. `cached` says how many
+    tokens of a request's prompt a prefix cache would have held.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ScriptedEngine:
         version: int = 0,
         exact_stops: bool = True,
         before: Callable[[GenerationRequest], Awaitable[object]] | None = None,
+        cached: Callable[[GenerationRequest], int] = lambda _: 0,
     ) -> None:
         self.requests: list[GenerationRequest] = []
         self.in_flight = 0
@@ -68,6 +70,7 @@ class ScriptedEngine:
         self._version = version
         self._exact_stops = exact_stops
         self._before = before
+        self._cached = cached
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """One turn of the script."""
@@ -90,6 +93,8 @@ class ScriptedEngine:
             logprobs=logprobs.astype(np.float32),
             versions=np.full(len(ids), self._version, np.int32),
             stop=stop,
+            prompt_tokens=len(request.prompt_ids),
+            cached_tokens=self._cached(request),
         )
 
     def _cut(self, ids: list[int], request: GenerationRequest) -> tuple[list[int], StopReason]:
@@ -109,11 +114,11 @@ class ScriptedEngine:
         return ids, stop
 
     def _without_banned(self, ids: Sequence[int]) -> list[int]:
-        *prefix, last = self._grammar.banned_token_ids
         kept: list[int] = []
         for token in ids:
-            if token != last or kept[len(kept) - len(prefix) :] != prefix:
-                kept.append(token)
+            kept.append(token)
+            if any(tuple(kept[-len(banned) :]) == banned for banned in self._grammar.banned):
+                kept.pop()
         return kept
 
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.relay.grammar import CALL_CLOSE, banned_text
+from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
 from cluster.devices import Device
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
-
-COMMAND_START, COMMAND_END = "<call>", "</call>"
 
 T = TypeVar("T")
 
@@ -88,11 +88,10 @@ class VllmEngine:
                 seed=seed,
             )
         )
-        tokenizer = self._engine.get_tokenizer()
-        end_ids = tokenizer.encode(COMMAND_END, add_special_tokens=False)
-        start_ids = tokenizer.encode(COMMAND_START, add_special_tokens=False)
+        tokenizer = TransformersTokenizer(self._engine.get_tokenizer())
+        end_ids = tokenizer.encode(CALL_CLOSE)
         self._command_end_id = end_ids[0] if len(end_ids) == 1 else None
-        self._banned_text = COMMAND_START if len(start_ids) == 1 else COMMAND_START.removesuffix(">")
+        self._banned_text = banned_text(tokenizer)
         self._turns: dict[str, _Turn] = {}
         self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._after_drain: _Message | None = None
@@ -228,8 +227,8 @@ class VllmEngine:
             if turn is None:
                 continue
             generation = self._generation(output, turn)
-            prompt_tokens += len(turn.request.prompt_ids)
-            cached_tokens += output.num_cached_tokens or 0
+            prompt_tokens += generation.prompt_tokens
+            cached_tokens += generation.cached_tokens
             generated_tokens += len(generation.token_ids)
             results.setdefault(turn.loop, []).append((turn.done, generation))
         for loop, resolved in results.items():
@@ -267,7 +266,7 @@ class VllmEngine:
             max_tokens=request.max_tokens,
             logprobs=0 if request.want_logprobs else None,
             flat_logprobs=True,
-            stop=[COMMAND_END] if stop_text else None,
+            stop=[CALL_CLOSE] if stop_text else None,
             stop_token_ids=[self._command_end_id] if request.stop_after_command and not stop_text else None,
             include_stop_str_in_output=True,
             detokenize=stop_text,
@@ -285,11 +284,18 @@ class VllmEngine:
         stop = StopReason.LENGTH
         if completion.finish_reason == "stop":
             command = completion.stop_reason is not None and completion.stop_reason in (
-                COMMAND_END,
+                CALL_CLOSE,
                 self._command_end_id,
             )
             stop = StopReason.COMMAND if command else StopReason.END_OF_TEXT
-        return Generation(tokens, logprobs, np.full(len(tokens), turn.version, np.int32), stop)
+        return Generation(
+            token_ids=tokens,
+            logprobs=logprobs,
+            versions=np.full(len(tokens), turn.version, np.int32),
+            stop=stop,
+            prompt_tokens=len(turn.request.prompt_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+        )
 
     def _load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         import torch

@@ -81,9 +81,8 @@ class CommandGrammar:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
-        whole = tokenizer.encode(CALL_OPEN)
-        self.banned_token_ids: tuple[int, ...] = tuple(whole if len(whole) == 1 else tokenizer.encode("<call"))
-        """the id sequence that forbids commands: its last id is banned where the others directly precede it"""
+        self.banned: tuple[tuple[int, ...], ...] = _banned(tokenizer)
+        """the id sequences that forbid commands: the last id of each is banned where the others directly precede it"""
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token by itself."""
@@ -96,11 +95,8 @@ class CommandGrammar:
         nothing is marked: a student trained under the limit gives it next to no probability, and the learner's
         truncated ratio absorbs the rest.
         """
-        prefix = list(self.banned_token_ids[:-1])
-        if not prefix:
-            return [False] * len(ids)
-        width = len(prefix)
-        return [list(ids[max(i - width, 0) : i]) == prefix for i in range(len(ids))]
+        prefixes = [banned[:-1] for banned in self.banned if len(banned) > 1]
+        return [any(tuple(ids[max(i - len(p), 0) : i]) == p for p in prefixes) for i in range(len(ids))]
 
     def strip(self, ids: Sequence[int]) -> list[int]:
         """The ids without commands, as `without_commands` has it; only characters of cut tokens are encoded anew."""
@@ -132,9 +128,21 @@ class CommandGrammar:
         return piece
 
 
+def banned_text(tokenizer: Tokenizer) -> str:
+    """What an engine must never write where commands are forbidden: `<call>` if that is one token, else its beginning."""
+    return CALL_OPEN if len(tokenizer.encode(CALL_OPEN)) == 1 else CALL_OPEN.removesuffix(">")
+
+
 def token_holding(pieces: Sequence[str], end: int) -> int:
     """Index of the token with the last character of `text[:end]`, for 0 < end <= len(text)."""
     return bisect_left(list(accumulate(map(len, pieces))), end)
+
+
+def _banned(tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """The id sequences that vLLM makes of `banned_text`: also that after a space, if as long."""
+    text = banned_text(tokenizer)
+    plain, spaced = (tuple(tokenizer.encode(prefix + text)) for prefix in ("", " "))
+    return (plain, spaced) if len(spaced) == len(plain) and spaced[0] != plain[0] else (plain,)
 
 
 def _closed(body: str, start: int, end: int) -> Command:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from actors.engines.base import Engine, EngineError
 from actors.relay.handoff import RelayPrompt
+from actors.relay.placements import Plan
 from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
 from actors.trajectory import Trajectory
 
@@ -21,8 +22,10 @@ async def relay(sequence: RelaySequence, student: Engine, teacher: Engine | None
     A teacher that fails or misses `teacher_timeout_s` is recorded as a failed call; the student's `EngineError` is
     raised. Cancelling cancels the engine call under way. Raises ValueError if calls are allowed without a teacher.
     """
-    if teacher is None and sequence.setup.limits.max_calls > 0:
-        raise ValueError("max_calls is above 0 and there is no teacher: give one, or set max_calls to 0")
+    if teacher is None and sequence.needs_teacher:
+        raise ValueError(
+            "there can be calls and there is no teacher: give one, or set max_calls to 0 and plan no calls"
+        )
     while not isinstance(turn := sequence.next_turn(), Finished):
         if isinstance(turn, StudentTurn):
             sequence.student_wrote(await student.generate(turn.request))
@@ -33,13 +36,21 @@ async def relay(sequence: RelaySequence, student: Engine, teacher: Engine | None
 
 
 async def relay_all(
-    prompts: Sequence[RelayPrompt], setup: RelaySetup, student: Engine, teacher: Engine | None
+    prompts: Sequence[RelayPrompt],
+    setup: RelaySetup,
+    student: Engine,
+    teacher: Engine | None,
+    plans: Sequence[Plan] | None = None,
 ) -> list[Trajectory]:
     """Decode all prompts at the same time; trajectories come in the order of the prompts.
 
-    The first error cancels all other sequences and is raised.
+    With `plans`, one for each prompt, calls are made where the plans say, and not where the student would. The first
+    error cancels all other sequences and is raised.
     """
-    sequences = [RelaySequence(prompt, setup) for prompt in prompts]
+    sequences = [
+        RelaySequence(prompt, setup, plan)
+        for prompt, plan in zip(prompts, [None] * len(prompts) if plans is None else plans, strict=True)
+    ]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(relay(sequence, student, teacher)) for sequence in sequences]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.relay.grammar import CALL_CLOSE, Command, CommandGrammar, CommandKind, parse_commands, token_holding
 from actors.relay.handoff import Handoff, RelayPrompt
+from actors.relay.placements import Plan
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory
 
@@ -39,11 +41,13 @@ class StudentTurn:
 
 @dataclass(frozen=True, slots=True)
 class TeacherTurn:
-    """The teacher writes next, as a command asked."""
+    """The teacher writes next."""
 
     request: GenerationRequest
     requested: int
-    """n, as the student wrote it"""
+    """tokens as command, fixed length or plan have it, before any budget cuts them"""
+    commanded: int
+    """n, as the student wrote it; 0 for a planned call"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,16 @@ class RelaySequence:
 
     A command must be written by the student alone, with no call in between. Text that an engine wrote past an
     executable command is discarded, as if the engine had stopped exactly. A command with no budget left is a call of 0
-    tokens that ends for want of budget. Raises ValueError if the prompt leaves no room for output.
+    tokens that ends for want of budget.
+
+    With a plan the student calls nobody: commands are forbidden, and the planned calls are made instead, each where the
+    student has written as many tokens as its placement says. Those of an answer that ends before are not made. The plan
+    alone says how many there are: `max_calls` is about commands.
+
+    Raises ValueError if the prompt leaves no room for output.
     """
 
-    def __init__(self, prompt: RelayPrompt, setup: RelaySetup) -> None:
+    def __init__(self, prompt: RelayPrompt, setup: RelaySetup, plan: Plan | None = None) -> None:
         room = setup.student_context_tokens - len(prompt.student_ids)
         if room < 1:
             raise ValueError(
@@ -75,6 +85,10 @@ class RelaySequence:
         self.setup = setup
         self.failures: list[str] = []
         """why calls failed, in order"""
+        self._max_commands = setup.limits.max_calls if plan is None else 0
+        self._planned = deque(sorted(plan or ()))
+        self.needs_teacher = self._max_commands > 0 or bool(self._planned)
+        """whether there can be a call"""
         self._budget = min(setup.limits.max_new_tokens, room)
         self._ids: list[int] = []
         self._sources: list[Source] = []
@@ -88,7 +102,8 @@ class RelaySequence:
         self._stripped: list[int] = []
         """the output without commands, up to `_stripped_to`"""
         self._stripped_to = 0
-        self._turn: Turn = self._student_turn()
+        self._student_tokens = 0
+        self._turn: Turn = self._next_turn()
 
     def next_turn(self) -> Turn:
         """Who writes next. Stays the same until an outcome of the turn is reported."""
@@ -107,11 +122,11 @@ class RelaySequence:
             self._append_student(generation, ids, turn.request.forbid_commands)
             self._read(text)
             if generation.stop is StopReason.END_OF_TEXT:
-                self._finish(FinishReason.STUDENT_END)
-            elif generation.stop is StopReason.LENGTH or self._room == 0:
-                self._finish(FinishReason.LENGTH)
+                self._turn = self._finished(FinishReason.STUDENT_END)
+            elif generation.stop is StopReason.LENGTH and not self._call_is_due:
+                self._turn = self._finished(FinishReason.LENGTH)
             else:
-                self._turn = self._student_turn()
+                self._turn = self._next_turn()
             return
         count = token_holding(pieces, command.end - len(unread)) + 1
         self._append_student(generation, ids[:count], turn.request.forbid_commands)
@@ -119,7 +134,8 @@ class RelaySequence:
         rest = "".join(pieces[:count])[command.end - len(unread) :]
         self._reject(parse_commands(rest), valid="malformed")
         self._unread = ""
-        self._begin_call(command.requested_tokens)
+        n = command.requested_tokens
+        self._turn = self._call(self.setup.limits.call_tokens or n, commanded=n)
 
     def teacher_wrote(self, generation: Generation, duration_s: float) -> None:
         """Take the teacher's turn; raises `EngineError` if it breaks the engine's contract.
@@ -141,7 +157,18 @@ class RelaySequence:
             ending = CallEnding.BUDGET
         else:
             ending = CallEnding.COMPLETED
-        self._calls.append(Call(len(self._ids), turn.requested, len(ids), duration_s, ending))
+        self._calls.append(
+            Call(
+                position=len(self._ids),
+                requested=turn.requested,
+                written=len(ids),
+                duration_s=duration_s,
+                ending=ending,
+                commanded=turn.commanded,
+                prompt_tokens=generation.prompt_tokens,
+                cached_tokens=generation.cached_tokens,
+            )
+        )
         self._ids += ids
         self._stripped += ids
         self._stripped_to = len(self._ids)
@@ -150,17 +177,15 @@ class RelaySequence:
         self._versions += [-1] * len(ids)
         self._constrained += [False] * len(ids)
         if ending is CallEnding.END_OF_TEXT:
-            self._finish(FinishReason.TEACHER_END)
-        elif self._room == 0:
-            self._finish(FinishReason.LENGTH)
+            self._turn = self._finished(FinishReason.TEACHER_END)
         else:
-            self._turn = self._student_turn()
+            self._turn = self._next_turn()
 
     def teacher_failed(self, reason: str, duration_s: float) -> None:
         """Record a call without an answer. It counts towards the call limit, and the student goes on alone."""
         turn = self._turn
         assert isinstance(turn, TeacherTurn), f"the teacher failed out of turn: {turn}"
-        self._fail(turn.requested, reason, duration_s)
+        self._turn = self._failed(turn.requested, turn.commanded, reason, duration_s)
 
     def trajectory(self) -> Trajectory:
         """The finished sample."""
@@ -184,13 +209,27 @@ class RelaySequence:
 
     @property
     def _calls_left(self) -> bool:
-        return len(self._calls) < self.setup.limits.max_calls
+        return len(self._calls) < self._max_commands
+
+    @property
+    def _call_is_due(self) -> bool:
+        return bool(self._planned) and self._planned[0].position <= self._student_tokens
+
+    def _next_turn(self) -> Turn:
+        if self._room == 0:
+            return self._finished(FinishReason.LENGTH)
+        if not self._call_is_due:
+            return self._student_turn()
+        self._reject(parse_commands(self._unread))
+        self._unread = ""
+        return self._call(self._planned.popleft().requested, commanded=0)
 
     def _student_turn(self) -> StudentTurn:
+        until_planned = self._planned[0].position - self._student_tokens if self._planned else self._room
         return StudentTurn(
             GenerationRequest(
                 prompt_ids=[*self.prompt.student_ids, *self._ids],
-                max_tokens=self._room,
+                max_tokens=min(self._room, until_planned),
                 sampling=self.setup.student_sampling,
                 stop_after_command=self._calls_left,
                 forbid_commands=not self._calls_left,
@@ -221,19 +260,19 @@ class RelaySequence:
 
     def _append_student(self, generation: Generation, ids: list[int], forbidden: bool) -> None:
         count = len(ids)
+        self._student_tokens += count
         self._ids += ids
         self._sources += [Source.STUDENT] * count
         self._logprobs += generation.logprobs[:count].tolist()
         self._versions += generation.versions[:count].tolist()
         self._constrained += self.setup.grammar.constrained(ids) if forbidden else [False] * count
 
-    def _begin_call(self, requested: int) -> None:
+    def _call(self, requested: int, commanded: int) -> Turn:
         self._stripped += self.setup.grammar.strip(self._ids[self._stripped_to :])
         self._stripped_to = len(self._ids)
         if self._room == 0:
-            self._calls.append(Call(len(self._ids), requested, 0, 0.0, CallEnding.BUDGET))
-            self._finish(FinishReason.LENGTH)
-            return
+            self._calls.append(Call(len(self._ids), requested, 0, 0.0, CallEnding.BUDGET, commanded))
+            return self._finished(FinishReason.LENGTH)
         context = self.setup.handoff.teacher_context(self.prompt, self._stripped)
         context_room = self.setup.teacher_context_tokens - len(context)
         if context_room < 1:
@@ -241,24 +280,23 @@ class RelaySequence:
                 f"the teacher's context of {self.setup.teacher_context_tokens} tokens cannot hold "
                 f"the {len(context)} so far and one more"
             )
-            self._fail(requested, reason, duration_s=0.0)
-            return
+            return self._failed(requested, commanded, reason, duration_s=0.0)
         request = GenerationRequest(
             prompt_ids=context,
             max_tokens=min(requested, self._room, context_room),
             sampling=self.setup.teacher_sampling,
         )
-        self._turn = TeacherTurn(request, requested)
+        return TeacherTurn(request, requested, commanded)
 
-    def _fail(self, requested: int, reason: str, duration_s: float) -> None:
+    def _failed(self, requested: int, commanded: int, reason: str, duration_s: float) -> Turn:
         self.failures.append(reason)
-        self._calls.append(Call(len(self._ids), requested, 0, duration_s, CallEnding.FAILED))
-        self._turn = self._student_turn()
+        self._calls.append(Call(len(self._ids), requested, 0, duration_s, CallEnding.FAILED, commanded))
+        return self._next_turn()
 
-    def _finish(self, reason: FinishReason) -> None:
+    def _finished(self, reason: FinishReason) -> Finished:
         self._reject(parse_commands(self._unread))
         self._unread = ""
-        self._turn = Finished(reason)
+        return Finished(reason)
 
 
 def _checked(generation: Generation, request: GenerationRequest, writer: str) -> list[int]:

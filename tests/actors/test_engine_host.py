@@ -31,7 +31,9 @@ class Engine:
         self.check()
         if self.refuses:
             raise EngineError("the prompt is too long")
-        return Generation(np.array([7], np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32), StopReason.LENGTH)
+        return Generation(
+            np.array([7], np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32), StopReason.LENGTH, 1, 0
+        )
 
     async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> None:
         self.check()

@@ -20,6 +20,9 @@ calls = st.builds(
     written=st.integers(0, 10_000),
     duration_s=st.floats(0, 1e6),
     ending=st.sampled_from(CallEnding),
+    commanded=st.integers(0, 2**31 - 1),
+    prompt_tokens=st.integers(0, 10_000),
+    cached_tokens=st.integers(0, 10_000),
 )
 counts = st.integers(0, 100)
 
@@ -127,3 +130,9 @@ def test_only_a_failed_call_makes_a_trajectory_untrainable(ending: CallEnding) -
 
 def test_rejected_commands_add_up() -> None:
     assert RejectedCommands(zero=1, malformed=2, unterminated=3, over_limit=4).total == 10
+
+
+def test_a_field_of_all_calls_is_one_column() -> None:
+    batch = TrajectoryBatch.of([trajectory([], call(3), call(4)), trajectory(), trajectory([], call(5))])
+    assert batch.call_column("written").tolist() == [3, 4, 5]
+    assert batch.call_column("ending").tolist() == [CallEnding.COMPLETED] * 3

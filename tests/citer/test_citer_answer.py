@@ -27,6 +27,8 @@ def generation(*tokens: int, stop: StopReason = StopReason.LENGTH) -> Generation
         logprobs=np.zeros(count, np.float32),
         versions=np.zeros(count, np.int32),
         stop=stop,
+        prompt_tokens=10,
+        cached_tokens=8,
     )
 
 

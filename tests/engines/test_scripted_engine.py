@@ -8,8 +8,8 @@ from actors.engines.base import EngineError, Generation, GenerationRequest, Stop
 from actors.engines.scripted import PieceTokenizer, ScriptedEngine
 from actors.settings import SamplingSettings
 
-TOKENIZER = PieceTokenizer(["a", "<", "call", ">", "</", ">\n", "<call>", *"0123456789", *"cl/"])
-SPELT = PieceTokenizer(["a", "<", "call", ">", "b", *"/"])
+TOKENIZER = PieceTokenizer(["a", "<", "call", ">", "</", ">\n", "<call>", *"0123456789", *"cl/ "])
+SPELT = PieceTokenizer(["a", "<", "call", ">", "b", *"/ "])
 
 
 def request(max_tokens: int = 50, **options: bool) -> GenerationRequest:

@@ -67,6 +67,8 @@ class Teacher:
             logprobs=np.zeros(len(written), np.float32),
             versions=np.zeros(len(written), np.int32),
             stop=StopReason.END_OF_TEXT if written[-1] == self.tokenizer.eos_token_id else StopReason.LENGTH,
+            prompt_tokens=len(request.prompt_ids),
+            cached_tokens=0,
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
 from actors.engines.scripted import PieceTokenizer, ScriptedEngine
-from actors.relay.grammar import CommandGrammar, parse_commands, without_commands
+from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay, relay_all
+from actors.relay.placements import Placement
 from actors.relay.sequence import RelaySequence, RelaySetup
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source, Trajectory
@@ -59,15 +61,17 @@ class RecordingEngine(ScriptedEngine):
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
         self.written: list[Generation] = []
+        self.answered: list[GenerationRequest] = []
 
     async def generate(self, request: GenerationRequest) -> Generation:
         generation = await super().generate(request)
         self.written.append(generation)
+        self.answered.append(request)
         return generation
 
 
 def setup(
-    *, by_text: bool = False, context_tokens: int = 10_000, want_logprobs: bool = False, **limits: float
+    *, by_text: bool = False, context_tokens: int = 10_000, want_logprobs: bool = False, **limits: float | None
 ) -> RelaySetup:
     return RelaySetup(
         grammar=CommandGrammar(TOKENIZER),
@@ -104,26 +108,14 @@ def teacher_texts(trajectory: Trajectory) -> list[str]:
     ]
 
 
-@settings(max_examples=1500, deadline=None)
-@given(
-    stream=streams,
-    answers=st.lists(st.one_of(streams, st.just(EngineError("down"))), min_size=4, max_size=4),
-    max_new_tokens=st.integers(1, 120),
-    context_tokens=st.integers(10, 120),
-    max_calls=st.integers(0, 4),
-)
-def test_any_script_keeps_every_token_source_and_budget(
-    stream: list[int], answers: list[list[int] | Exception], max_new_tokens: int, context_tokens: int, max_calls: int
+def half_of_the_prompt(request: GenerationRequest) -> int:
+    return len(request.prompt_ids) // 2
+
+
+def assert_nothing_lost(
+    trajectory: Trajectory, student: RecordingEngine, teacher: RecordingEngine, budget: int
 ) -> None:
-    student = RecordingEngine(TOKENIZER, at_position(stream), version=3)
-    teacher = RecordingEngine(TOKENIZER, answers)
-    seq = RelaySequence(
-        PROMPT,
-        setup(max_new_tokens=max_new_tokens, max_calls=max_calls, context_tokens=context_tokens, want_logprobs=True),
-    )
-
-    trajectory = run(seq, student, teacher)
-
+    """Every token that was written is there once, with its writer, within the budget; every call says what it cost."""
     is_teacher = trajectory.sources == Source.TEACHER
     by_student = [token for generation in student.written for token in generation.token_ids.tolist()]
     by_teacher = [token for generation in teacher.written for token in generation.token_ids.tolist()]
@@ -137,9 +129,41 @@ def test_any_script_keeps_every_token_source_and_budget(
     assert not trajectory.logprobs[is_teacher].any()
     assert (trajectory.versions == np.where(is_teacher, -1, 3)).all()
 
-    budget = min(max_new_tokens, context_tokens - len(PROMPT.student_ids))
     assert 0 < len(trajectory.token_ids) <= budget
     assert (len(trajectory.token_ids) == budget) or trajectory.finish is not FinishReason.LENGTH
+    assert all(call.written <= call.requested for call in trajectory.calls)
+    answered = [call for call in trajectory.calls if call.written]
+    costs = [(len(request.prompt_ids), half_of_the_prompt(request)) for request in teacher.answered]
+    assert [(call.prompt_tokens, call.cached_tokens) for call in answered] == costs
+    assert all(call.prompt_tokens == 0 for call in trajectory.calls if not call.written)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    stream=streams,
+    answers=st.lists(st.one_of(streams, st.just(EngineError("down"))), min_size=4, max_size=4),
+    max_new_tokens=st.integers(1, 120),
+    context_tokens=st.integers(10, 120),
+    max_calls=st.integers(0, 4),
+    call_tokens=st.one_of(st.none(), st.integers(1, 15)),
+)
+def test_any_script_keeps_every_token_source_and_budget(
+    stream: list[int],
+    answers: list[list[int] | Exception],
+    max_new_tokens: int,
+    context_tokens: int,
+    max_calls: int,
+    call_tokens: int | None,
+) -> None:
+    student = RecordingEngine(TOKENIZER, at_position(stream), version=3)
+    teacher = RecordingEngine(TOKENIZER, answers, cached=half_of_the_prompt)
+    limits = {"max_new_tokens": max_new_tokens, "max_calls": max_calls, "call_tokens": call_tokens}
+    seq = RelaySequence(PROMPT, setup(context_tokens=context_tokens, want_logprobs=True, **limits))
+
+    trajectory = run(seq, student, teacher)
+
+    budget = min(max_new_tokens, context_tokens - len(PROMPT.student_ids))
+    assert_nothing_lost(trajectory, student, teacher, budget)
     for request in (*student.requests, *teacher.requests):
         assert len(request.prompt_ids) + request.max_tokens <= context_tokens
 
@@ -147,7 +171,10 @@ def test_any_script_keeps_every_token_source_and_budget(
     commands = [command for segment in segments for command in parse_commands(segment)]
     assert len(trajectory.calls) + trajectory.rejected.total == len(commands)
     assert len(trajectory.calls) <= max_calls
-    assert all(call.written <= call.requested for call in trajectory.calls)
+    for call, segment in zip(trajectory.calls, segments[:-1], strict=True):
+        valid = [command for command in parse_commands(segment) if command.kind is CommandKind.VALID]
+        assert call.commanded == valid[0].requested_tokens
+        assert call.requested == (call_tokens or call.commanded)
 
 
 @settings(max_examples=700, deadline=None)
@@ -284,8 +311,8 @@ def test_a_teacher_that_breaks_its_contract_is_a_failed_call() -> None:
     class Babbler(ScriptedEngine):
         async def generate(self, request: GenerationRequest) -> Generation:
             generation = await super().generate(request)
-            doubled = generation.token_ids.repeat(2)
-            return Generation(doubled, generation.logprobs.repeat(2), generation.versions.repeat(2), generation.stop)
+            columns = {name: getattr(generation, name).repeat(2) for name in ("token_ids", "logprobs", "versions")}
+            return replace(generation, **columns)
 
     student = ScriptedEngine(TOKENIZER, [text("<call>2</call>"), text("b")])
     seq = RelaySequence(PROMPT, setup())
@@ -361,3 +388,83 @@ def test_without_calls_no_teacher_is_needed() -> None:
 def test_calls_without_a_teacher_are_refused() -> None:
     with pytest.raises(ValueError, match="max_calls"):
         run(RelaySequence(PROMPT, setup()), ScriptedEngine(TOKENIZER, []), None)
+
+
+plans = st.lists(st.builds(Placement, st.integers(0, 40), st.integers(1, 15)), max_size=4).map(
+    lambda placements: tuple(sorted(placements))
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    stream=streams,
+    answers=st.lists(st.one_of(streams, st.just(EngineError("down"))), min_size=4, max_size=4),
+    plan=plans,
+    max_new_tokens=st.integers(1, 120),
+    context_tokens=st.integers(10, 120),
+)
+def test_any_plan_is_followed_to_the_answers_end(
+    stream: list[int],
+    answers: list[list[int] | Exception],
+    plan: tuple[Placement, ...],
+    max_new_tokens: int,
+    context_tokens: int,
+) -> None:
+    student = RecordingEngine(TOKENIZER, at_position(stream), version=3)
+    teacher = RecordingEngine(TOKENIZER, answers, cached=half_of_the_prompt)
+    chosen = setup(context_tokens=context_tokens, want_logprobs=True, max_new_tokens=max_new_tokens, max_calls=1)
+
+    trajectory = run(RelaySequence(PROMPT, chosen, plan), student, teacher)
+
+    budget = min(max_new_tokens, context_tokens - len(PROMPT.student_ids))
+    assert_nothing_lost(trajectory, student, teacher, budget)
+    assert all(request.forbid_commands and not request.stop_after_command for request in student.requests)
+
+    by_student = np.cumsum(trajectory.sources == Source.STUDENT)
+    executed = [
+        Placement(int(by_student[call.position - 1]) if call.position else 0, call.requested)
+        for call in trajectory.calls
+    ]
+    assert executed == list(plan[: len(executed)])
+    assert all(call.commanded == 0 for call in trajectory.calls)
+    if len(executed) < len(plan) and trajectory.finish is FinishReason.STUDENT_END:
+        assert by_student[-1] <= plan[len(executed)].position
+
+    commands = [command for segment in student_segments(trajectory) for command in parse_commands(segment)]
+    assert trajectory.rejected.total == len(commands)
+
+
+@settings(max_examples=200, deadline=None)
+@given(stream=streams, max_new_tokens=st.integers(1, 60))
+def test_an_empty_plan_is_the_student_alone(stream: list[int], max_new_tokens: int) -> None:
+    planned, alone = (
+        run(
+            RelaySequence(PROMPT, setup(max_new_tokens=max_new_tokens, max_calls=max_calls), plan),
+            ScriptedEngine(TOKENIZER, at_position(stream)),
+            None,
+        )
+        for max_calls, plan in ((3, ()), (0, None))
+    )
+    assert planned.token_ids.tolist() == alone.token_ids.tolist()
+    assert planned.constrained.tolist() == alone.constrained.tolist()
+    assert (planned.finish, planned.rejected, planned.calls) == (alone.finish, alone.rejected, ())
+
+
+def test_each_prompt_has_a_plan_of_its_own() -> None:
+    prompts = [RelayPrompt((number,), (number,)) for number in (1, 2, 3)]
+    student = ScriptedEngine(TOKENIZER, lambda request: text("abab")[len(request.prompt_ids) - 1 :])
+    teacher = ScriptedEngine(TOKENIZER, lambda request: text("xxxx"))
+    answers = asyncio.run(
+        relay_all(prompts, setup(), student, teacher, [(Placement(1, 2),), (), (Placement(0, 1), Placement(1, 1))])
+    )
+    assert [answer.text for answer in answers] == ["axxb", "abab", "xbxb"]
+
+
+def test_plans_that_do_not_fit_the_prompts_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        asyncio.run(relay_all([PROMPT], setup(), ScriptedEngine(TOKENIZER, []), None, [(), ()]))
+
+
+def test_planned_calls_without_a_teacher_are_refused() -> None:
+    with pytest.raises(ValueError, match="no teacher"):
+        run(RelaySequence(PROMPT, setup(), (Placement(0, 1),)), ScriptedEngine(TOKENIZER, []), None)

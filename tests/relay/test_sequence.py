@@ -10,13 +10,14 @@ from actors.engines.base import EngineError, Generation, StopReason
 from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
+from actors.relay.placements import Placement, Plan
 from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source
 
 PIECES = ["<call>", "</call>", "</", "call", ">\n", *"<>/cal0123456789bxyz \n", "call>", "xy"]
 TOKENIZER = PieceTokenizer(PIECES)
-SPELT = PieceTokenizer(["<", "call", ">", "</", *"/0123456789abcl"])
+SPELT = PieceTokenizer(["<", "call", ">", "</", *"/0123456789abcl "])
 EOS = 0
 PROMPT = RelayPrompt(student_ids=(90, 91), teacher_ids=(95,))
 
@@ -33,6 +34,8 @@ def sequence(
     *,
     max_new_tokens: int = 100,
     max_calls: int = 2,
+    call_tokens: int | None = None,
+    plan: Plan | None = None,
     handoff: Handoff | None = None,
     tokenizer: PieceTokenizer = TOKENIZER,
     student_context_tokens: int = 1000,
@@ -41,19 +44,22 @@ def sequence(
     setup = RelaySetup(
         grammar=CommandGrammar(tokenizer),
         handoff=handoff or IdHandoff(),
-        limits=RelayLimits(max_new_tokens=max_new_tokens, max_calls=max_calls),
+        limits=RelayLimits(max_new_tokens=max_new_tokens, max_calls=max_calls, call_tokens=call_tokens),
         student_sampling=SamplingSettings(temperature=1.0),
         teacher_sampling=SamplingSettings(temperature=0.0),
         student_context_tokens=student_context_tokens,
         teacher_context_tokens=teacher_context_tokens,
         want_logprobs=True,
     )
-    return RelaySequence(PROMPT, setup)
+    return RelaySequence(PROMPT, setup, plan)
 
 
-def generation(token_ids: Sequence[int], stop: StopReason, version: int = 4) -> Generation:
+def generation(
+    token_ids: Sequence[int], stop: StopReason, version: int = 4, prompt_tokens: int = 0, cached_tokens: int = 0
+) -> Generation:
     array = np.asarray(token_ids, np.int32)
-    return Generation(array, -array.astype(np.float32), np.full(len(array), version, np.int32), stop)
+    versions = np.full(len(array), version, np.int32)
+    return Generation(array, -array.astype(np.float32), versions, stop, prompt_tokens, cached_tokens)
 
 
 def student(seq: RelaySequence, token_ids: Sequence[int], stop: StopReason = StopReason.COMMAND) -> None:
@@ -353,3 +359,109 @@ def test_an_engine_that_writes_too_little_or_too_much_is_an_error(count: int) ->
 def test_the_trajectory_exists_only_at_the_end() -> None:
     with pytest.raises(AssertionError, match="not finished"):
         sequence().trajectory()
+
+
+def test_a_fixed_length_stands_for_whatever_n_was_written() -> None:
+    seq = sequence(call_tokens=20)
+    student(seq, command(3))
+    turn = teacher_turn(seq)
+    assert (turn.requested, turn.commanded, turn.request.max_tokens) == (20, 3, 20)
+    teacher(seq, ids("y") * 20)
+    (call,) = end(seq).calls
+    assert (call.requested, call.commanded, call.written, call.ending) == (20, 3, 20, CallEnding.COMPLETED)
+
+
+def test_a_fixed_length_is_capped_by_the_budget_left() -> None:
+    seq = sequence(call_tokens=20, max_new_tokens=5)
+    student(seq, command(3))
+    assert teacher_turn(seq).request.max_tokens == 2
+    teacher(seq, ids("y", "z"))
+    (call,) = seq.trajectory().calls
+    assert (call.requested, call.written, call.ending) == (20, 2, CallEnding.BUDGET)
+
+
+@pytest.mark.parametrize(("written", "reason"), [(command(0), "zero"), (ids("<call>", "x", "</call>"), "malformed")])
+def test_a_fixed_length_leaves_the_syntax_as_it_is(written: list[int], reason: str) -> None:
+    seq = sequence(call_tokens=20)
+    student(seq, written)
+    trajectory = end(seq)
+    assert trajectory.calls == ()
+    assert getattr(trajectory.rejected, reason) == 1
+
+
+def test_a_call_says_what_the_teacher_read_and_what_its_cache_held() -> None:
+    seq = sequence()
+    student(seq, command(1))
+    seq.teacher_wrote(generation(ids("y"), StopReason.LENGTH, prompt_tokens=7, cached_tokens=5), duration_s=0.5)
+    student(seq, command(1))
+    seq.teacher_failed("no route", 1.5)
+    answered, failed = end(seq).calls
+    assert (answered.prompt_tokens, answered.cached_tokens) == (7, 5)
+    assert (failed.prompt_tokens, failed.cached_tokens) == (0, 0)
+
+
+def test_a_planned_call_ends_the_students_turn_at_its_place() -> None:
+    seq = sequence(plan=(Placement(2, 3),))
+    request = student_turn(seq).request
+    assert (request.max_tokens, request.forbid_commands, request.stop_after_command) == (2, True, False)
+    student(seq, ids("x", "y"), StopReason.LENGTH)
+    turn = teacher_turn(seq)
+    assert (turn.requested, turn.commanded, turn.request.max_tokens) == (3, 0, 3)
+    assert list(turn.request.prompt_ids) == [95, *ids("x", "y")]
+    teacher(seq, ids("z", "z", "z"))
+    assert student_turn(seq).request.max_tokens == 95
+    trajectory = end(seq)
+    assert trajectory.text == "xyzzz"
+    assert trajectory.calls[0].position == 2
+
+
+def test_a_plan_may_begin_with_the_teacher() -> None:
+    seq = sequence(plan=(Placement(0, 1),))
+    assert list(teacher_turn(seq).request.prompt_ids) == [95]
+    teacher(seq, ids("z"))
+    assert list(student_turn(seq).request.prompt_ids) == [90, 91, *ids("z")]
+
+
+def test_places_count_the_students_tokens_whatever_the_teacher_wrote() -> None:
+    seq = sequence(plan=(Placement(1, 9), Placement(3, 1)))
+    student(seq, ids("x"), StopReason.LENGTH)
+    seq.teacher_failed("no route", 1.5)
+    assert student_turn(seq).request.max_tokens == 2
+
+
+def test_planned_calls_at_one_place_follow_each_other() -> None:
+    seq = sequence(plan=(Placement(1, 2), Placement(1, 3)))
+    student(seq, ids("x"), StopReason.LENGTH)
+    teacher(seq, ids("y", "y"))
+    assert list(teacher_turn(seq).request.prompt_ids) == [95, *ids("x", "y", "y")]
+
+
+def test_an_answer_that_ends_leaves_its_planned_calls_unmade() -> None:
+    seq = sequence(plan=(Placement(1, 2), Placement(5, 3)))
+    student(seq, ids("x"), StopReason.LENGTH)
+    teacher(seq, ids("y", "y"))
+    trajectory = end(seq, ids("z"))
+    assert [call.requested for call in trajectory.calls] == [2]
+    assert trajectory.finish is FinishReason.STUDENT_END
+
+
+def test_a_planned_place_past_the_budget_is_never_reached() -> None:
+    seq = sequence(max_new_tokens=3, plan=(Placement(3, 2),))
+    assert student_turn(seq).request.max_tokens == 3
+    student(seq, ids("x", "x", "x"), StopReason.LENGTH)
+    assert seq.trajectory().calls == ()
+    assert seq.trajectory().finish is FinishReason.LENGTH
+
+
+def test_an_engine_that_gives_up_before_the_planned_place_ends_the_sequence() -> None:
+    seq = sequence(plan=(Placement(5, 2),))
+    student(seq, ids("x"), StopReason.LENGTH)
+    assert seq.next_turn() == Finished(FinishReason.LENGTH)
+
+
+def test_an_opening_tag_before_a_planned_call_is_unterminated() -> None:
+    seq = sequence(plan=(Placement(2, 1),))
+    student(seq, ids("<call>", "5"), StopReason.LENGTH)
+    teacher(seq, ids("y"))
+    trajectory = end(seq, ids("</call>"))
+    assert (trajectory.rejected.unterminated, trajectory.rejected.malformed) == (1, 1)

@@ -12,7 +12,7 @@ TOKENIZER = PieceTokenizer(["a", "b"])
 
 
 def generation(stop: StopReason) -> Generation:
-    return Generation(np.array([1, 2, 0], np.int32), np.ones(3, np.float32), np.full(3, 5, np.int32), stop)
+    return Generation(np.array([1, 2, 0], np.int32), np.ones(3, np.float32), np.full(3, 5, np.int32), stop, 1, 0)
 
 
 def test_all_tokens_are_the_teachers() -> None:

@@ -1,0 +1,38 @@
+"""Planned calls: the counterfactual of a relayed answer, with as many calls of the same lengths at random places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Placement:
+    """One call that nobody commands."""
+
+    position: int
+    """student-written tokens before the call"""
+    requested: int
+    """tokens that the teacher is to write"""
+
+    def __post_init__(self) -> None:
+        if self.position < 0 or self.requested < 1:
+            raise ValueError(f"a call is planned at position 0 or later and for at least 1 token, not as {self}")
+
+
+Plan = tuple[Placement, ...]
+
+
+def random_placements(student_tokens: Sequence[int], requested: Sequence[Sequence[int]], seed: int) -> tuple[Plan, ...]:
+    """Return one plan per answer: its calls at places drawn uniformly, without replacement, before its student tokens.
+
+    `student_tokens` are those of the relayed answers without their commands (`CommandGrammar.strip`), `requested` the
+    lengths of their calls. Which length comes at which place is random too. An answer with fewer tokens than calls is
+    drawn as if it had as many. A plan depends on the seed and its own row only, not on the other rows.
+    """
+    plans: list[Plan] = []
+    for row, (tokens, lengths) in enumerate(zip(student_tokens, requested, strict=True)):
+        places = Random(f"{seed}/{row}").sample(range(max(tokens, len(lengths))), len(lengths))
+        plans.append(tuple(sorted(Placement(place, length) for place, length in zip(places, lengths, strict=True))))
+    return tuple(plans)
