@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+
+hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("relay")
 
 
 @pytest.fixture(scope="session")
