@@ -38,7 +38,8 @@ class Kind(StrEnum):
     """some ?, an operation with a random result: nobody"""
 
 
-_SPECIAL = {Kind.TEACHER_KNOWN: "*", Kind.GUESSABLE: ">", Kind.UNKNOWABLE: "?"}
+_SPECIAL = {Kind.UNKNOWABLE: "?", Kind.TEACHER_KNOWN: "*", Kind.GUESSABLE: ">"}
+"""the operator that makes a problem one of its kind, the most decisive first"""
 
 
 class Form(StrEnum):
@@ -98,7 +99,7 @@ class Chain:
     @property
     def kind(self) -> Kind:
         operators = {step.operator for step in self.steps}
-        return next((kind for kind in reversed(_SPECIAL) if _SPECIAL[kind] in operators), Kind.KNOWN)
+        return next((kind for kind, operator in _SPECIAL.items() if operator in operators), Kind.KNOWN)
 
     @property
     def split(self) -> Split:

@@ -114,3 +114,12 @@ def test_a_failed_request_is_a_call_without_tokens_and_makes_the_trajectory_untr
 def test_a_teacher_that_writes_more_than_one_token_breaks_its_contract() -> None:
     with pytest.raises(EngineError, match="2 tokens where 1"):
         new().teacher_wrote(generation(1, 2), seconds=0.0)
+
+
+def test_a_run_of_teacher_tokens_costs_what_its_requests_cost() -> None:
+    answer = new()
+    answer.teacher_wrote(generation(5), 0.1)
+    answer.teacher_wrote(generation(6), 0.1)
+    answer.student_wrote(END)
+    (call,) = answer.trajectory(TOKENIZER).calls
+    assert (call.written, call.prompt_tokens, call.cached_tokens) == (2, 20, 16)

@@ -71,6 +71,19 @@ def test_kinds_have_the_operators_that_define_them(kind: Kind) -> None:
         assert needed <= operators <= {"+", "-"} | needed
 
 
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("10+20>30", "guessable"),
+        ("10>20*03", "teacher_known"),
+        ("10*03>20", "teacher_known"),
+        ("10>20*03?04", "unknowable"),
+    ],
+)
+def test_the_least_solvable_operation_decides_the_kind(question: str, kind: str) -> None:
+    assert chain_of(question).kind == kind
+
+
 def test_lengths_come_evenly_and_no_others() -> None:
     found = Counter(len(chain.steps) for chain in islice(chains(Kind.TEACHER_KNOWN, Split.TRAIN, 0, (4, 5, 6)), 900))
     assert found.keys() == {4, 5, 6}
