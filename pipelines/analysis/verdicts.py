@@ -20,12 +20,12 @@ Decision = Callable[[Estimate], Verdict]
 
 
 def positive(smallest: float) -> Decision:
-    """Shows above 0; does not show where the effect is surely less than the smallest one that counts."""
+    """Shows where the effect is surely above 0; does not show where it surely is less than the smallest that counts."""
 
     def decide(estimate: Estimate) -> Verdict:
-        if estimate.low > 0:
-            return Verdict.SHOWS
-        return Verdict.DOES_NOT_SHOW if estimate.high < smallest else Verdict.CANNOT_BE_TOLD
+        if estimate.high < smallest:
+            return Verdict.DOES_NOT_SHOW
+        return Verdict.SHOWS if estimate.low > 0 else Verdict.CANNOT_BE_TOLD
 
     return decide
 
