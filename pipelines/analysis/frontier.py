@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pipelines.analysis.bootstrap import Measure, Replicates
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -15,6 +17,12 @@ class Point:
     cost: float
     """call ratio, teacher tokens or price: the same measure for all points of a curve"""
     accuracy: float
+
+
+def point_of(name: str, system: Replicates, scope: str, cost: Measure) -> Point:
+    """Return the point of one system in one scope, for any measure of cost."""
+    accuracy = system.estimate(scope, lambda means: means.accuracy).value
+    return Point(name, system.estimate(scope, cost).value, accuracy)
 
 
 def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:

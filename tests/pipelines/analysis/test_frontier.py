@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.analysis.frontier import Point, accuracy_at_cost, cost_for_accuracy, pareto_front
+from pipelines.analysis.bootstrap import ALL, Replicates, Resampling
+from pipelines.analysis.frontier import Point, accuracy_at_cost, cost_for_accuracy, pareto_front, point_of
+from pipelines.analysis.problem_means import ProblemMeans
 
 POINTS = st.lists(st.builds(Point, st.just("x"), st.integers(0, 20), st.integers(0, 20)), max_size=12)
 CURVE = (Point("base", 0.0, 0.4), Point("worse", 0.3, 0.35), Point("middle", 0.2, 0.6), Point("teacher", 1.0, 0.8))
@@ -62,3 +64,11 @@ def test_the_cost_of_an_accuracy_buys_it(points, accuracy) -> None:
         found = accuracy_at_cost(points, cost)
         assert found is not None
         assert found >= accuracy - 1e-9
+
+
+def test_a_point_is_a_systems_accuracy_and_any_cost(table_of) -> None:
+    rows = [{"correct": i < 3, "output_tokens": 20, "calls": ((4, i, i, 9, 0),)} for i in range(1, 5)]
+    problems = ProblemMeans.of(table_of(rows))
+    system = Replicates.of(problems, Resampling.of(problems, 10))
+    assert point_of("relay", system, ALL, lambda means: means.teacher_tokens) == Point("relay", 2.5, 0.5)
+    assert point_of("relay", system, ALL, lambda means: means.call_ratio) == Point("relay", 0.125, 0.5)
