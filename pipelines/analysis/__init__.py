@@ -1,0 +1,1 @@
+"""Comparisons of systems, computed from recorded answers alone."""

@@ -1,0 +1,86 @@
+"""Whether the calls of chain arithmetic stand where the student needs them: right before a result that it does not know."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from actors.relay.grammar import without_commands
+from actors.tiny_models import CommandTokens
+from pipelines.answers import AnswerTable
+
+_UNKNOWN = "*>"
+"""operations that the teacher knows and the student does not"""
+_RESULT_TOKENS = 2
+_OPERATION = rf"\d\d(?:[{_UNKNOWN}]\d\d| \d\d[{_UNKNOWN}])="
+_BEFORE_RESULT = re.compile(_OPERATION + r"\Z")
+_RESULT = re.compile(_OPERATION + r"(\d\d)")
+_TOKENS: dict[CommandTokens, re.Pattern[str]] = {
+    "text": re.compile(r"\\boxed\{|</|call|[\s\S]"),
+    "special": re.compile(r"</?call>|\\boxed\{|</|call|[\s\S]"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlacement:
+    """Counts over all answers to chain arithmetic."""
+
+    calls: int
+    """executed ones, failed ones included"""
+    at_need: int
+    """calls right before the result of an operation that only the teacher knows"""
+    exact: int
+    """of these, calls that brought the two digits of the result and no more"""
+    covering: int
+    """calls elsewhere whose text holds such a result as a whole"""
+    needed: int
+    """results that only the teacher knows, by the questions"""
+    written_by_teacher: int
+    """such results that the teacher wrote, in all calls"""
+    by_step: tuple[int, ...]
+    """calls after no finished step, after one, after two, ..."""
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the calls that stand at need; None without calls."""
+        return self.at_need / self.calls if self.calls else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the needed results that the teacher wrote; None where none was needed. Retried steps count too."""
+        return self.written_by_teacher / self.needed if self.needed else None
+
+
+def split_tokens(text: str, command_tokens: CommandTokens) -> list[str]:
+    """Return the tokens of an output, as the tiny models' tokenizer has them."""
+    return _TOKENS[command_tokens].findall(text)
+
+
+def call_placement(table: AnswerTable, command_tokens: CommandTokens) -> CallPlacement:
+    """Return where the calls of a table stand; `command_tokens` is that of the student's vocabulary."""
+    calls = at_need = exact = covering = written_by_teacher = 0
+    by_step: dict[int, int] = {}
+    rows = zip(table.text, table.call_positions, table.call_written, strict=True)
+    for text, positions, lengths in rows:
+        pieces = split_tokens(str(text), command_tokens)
+        for position, written in zip(positions, lengths, strict=True):
+            before = without_commands("".join(pieces[:position]))
+            after = before + "".join(pieces[position : position + written])
+            needed = _BEFORE_RESULT.search(before) is not None
+            results = sum(found.start(1) >= len(before) for found in _RESULT.finditer(after))
+            step = before.count(";")
+            by_step[step] = by_step.get(step, 0) + 1
+            calls += 1
+            at_need += needed
+            exact += needed and written == _RESULT_TOKENS
+            covering += not needed and results > 0
+            written_by_teacher += results
+    return CallPlacement(
+        calls=calls,
+        at_need=at_need,
+        exact=exact,
+        covering=covering,
+        needed=sum(question.count(operator) for question in map(str, table.question) for operator in _UNKNOWN),
+        written_by_teacher=written_by_teacher,
+        by_step=tuple(by_step.get(step, 0) for step in range(max(by_step, default=-1) + 1)),
+    )
