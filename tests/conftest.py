@@ -6,22 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent.parent
 
-<<<<<<< HEAD
 # Equal examples at every run, and no limit on their time, which depends on what else the machine does;
 # `pytest --hypothesis-profile=explore` draws new ones.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("repeatable")
-=======
-hypothesis.settings.register_profile("relay", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("relay")
->>>>>>> task
 
 
 @pytest.fixture(scope="session")
