@@ -118,8 +118,8 @@ def test_a_teacher_that_writes_more_than_one_token_breaks_its_contract() -> None
 
 def test_a_run_of_teacher_tokens_costs_what_its_requests_cost() -> None:
     answer = new()
-    answer.teacher_wrote(generation(5), 0.1)
-    answer.teacher_wrote(generation(6), 0.1)
+    answer.teacher_wrote(generation(1), 0.1)
+    answer.teacher_wrote(generation(2), 0.1)
     answer.student_wrote(END)
     (call,) = answer.trajectory(TOKENIZER).calls
     assert (call.written, call.prompt_tokens, call.cached_tokens) == (2, 20, 16)
