@@ -82,7 +82,10 @@ class CommandGrammar:
         self.tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
         self.banned: tuple[tuple[int, ...], ...] = _banned(tokenizer)
-        """the id sequences that forbid commands: the last id of each is banned where the others directly precede it"""
+        """the id sequences that forbid commands: the last id of each is banned where the others directly precede it.
+
+        Other ids that read the same can still be drawn; such a command is not executed, and counted as over the limit.
+        """
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token by itself."""

@@ -32,7 +32,7 @@ class Engine:
         if self.refuses:
             raise EngineError("the prompt is too long")
         return Generation(
-            np.array([7], np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32), StopReason.LENGTH, 1, 0
+            np.array([7], np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32), StopReason.LENGTH, 9, 8
         )
 
     async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> None:
@@ -92,4 +92,12 @@ def test_a_caller_is_told_that_the_actor_is_gone(ray_cluster: None) -> None:
     host = ray.remote(Host).options(num_cpus=0, max_restarts=0).remote(refuses=False, dead=True)
     with pytest.raises(EngineError, match="the teacher actor failed"):
         asyncio.run(RemoteEngine(host).generate(REQUEST))
+    ray.kill(host)
+
+
+@pytest.mark.ray
+def test_a_remote_turn_says_what_it_cost(ray_cluster: None) -> None:
+    host = ray.remote(Host).options(num_cpus=0).remote(refuses=False, dead=False)
+    generation = asyncio.run(RemoteEngine(host).generate(REQUEST))
+    assert (generation.token_ids.tolist(), generation.prompt_tokens, generation.cached_tokens) == ([7], 9, 8)
     ray.kill(host)

@@ -61,10 +61,13 @@ async def serving(*answers: tuple[int, str] | None) -> AsyncIterator[Server]:
 
 
 def completion(
-    token_ids: list[int] | None, finish_reason: str | None = "length", stop_reason: int | str | None = None
+    token_ids: list[int] | None,
+    finish_reason: str | None = "length",
+    stop_reason: int | str | None = None,
+    usage: object = None,
 ) -> tuple[int, str]:
     choice = {"index": 0, "text": "…", "finish_reason": finish_reason, "stop_reason": stop_reason}
-    return 200, json.dumps({"id": "1", "choices": [{**choice, "token_ids": token_ids}], "usage": {"total_tokens": 9}})
+    return 200, json.dumps({"id": "1", "choices": [{**choice, "token_ids": token_ids}], "usage": usage})
 
 
 def generate(
@@ -124,6 +127,28 @@ def test_finish_reasons_are_told_apart(finish_reason: str, stop_reason: int | st
     assert generate(completion([11], finish_reason, stop_reason))[0].stop is stop
 
 
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"prompt_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}, "total_tokens": 9}, (4, 3)),
+        ({"prompt_tokens": 4, "prompt_tokens_details": None}, (4, 0)),
+        ({"prompt_tokens": 4, "prompt_tokens_details": {"cached_tokens": None}}, (4, 0)),
+        (None, (3, 0)),
+    ],
+)
+def test_usage_says_what_the_prompt_cost(usage: object, cost: tuple[int, int]) -> None:
+    generation, _ = generate(completion([11], usage=usage))
+    assert (generation.prompt_tokens, generation.cached_tokens) == cost
+
+
+def test_vllms_usage_is_understood() -> None:
+    protocol = pytest.importorskip("vllm.entrypoints.openai.engine.protocol")
+    details = protocol.PromptTokenUsageInfo(cached_tokens=32)
+    usage = protocol.UsageInfo(prompt_tokens=50, total_tokens=51, prompt_tokens_details=details)
+    generation, _ = generate(completion([11], usage=usage.model_dump()))
+    assert (generation.prompt_tokens, generation.cached_tokens) == (50, 32)
+
+
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_transient_failure_is_tried_again(status: int) -> None:
     generation, server = generate((status, "busy"), completion([11]))
@@ -177,6 +202,7 @@ def test_an_unreachable_server_is_named() -> None:
         (completion([1, 2, 3, 4, 5]), "wrote 5 tokens where 1 to 4"),
         (completion([1], "abort"), "unknown reason: 'abort'"),
         (completion([1], None), "unknown reason: None"),
+        (completion([1], usage={"prompt_tokens": -1}), "no completion"),
     ],
 )
 def test_answers_that_make_no_sense_are_errors(answer: tuple[int, str], message: str) -> None:

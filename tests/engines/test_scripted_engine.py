@@ -88,3 +88,9 @@ def test_an_answer_waits_for_what_comes_before_it() -> None:
         assert engine.in_flight == 0
 
     asyncio.run(scenario())
+
+
+def test_what_the_prefix_cache_held_is_up_to_the_test() -> None:
+    engine = ScriptedEngine(TOKENIZER, [[1]], cached=lambda request: len(request.prompt_ids) - 2)
+    written = generate(engine, GenerationRequest([1] * 5, 50, SamplingSettings()))
+    assert (written.prompt_tokens, written.cached_tokens) == (5, 3)

@@ -8,7 +8,7 @@ from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, 
 from pipelines.problems import Problem
 from pipelines.traces import Segment, TracedCall, segments, trace_of
 
-TOKENIZER = PieceTokenizer(["ab", "c<", "call", ">", "2", "</", ">d", "x", "<call>", "\\boxed{4}"])
+TOKENIZER = PieceTokenizer(["ab", "c<", "call", ">", "2", "</", ">d", "x", "<call>", "\\boxed{4}", " "])
 GRAMMAR = CommandGrammar(TOKENIZER)
 
 

@@ -12,6 +12,7 @@ from actors.relay.grammar import (
     Command,
     CommandGrammar,
     CommandKind,
+    banned_text,
     command_text,
     parse_commands,
     token_holding,
@@ -192,3 +193,25 @@ def test_longer_prefixes_must_match_in_full() -> None:
     toy = grammar("<", "c", "all", ">")
     assert toy.banned == ((1, 2, 3),)
     assert toy.constrained([1, 2, 4, 2, 4]) == [False, False, True, False, False]
+
+
+def test_a_bracket_that_takes_a_space_along_is_banned_too() -> None:
+    toy = grammar("<", "call", " <", "a")
+    assert toy.banned == ((1, 2), (3, 2))
+    assert toy.constrained([3, 4, 1, 4, 4]) == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("pieces", [("<", "call"), ("<", "call", " <"), ("<call>",), ("<call>", " <call>"), ("<call",)])
+def test_vllm_bans_what_the_grammar_says(pieces: tuple[str, ...]) -> None:
+    parameters_of = pytest.importorskip("vllm").SamplingParams
+    tokenizer = PieceTokenizer(list(dict.fromkeys([*pieces, *"<call> "])))
+
+    class ForVllm:
+        max_token_id = len(tokenizer)
+
+        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+            return tokenizer.encode(text)
+
+    parameters = parameters_of(bad_words=[banned_text(tokenizer)])
+    parameters.update_from_tokenizer(ForVllm())
+    assert parameters.bad_words_token_ids == [list(banned) for banned in CommandGrammar(tokenizer).banned]

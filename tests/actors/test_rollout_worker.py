@@ -1,0 +1,82 @@
+"""The rollout worker: what each policy makes of an order, over scripted engines."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actors.engines.scripted import PieceTokenizer, ScriptedEngine
+from actors.relay.grammar import CommandGrammar
+from actors.relay.handoff import IdHandoff, RelayPrompt
+from actors.relay.placements import Placement
+from actors.rollout import Policy, RolloutOrder, RolloutWorker, StaleWeightsError
+from actors.settings import RelayLimits, SamplingSettings
+from actors.trajectory import TrajectoryBatch
+
+TOKENIZER = PieceTokenizer(["<call>", "</call>", *"0123456789ab<cl/> "])
+PROMPTS = (RelayPrompt((90,), (95,)), RelayPrompt((91,), (96,)))
+ANSWER = TOKENIZER.encode("a<call>2</call>a")
+
+
+class Student(ScriptedEngine):
+    """Would write `ANSWER`, from the place that its text has come to."""
+
+    version = 3
+
+
+class Worker(RolloutWorker):
+    def __init__(self) -> None:
+        self.engine = Student(TOKENIZER, lambda request: ANSWER[len(request.prompt_ids) - 1 :])  # type: ignore[assignment]
+        self._teacher = ScriptedEngine(TOKENIZER, lambda _: TOKENIZER.encode("bbbbbbbb"))
+        self._tokenizer = self._teacher_tokenizer = TOKENIZER  # type: ignore[assignment]
+        self._grammar = CommandGrammar(TOKENIZER)
+        self._handoff = IdHandoff()
+        self._student_context_tokens = self._teacher_context_tokens = 100
+
+
+def order(policy: Policy, samples: int = 1, version: int = 3, **options: Any) -> RolloutOrder:
+    return RolloutOrder(
+        PROMPTS, samples, policy, RelayLimits(), SamplingSettings(), SamplingSettings(), version, **options
+    )
+
+
+def texts(of: RolloutOrder) -> list[str]:
+    batch: TrajectoryBatch = asyncio.run(Worker().rollout(of))
+    return list(batch.texts)
+
+
+def test_the_student_relays() -> None:
+    assert texts(order(Policy.RELAY)) == ["a<call>2</call>bb"] * 2
+
+
+def test_the_student_alone_writes_no_command() -> None:
+    assert texts(order(Policy.STUDENT)) == ["a2</call>a"] * 2
+
+
+def test_the_teacher_alone_writes_all() -> None:
+    assert texts(order(Policy.TEACHER)) == ["bbbbbbbb"] * 2
+
+
+def test_calls_at_random_places_follow_each_samples_plan() -> None:
+    plans = ((Placement(0, 3),), (), (Placement(1, 1), Placement(2, 1)), (Placement(99, 5),))
+    placed = order(Policy.RANDOM_PLACEMENT, samples=2, placements=plans)
+    batch: TrajectoryBatch = asyncio.run(Worker().rollout(placed))
+    assert [[(call.requested, call.written) for call in row.calls] for row in batch] == [[(3, 3)], [], [(1, 1)] * 2, []]
+    assert [row.prompt_ids.tolist() for row in batch] == [[90], [90], [91], [91]]
+    assert not any("<call>" in text for text in batch.texts)
+
+
+@pytest.mark.parametrize(
+    ("policy", "plans", "expected"),
+    [(Policy.RANDOM_PLACEMENT, 3, 4), (Policy.RANDOM_PLACEMENT, 0, 4), (Policy.RELAY, 4, 0)],
+)
+def test_plans_that_do_not_fit_the_order_are_refused(policy: Policy, plans: int, expected: int) -> None:
+    with pytest.raises(ValueError, match=f"has {plans} plans of calls, and should have {expected}"):
+        order(policy, samples=2, placements=((),) * plans)
+
+
+@pytest.mark.parametrize("policy", [Policy.STUDENT, Policy.RELAY, Policy.RANDOM_PLACEMENT])
+def test_other_weights_than_the_orders_are_stale(policy: Policy) -> None:
+    plans = ((), ()) if policy is Policy.RANDOM_PLACEMENT else ()
+    with pytest.raises(StaleWeightsError, match="policy version 3, the order is for 4"):
+        texts(order(policy, version=4, placements=plans))
