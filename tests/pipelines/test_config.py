@@ -148,7 +148,7 @@ def test_an_unknown_override_brings_the_full_path_of_the_same_name_elsewhere(tmp
 
 def test_an_unknown_key_like_no_other_brings_the_names_of_its_level(tmp_path: Path) -> None:
     (line,) = problems(write(tmp_path, ""), "relay.zzz=1")
-    assert line.endswith("unknown key; keys here: max_new_tokens, max_calls, teacher_timeout_s")
+    assert line.endswith("unknown key; keys here: max_new_tokens, max_calls, call_tokens, teacher_timeout_s")
 
 
 def test_errors_in_a_union_speak_of_the_chosen_member_only(tmp_path: Path) -> None:
@@ -168,7 +168,9 @@ def test_errors_in_a_union_speak_of_the_chosen_member_only(tmp_path: Path) -> No
 
 def test_a_scalar_in_place_of_a_block_brings_the_names_of_the_block(tmp_path: Path) -> None:
     (line,) = problems(write(tmp_path, "relay: 3"))
-    assert line.endswith("relay = 3: should be a mapping with the keys max_new_tokens, max_calls, teacher_timeout_s")
+    assert line.endswith(
+        "relay = 3: should be a mapping with the keys max_new_tokens, max_calls, call_tokens, teacher_timeout_s"
+    )
 
 
 def test_duplicate_keys_are_named_with_both_lines(tmp_path: Path) -> None:
