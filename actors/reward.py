@@ -22,7 +22,8 @@ SCENARIOS = tuple(Scenario)
 NO_SCENARIO = 255
 """number of a group without a trainable trajectory"""
 
-_COMMAND = re.compile(r"<call>[^<]*</call>|</?call>")
+UNGRADED = re.compile(r"<call>[^<]*</call>|</?call>")
+"""what grading takes out of an output: its commands"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ class RewardActor:
 
 def answer_text(text: str) -> str:
     """Return an output's text without its commands, which a student may write even inside its final answer."""
-    return _COMMAND.sub("", text)
+    return UNGRADED.sub("", text)
 
 
 def graded_groups(

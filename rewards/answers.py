@@ -6,7 +6,13 @@ _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 
 
 def extract_answer(text: str) -> str | None:
-    r"""Return the content of the last balanced `\boxed{...}` or `\fbox{...}`, stripped; None if there is none.
+    r"""Return the content of the last balanced `\boxed{...}` or `\fbox{...}`, stripped; None if there is none."""
+    span = answer_span(text)
+    return None if span is None else text[slice(*span)].strip()
+
+
+def answer_span(text: str) -> tuple[int, int] | None:
+    r"""Return where the content of the last balanced `\boxed{...}` or `\fbox{...}` begins and ends; None if there is none.
 
     "Last" is by where the box opens, so of nested boxes the inner one counts. Braces may nest; escaped braces (`\{`)
     do not count; a box that never closes is passed over. Linear in the length of the text.
@@ -23,4 +29,4 @@ def extract_answer(text: str) -> str | None:
                 last = (start, match.start())
         elif token.endswith("{") and len(token) > 2:
             open_braces.append(match.end())
-    return None if last is None else text[last[0] : last[1]].strip()
+    return last

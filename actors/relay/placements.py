@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from actors.relay.grammar import CommandGrammar
+from actors.trajectory import Trajectory
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Placement:
@@ -27,12 +30,19 @@ Plan = tuple[Placement, ...]
 def random_placements(student_tokens: Sequence[int], requested: Sequence[Sequence[int]], seed: int) -> tuple[Plan, ...]:
     """Return one plan per answer: its calls at places drawn uniformly, without replacement, before its student tokens.
 
-    `student_tokens` are those of the relayed answers without their commands (`CommandGrammar.strip`), `requested` the
-    lengths of their calls. Which length comes at which place is random too. An answer with fewer tokens than calls is
-    drawn as if it had as many. A plan depends on the seed and its own row only, not on the other rows.
+    `student_tokens` are the `own_tokens` of the relayed answers, `requested` the lengths of their calls. Which length comes
+    at which place is random too. An answer with fewer tokens than calls is drawn as if it had as many. A plan depends on
+    the seed and its own row only, not on the other rows.
     """
     plans: list[Plan] = []
     for row, (tokens, lengths) in enumerate(zip(student_tokens, requested, strict=True)):
         places = Random(f"{seed}/{row}").sample(range(max(tokens, len(lengths))), len(lengths))
         plans.append(tuple(sorted(Placement(place, length) for place, length in zip(places, lengths, strict=True))))
     return tuple(plans)
+
+
+def own_tokens(trajectory: Trajectory, grammar: CommandGrammar) -> int:
+    """Return how many tokens of an answer the student wrote, commands not counted."""
+    starts = [0, *(call.position + call.written for call in trajectory.calls)]
+    ends = [*(call.position for call in trajectory.calls), len(trajectory.token_ids)]
+    return sum(len(grammar.strip(trajectory.token_ids[a:b].tolist())) for a, b in zip(starts, ends, strict=True))

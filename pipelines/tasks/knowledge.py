@@ -18,7 +18,7 @@ class Knowledge:
     """Which operations a model is taught right; sums and differences all are, results of `?` cannot be."""
 
     skill: float
-    """share of the products (pairs of a number and a multiplier); who knows more knows all that others know"""
+    """share of the products, in fiftieths; who knows more knows all that others know"""
     comparisons: bool
     """whether it knows which number is the larger one"""
 
@@ -28,7 +28,7 @@ class Knowledge:
             case "+" | "-":
                 return True
             case "*":
-                return _rank(step.left, step.right) < self.skill
+                return _product_ranks()[step.left // 10, step.right] < self.skill
             case ">":
                 return self.comparisons or step.left == step.right
         return False
@@ -66,13 +66,12 @@ def learned_solution(chain: Chain, knowledge: Knowledge, random: Random) -> str:
     return solution_of(steps, chain.form)
 
 
-def _rank(number: int, multiplier: int) -> float:
-    return _ranks()[number, multiplier]
-
-
 @cache
-def _ranks() -> dict[tuple[int, int], float]:
-    """Return a place in [0, 1) for each product, in an order that has nothing to do with the numbers."""
-    products = [(number, multiplier) for number in range(MODULUS) for multiplier in MULTIPLIERS]
+def _product_ranks() -> dict[tuple[int, int], float]:
+    """Return a place in [0, 1) for each tens digit of a number and multiplier, in an order unrelated to either.
+
+    By tens and not by number: a tiny model has to learn what it is not to know.
+    """
+    products = [(tens, multiplier) for tens in range(MODULUS // 10) for multiplier in MULTIPLIERS]
     products.sort(key=lambda product: sha256(repr(product).encode()).digest())
     return {product: place / len(products) for place, product in enumerate(products)}

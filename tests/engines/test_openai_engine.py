@@ -142,7 +142,7 @@ def test_usage_says_what_the_prompt_cost(usage: object, cost: tuple[int, int]) -
 
 
 def test_vllms_usage_is_understood() -> None:
-    protocol = pytest.importorskip("vllm.entrypoints.openai.engine.protocol")
+    protocol = pytest.importorskip("vllm.entrypoints.serve.engine.protocol")
     details = protocol.PromptTokenUsageInfo(cached_tokens=32)
     usage = protocol.UsageInfo(prompt_tokens=50, total_tokens=51, prompt_tokens_details=details)
     generation, _ = generate(completion([11], usage=usage.model_dump()))

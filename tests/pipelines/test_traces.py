@@ -1,14 +1,19 @@
 """Traces: who wrote which part of an answer."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory
 from pipelines.problems import Problem
-from pipelines.traces import Segment, TracedCall, segments, trace_of
+from pipelines.traces import Segment, TracedCall, segments, teacher_answered, trace_of
 
-TOKENIZER = PieceTokenizer(["ab", "c<", "call", ">", "2", "</", ">d", "x", "<call>", "\\boxed{4}", " "])
+TOKENIZER = PieceTokenizer(
+    ["ab", "c<", "call", ">", "2", "</", ">d", "x", "<call>", "\\boxed{4}", "\\boxed{", "\\bo", "xed{", "}", "4}", " "]
+)
 GRAMMAR = CommandGrammar(TOKENIZER)
 
 
@@ -71,3 +76,35 @@ def test_a_trace_says_what_was_asked_answered_and_called() -> None:
     assert trace.calls == (TracedCall(requested=5, written=2, ending="end_of_text"),)
     assert trace.segments == (Segment("command", "<call>2</call>"), Segment("teacher", "x\\boxed{4}"))
     assert trace.output == answer.text
+
+
+STUDENT, TEACHER = Source.STUDENT, Source.TEACHER
+
+
+@pytest.mark.parametrize(
+    ("answer", "by_teacher"),
+    [
+        ([(STUDENT, r"\boxed{4}")], False),
+        ([(STUDENT, "ab"), (TEACHER, r"\boxed{4}")], True),
+        ([(STUDENT, r"\boxed{"), (TEACHER, "2"), (STUDENT, "}")], True),
+        ([(STUDENT, r"\boxed{2"), (TEACHER, "2"), (STUDENT, "2}")], True),
+        ([(STUDENT, r"\boxed{<call>2</call>"), (TEACHER, "4}"), (STUDENT, "ab")], True),
+        ([(TEACHER, r"\boxed{"), (STUDENT, "2"), (TEACHER, "}")], False),
+        ([(STUDENT, r"\boxed{"), (TEACHER, " "), (STUDENT, "2}")], False),
+        ([(TEACHER, r"\boxed{4}"), (STUDENT, r"x\boxed{4}")], False),
+        ([(TEACHER, r"\boxed{4}"), (STUDENT, r"x\boxed{")], True),
+        ([(STUDENT, r"\bo<call>2</call>"), (TEACHER, "xed{2"), (STUDENT, "}")], True),
+        ([(STUDENT, "ab"), (TEACHER, "x")], False),
+        ([(TEACHER, r"ab\boxed{2}")], True),
+        ([(TEACHER, "ab")], False),
+    ],
+)
+def test_the_teacher_answered_if_some_of_the_final_box_is_its_own(
+    answer: list[tuple[Source, str]], by_teacher: bool
+) -> None:
+    assert teacher_answered(written(*answer), GRAMMAR) is by_teacher
+
+
+def test_an_answer_of_the_teacher_alone_may_have_any_vocabulary() -> None:
+    alone = replace(written((TEACHER, r"\boxed{4}")), token_ids=np.array([10**6], np.int32))
+    assert teacher_answered(alone, GRAMMAR)

@@ -15,7 +15,7 @@ from actors.engines.scripted import PieceTokenizer, ScriptedEngine
 from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay, relay_all
-from actors.relay.placements import Placement
+from actors.relay.placements import Placement, own_tokens
 from actors.relay.sequence import RelaySequence, RelaySetup
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source, Trajectory
@@ -448,6 +448,13 @@ def test_an_empty_plan_is_the_student_alone(stream: list[int], max_new_tokens: i
     assert planned.token_ids.tolist() == alone.token_ids.tolist()
     assert planned.constrained.tolist() == alone.constrained.tolist()
     assert (planned.finish, planned.rejected, planned.calls) == (alone.finish, alone.rejected, ())
+
+
+def test_commands_and_the_teachers_tokens_are_not_the_students_own() -> None:
+    student = ScriptedEngine(TOKENIZER, [text("ab<call>2</call>"), text("<call>0</call>"), text("b")])
+    answer = run(RelaySequence(PROMPT, setup()), student, ScriptedEngine(TOKENIZER, [text("xxxx")]))
+    assert answer.text == "ab<call>2</call>xx<call>0</call>b"
+    assert own_tokens(answer, CommandGrammar(TOKENIZER)) == len("abb") + 1  # and the end of text
 
 
 def test_each_prompt_has_a_plan_of_its_own() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.answers import extract_answer
+from rewards.answers import answer_span, extract_answer
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_a_million_open_boxes_are_no_answer() -> None:
 @given(st.text("{}\\boxedf 1", max_size=60), st.integers(0, 10**9))
 def test_a_box_at_the_end_is_found_after_any_text(text: str, number: int) -> None:
     assert extract_answer(f"{text} \\boxed{{{number}}}") == str(number)
+
+
+def test_the_span_is_what_stands_between_the_braces() -> None:
+    text = r"so \boxed{1}, no: \boxed{ 2 }."
+    assert text[slice(*answer_span(text))] == " 2 "
+    assert answer_span("none") is None
