@@ -16,6 +16,11 @@ class Device(StrEnum):
         """Return the torch.distributed back end of the learner ranks."""
         return "gloo" if self is Device.CPU else "nccl"
 
+    @property
+    def torch_name(self) -> str:
+        """Return what torch calls it."""
+        return "cpu" if self is Device.CPU else "cuda"
+
 
 def common_environment(threads: int) -> dict[str, str]:
     """Return what every actor process gets: bounded threads that sleep when idle, no telemetry."""

@@ -54,7 +54,7 @@ class AnswerTable:
     call_positions: Lists
     """[N][calls] index in the output of the first token after each command"""
     call_requested: Lists
-    """[N][calls] n, as the command said it"""
+    """[N][calls] tokens that the teacher was to write"""
     call_written: Lists
     """[N][calls] tokens that the teacher wrote"""
     call_prompt_tokens: Lists

@@ -84,11 +84,6 @@ class ProblemSets:
     def train(self) -> list[Problem]:
         return list(self.training.problems)
 
-    @property
-    def evaluation_problems(self) -> list[Problem]:
-        """The problems of all evaluation sets, set after set."""
-        return [problem for found in self.evaluation for problem in found.problems]
-
     def record(self) -> dict[str, Any]:
         """Return which rows of each source were taken, as JSON."""
         return {"train": self.training.record(), "evaluation": [found.record() for found in self.evaluation]}

@@ -15,7 +15,7 @@ from pipelines.report.page import write_report
 from pipelines.run import Run, latest_student
 from pipelines.run_directory import RunDirectory
 from pipelines.stages.base_models import prepare_base_models
-from pipelines.stages.evaluate import evaluate, evaluate_citer
+from pipelines.stages.evaluate import BASE, evaluate, evaluate_citer
 from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
@@ -41,7 +41,7 @@ def drive(experiment: Experiment) -> Path:
             directory.write_json(PROBLEM_SETS, problems.record())
             with running_system(experiment, models, latest_student(directory, models)) as system:
                 run = Run(experiment, directory, tracker, models, problems, prompts, system)
-                evaluate(run, "base", step=0)
+                evaluate(run, BASE, step=0)
                 kept = training_problems(run)
                 evaluate_citer(run, kept)
                 warm_up(run, kept)

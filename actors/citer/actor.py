@@ -65,7 +65,7 @@ class CiterActor:
 
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
         require_equal_vocabularies(own.get_vocab(), other.get_vocab())
-        self._device = torch.device("cpu" if device is Device.CPU else "cuda")
+        self._device = torch.device(device.torch_name)
         self._model = load_student(student, getattr(torch, student_engine.dtype), self._device)
         self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
         tokenizer = TransformersTokenizer(own)

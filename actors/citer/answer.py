@@ -68,15 +68,7 @@ class RoutedAnswer:
     def teacher_did_not_write(self, seconds: float) -> None:
         """Record a failed request for one token."""
         self._failed.append(
-            Call(
-                position=len(self.ids),
-                requested=1,
-                written=0,
-                duration_s=seconds,
-                ending=CallEnding.FAILED,
-                prompt_tokens=0,
-                cached_tokens=0,
-            )
+            Call(position=len(self.ids), requested=1, written=0, duration_s=seconds, ending=CallEnding.FAILED)
         )
 
     def trajectory(self, tokenizer: Tokenizer) -> Trajectory:

@@ -36,7 +36,7 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
     from deepspeed import comm
 
     deepspeed.init_distributed(dist_backend=device.collective_backend, auto_mpi_discovery=False, verbose=False)
-    ready = torch.ones(1, device="cpu" if device is Device.CPU else "cuda")
+    ready = torch.ones(1, device=device.torch_name)
     comm.all_reduce(ready)
     if int(ready.item()) != world_size:
         raise RuntimeError(f"the process group has {int(ready.item())} ranks, not {world_size}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import ray
@@ -16,16 +18,17 @@ from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
 from pipelines.data import EvaluationSet
 from pipelines.evaluations import EVALUATIONS, Evaluation, accuracy_interval
-from pipelines.experiment import ChainArithmeticSource
+from pipelines.experiment import ChainArithmeticSource, ModelSettings
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import Run
 from pipelines.stages.citer import CITER, decode_routed, policy_name, train_router
+from pipelines.tasks.knowledge import Knowledge, Role, knowledge_of
 from pipelines.tasks.oracle import oracle_cost
 from pipelines.traces import Trace, trace_of
 
-ALL = "all"
+ALL, BASE = "all", "base"
 _ANSWERS_PER_ORDER = 32
 
 
@@ -33,6 +36,8 @@ _ANSWERS_PER_ORDER = 32
 class Answers:
     """One policy's answers, as columns over the problems' samples."""
 
+    problem: np.ndarray
+    """which problem each answer is to: two of one set may ask the same"""
     kinds: np.ndarray
     questions: np.ndarray
     correct: np.ndarray
@@ -43,17 +48,14 @@ class Answers:
 
     @classmethod
     def of(cls, orders: Sequence[GradedOrder]) -> Answers:
-        problems = [
-            problem
-            for order in orders
-            for problem in order.problems
-            for _ in range(order.graded.group_size)  # the samples of a problem stand side by side
-        ]
+        answered = [(problem, order.graded.group_size) for order in orders for problem in order.problems]
+        problems = [problem for problem, samples in answered for _ in range(samples)]  # samples stand side by side
 
         def column(name: str) -> np.ndarray:
             return np.concatenate([getattr(order.graded, name) for order in orders])
 
         return cls(
+            problem=np.repeat(np.arange(len(answered)), [samples for _, samples in answered]),
             kinds=np.array([problem.kind for problem in problems]),
             questions=np.array([problem.question for problem in problems]),
             correct=column("correct"),
@@ -81,10 +83,11 @@ def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> N
     policies = [Policy.STUDENT, Policy.RELAY]
     if during_training:
         sets = first_problems(sets, run.experiment.evaluation.problems_during_training)
-    elif not run.directory.stage_done("evaluate-base"):
+    elif name == BASE:
         policies = [Policy.STUDENT, Policy.TEACHER]
     for policy in policies:
-        orders = _decode(run, sets, policy, name)
+        decode = functools.partial(_decode, run, policy)
+        orders = _collect(sets, f"evaluate {name}: {policy.value}", decode)
         _record(run, name, step, policy.value, orders)
         if policy is Policy.RELAY and not during_training:
             _log_traces(run, orders, name, step)
@@ -97,24 +100,10 @@ def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
     if not run.experiment.citer.enabled or run.directory.stage_done(stage):
         return
     router = train_router(run, training)
-    settings, sets = run.experiment.evaluation, run.problems.evaluation
     for threshold in run.experiment.citer.thresholds:
         policy = policy_name(threshold)
-        orders = []
-        with Progress(sum(len(found.problems) for found in sets), f"evaluate {policy}") as progress:
-            for found in sets:
-                sampling = found.sampling or settings.sampling
-                for order in decode_routed(
-                    run,
-                    found.problems,
-                    router,
-                    threshold,
-                    limits=settings.limits,
-                    sampling=sampling,
-                    samples=found.samples,
-                ):
-                    orders.append(order)
-                    progress.update(len(order.problems))
+        decode = functools.partial(_decode_routed, run, router, threshold)
+        orders = _collect(run.problems.evaluation, f"evaluate {policy}", decode)
         _record(run, CITER, 0, policy, orders)
     run.directory.mark_done(stage, {"thresholds": list(run.experiment.citer.thresholds)})
 
@@ -139,12 +128,17 @@ def _record(run: Run, name: str, step: int, policy: str, orders: Sequence[Graded
 
 def _row(run: Run, name: str, step: int, policy: str, kind: str, answers: Answers) -> Evaluation:
     samples, calls = len(answers.kinds), int(answers.calls.sum())
-    outcomes = defaultdict(list)
-    for question, right in zip(answers.questions, answers.correct, strict=True):
-        outcomes[str(question)].append(bool(right))
+    outcomes: dict[int, list[bool]] = defaultdict(list)
+    for problem, right in zip(answers.problem.tolist(), answers.correct.tolist(), strict=True):
+        outcomes[problem].append(right)
     oracle = None
     if all(isinstance(source, ChainArithmeticSource) for source in run.experiment.data.evaluation):
-        oracle = oracle_cost([str(question) for question in answers.questions], run.command_tokens)
+        oracle = oracle_cost(
+            [str(question) for question in answers.questions],
+            run.command_tokens,
+            _knowledge("student", run.experiment.models.student),
+            _knowledge("teacher", run.experiment.models.teacher),
+        )
     return Evaluation(
         name=name,
         step=step,
@@ -165,24 +159,39 @@ def _row(run: Run, name: str, step: int, policy: str, kind: str, answers: Answer
     )
 
 
-def _decode(run: Run, sets: Sequence[EvaluationSet], policy: Policy, name: str) -> list[GradedOrder]:
-    settings = run.experiment.evaluation
+def _knowledge(role: Role, settings: ModelSettings) -> Knowledge:
+    """Return what a model was pretrained to know; of a given one, what its role is supposed to."""
+    return knowledge_of(role, settings.pretrain.skill if settings.pretrain else None)
+
+
+def _collect(
+    sets: Sequence[EvaluationSet], label: str, decode: Callable[[EvaluationSet], Iterator[GradedOrder]]
+) -> list[GradedOrder]:
     orders = []
-    with Progress(sum(len(found.problems) for found in sets), f"evaluate {name}: {policy.value}") as progress:
+    with Progress(sum(len(found.problems) for found in sets), label) as progress:
         for found in sets:
-            decoding = Decoding(
-                policy,
-                found.samples,
-                settings.limits,
-                found.sampling or settings.sampling,
-                # The teacher alone answers as the student does; on call it writes as it always does.
-                (found.sampling or settings.sampling) if policy is Policy.TEACHER else run.experiment.teacher.sampling,
-                problems_per_order=max(_ANSWERS_PER_ORDER // found.samples, 1),
-            )
-            for order in decode_and_grade(run, found.problems, decoding):
+            for order in decode(found):
                 orders.append(order)
                 progress.update(len(order.problems))
     return orders
+
+
+def _decode(run: Run, policy: Policy, found: EvaluationSet) -> Iterator[GradedOrder]:
+    settings = run.experiment.evaluation
+    sampling = found.sampling or settings.sampling
+    # The teacher alone answers as the student does; on call it writes as it always does.
+    teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
+    size = max(_ANSWERS_PER_ORDER // found.samples, 1)
+    decoding = Decoding(policy, found.samples, settings.limits, sampling, teacher_sampling, problems_per_order=size)
+    return decode_and_grade(run, found.problems, decoding)
+
+
+def _decode_routed(run: Run, router: Path, threshold: float, found: EvaluationSet) -> Iterator[GradedOrder]:
+    settings = run.experiment.evaluation
+    sampling = found.sampling or settings.sampling
+    return decode_routed(
+        run, found.problems, router, threshold, limits=settings.limits, sampling=sampling, samples=found.samples
+    )
 
 
 def _log_traces(run: Run, orders: Sequence[GradedOrder], name: str, step: int) -> None:

@@ -104,7 +104,7 @@ def test_a_limit_above_the_size_takes_all(tmp_path: Path) -> None:
 def test_synthetic_problems_for_training_and_evaluation_are_disjoint() -> None:
     counts = {"source": "chain_arithmetic", "counts": {"known": 40, "unknowable": 20}}
     sets = load_problem_sets(DataSettings.model_validate({"train": counts, "evaluation": [counts]}))
-    assert len(sets.train) == len(sets.evaluation_problems) == 60
+    assert len(sets.train) == len(sets.evaluation[0].problems) == 60
     assert {problem.question for problem in sets.train}.isdisjoint(questions(sets.evaluation[0]))
     assert sets.evaluation[0].kinds == ("known", "unknowable")
 
@@ -117,7 +117,7 @@ def test_evaluation_sets_keep_their_order_and_how_they_are_answered(tmp_path: Pa
     assert [(found.name, found.samples) for found in sets.evaluation] == [("own", 32), ("chain_arithmetic", 1)]
     assert sets.evaluation[0].sampling is not None and sets.evaluation[0].sampling.temperature == 0.6
     assert sets.evaluation[1].sampling is None
-    assert [problem.kind for problem in sets.evaluation_problems] == ["own"] * 3 + ["known"] * 2
+    assert [[problem.kind for problem in found.problems] for found in sets.evaluation] == [["own"] * 3, ["known"] * 2]
 
 
 def test_the_record_names_every_row_taken(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from safetensors import safe_open
 from pipelines.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).parent / "ray")
 SMALL = """
 extends: {demo}
 name: small
@@ -119,6 +121,71 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, t
     assert resumed == list(range(int(kept) + 1, 7))
     assert set(steps) == {1, 2, 3, 4, 5, 6}
     assert json.loads((run_dir / "stages/grpo/done.json").read_text())["steps"] == 6
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Start a Ray cluster of its own on loopback; return its dashboard's address and a client's environment."""
+    ports = [free_port() for _ in range(3)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    (tmp_path / "token").write_text("0" * 64)
+    options = zip(("port", "dashboard-port", "dashboard-agent-listen-port"), ports, strict=True)
+    head = subprocess.Popen(
+        [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=4", "--disable-usage-stats"]
+        + [f"--{name}={port}" for name, port in options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert head.stdout is not None
+    assert any("runtime started" in line for line in head.stdout)
+    yield f"http://127.0.0.1:{ports[1]}", environment
+    head.terminate()
+    head.communicate(timeout=60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_submitted_job_shows_its_named_actors(
+    small_experiment: Path, tmp_path: Path, cluster: tuple[str, dict[str, str]]
+) -> None:
+    dashboard, environment = cluster
+    run_dir = tmp_path / "run"
+    job = ["python", "-m", "pipelines", "run", str(small_experiment), f"run_dir={run_dir}", "tracking.mode=disabled"]
+    submitted = subprocess.Popen(
+        [RAY, "job", "submit", "--address", dashboard, "--working-dir", str(REPOSITORY), "--", *job],
+        env=environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert submitted.stdout is not None
+    printed = []
+    for line in submitted.stdout:
+        printed.append(line)
+        if "evaluate base" in line:
+            break
+    listed = subprocess.run(
+        [RAY, "list", "actors", "--address", dashboard, "--format", "json", "--filter", "state=ALIVE"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert listed.returncode == 0, listed.stderr
+    names = {actor["name"] for actor in json.loads(listed.stdout)}
+    output, _ = submitted.communicate(timeout=400)
+    assert submitted.returncode == 0, "".join(printed)[-3000:] + output[-3000:]
+    assert names >= {"teacher", "rollout-0", "reward", "learner-0"}
+    assert (run_dir / "report.html").exists()
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def check(student_tokens: int, teacher_tokens: int, *overrides: str) -> int:
     )
     problems = load_problem_sets(experiment.data)
     prompts = Prompts(student_tokens, teacher_tokens)
-    return len(with_room_for_answers(experiment, problems, prompts).evaluation_problems)  # type: ignore[arg-type]
+    return len(with_room_for_answers(experiment, problems, prompts).evaluation[0].problems)  # type: ignore[arg-type]
 
 
 def test_prompts_that_fit_with_an_answer_are_kept() -> None:
