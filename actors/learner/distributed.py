@@ -42,5 +42,13 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
         raise RuntimeError(f"the process group has {int(ready.item())} ranks, not {world_size}")
 
 
-if __name__ == "__main__":
+def warm_up_operator() -> None:
+    """Have DeepSpeed compile its operator, by joining a process group of one and leaving it."""
     init_distributed(0, 1, "127.0.0.1", free_port(), Device.CPU)
+    from deepspeed import comm
+
+    comm.destroy_process_group()  # else its threads may outlive the interpreter, which then aborts
+
+
+if __name__ == "__main__":
+    warm_up_operator()
