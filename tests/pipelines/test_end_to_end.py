@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from actors.learner.distributed import free_port
 from pipelines.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -129,6 +129,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     ports = [free_port() for _ in range(3)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # of the job's `python`
     (tmp_path / "token").write_text("0" * 64)
     options = zip(("port", "dashboard-port", "dashboard-agent-listen-port"), ports, strict=True)
     head = subprocess.Popen(
@@ -146,12 +147,6 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     head.communicate(timeout=60)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_submitted_job_shows_its_named_actors(
@@ -162,7 +157,7 @@ def test_a_submitted_job_shows_its_named_actors(
     job = ["python", "-m", "pipelines", "run", str(small_experiment), f"run_dir={run_dir}", "tracking.mode=disabled"]
     submitted = subprocess.Popen(
         [RAY, "job", "submit", "--address", dashboard, "--working-dir", str(REPOSITORY), "--", *job],
-        env=environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -173,6 +168,8 @@ def test_a_submitted_job_shows_its_named_actors(
         printed.append(line)
         if "evaluate base" in line:
             break
+    else:
+        pytest.fail("".join(printed)[-6000:])
     listed = subprocess.run(
         [RAY, "list", "actors", "--address", dashboard, "--format", "json", "--filter", "state=ALIVE"],
         env=environment,
