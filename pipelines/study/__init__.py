@@ -1,0 +1,1 @@
+"""Studies: several runs whose systems are compared with one another."""
