@@ -289,10 +289,25 @@ class TeacherSettings(Settings):
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="of the tokens it writes on call")
 
 
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class GpuShares(Settings):
+    """Parts of a GPU that processes reserve; those whose parts fit together share one. Nobody enforces them."""
+
+    teacher: Share = 1.0
+    rollout: Share = 1.0
+    citer: Share = 1.0
+    learner: Share = 1.0
+
+
 class ClusterSettings(Settings):
     """Machines."""
 
     device: Device = Device.GPU
+    gpus: GpuShares = Field(
+        GpuShares(), description="reserved by each process; below 1 for actors that share a GPU, on a small node"
+    )
     address: str | None = Field(None, description="a running cluster; RAY_ADDRESS or a local one if empty")
     cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
     engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
@@ -333,17 +348,40 @@ class Experiment(Settings):
 
     def bundles(self) -> list[Bundle]:
         """Return what each actor of the run needs, the teacher first."""
-        cpus, on_gpu = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU
+        cpus, on_gpu, gpus = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU, self.cluster.gpus
         return [
-            Bundle("teacher", cpus, self.teacher.engine.tensor_parallel * on_gpu),
+            Bundle("teacher", cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu),
             *(
-                Bundle(f"rollout-{i}", cpus, self.rollout.engine.tensor_parallel * on_gpu)
+                Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu)
                 for i in range(self.rollout.workers)
             ),
-            *([Bundle("citer", cpus, 1 * on_gpu)] if self.citer.enabled else []),
+            *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
-            *(Bundle(f"learner-{i}", cpus, 1 * on_gpu) for i in range(self.learner.ranks)),
+            *(Bundle(f"learner-{i}", cpus, gpus.learner * on_gpu) for i in range(self.learner.ranks)),
         ]
+
+    @model_validator(mode="after")
+    def _shares_of_gpus(self) -> Experiment:
+        if self.cluster.device is not Device.GPU:
+            return self
+        shares = self.cluster.gpus
+        for name, engine in (("teacher", self.teacher.engine), ("rollout", self.rollout.engine)):
+            share: float = getattr(shares, name)
+            if share < 1 and engine.tensor_parallel > 1:
+                raise ValueError(
+                    f"cluster.gpus.{name} ({share:g}) should be 1: an engine over {engine.tensor_parallel} GPUs has them alone"
+                )
+            if share < 1 and engine.gpu_memory_utilization > share:
+                raise ValueError(
+                    f"{name}.engine.gpu_memory_utilization ({engine.gpu_memory_utilization:g}) should be at most "
+                    f"cluster.gpus.{name} ({share:g}): the rest of the GPU's memory is for others"
+                )
+        if shares.learner < 1 and self.learner.ranks > 1:
+            raise ValueError(
+                f"cluster.gpus.learner ({shares.learner:g}) should be 1 for {self.learner.ranks} learner ranks: "
+                "NCCL refuses two ranks on one GPU"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Experiment:

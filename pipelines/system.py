@@ -50,7 +50,7 @@ class System:
 
 @contextmanager
 def running_system(experiment: Experiment, models: BaseModels, student: str) -> Iterator[System]:
-    """Start all actors side by side in one placement group, and end them with the block.
+    """Start all actors side by side in one placement group, those on a shared GPU in turn, and end them with the block.
 
     `student` is the folder whose weights the rollout workers start from. Raises `PlacementError` if the cluster is too
     small, and ray's `GetTimeoutError` if an actor is not up within `cluster.start_timeout_s`.
@@ -67,6 +67,9 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
             options = places[name] | {"name": name, "max_restarts": -1, "max_concurrency": _CONCURRENT_CALLS}
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
             actors.append(actor)
+            if 0 < places[name]["num_gpus"] < 1:
+                # Engines measure a GPU's free memory when they start: two at once would count each other's as their own.
+                ray.get(actor.ready.remote(), timeout=experiment.cluster.start_timeout_s)
             return actor
 
         def engine_env(kv_cache_gib: int) -> dict[str, str]:
@@ -120,7 +123,7 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
             placement=group,
             bundles=[i for i, bundle in enumerate(bundles) if bundle.actor.startswith("learner-")],
             cpus_per_rank=experiment.cluster.cpus_per_actor,
-            gpus_per_rank=float(device is Device.GPU),
+            gpus_per_rank=experiment.cluster.gpus.learner if device is Device.GPU else 0.0,
             seconds=experiment.cluster.start_timeout_s,
         )
         engines = [teacher, *workers, *([citer] if citer is not None else [])]

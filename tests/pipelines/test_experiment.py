@@ -37,7 +37,9 @@ def problems(path: Path, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "experiments").rglob("*.yaml")), ids=lambda path: str(path.relative_to(REPOSITORY))
+    "path",
+    sorted(path for path in (REPOSITORY / "experiments").rglob("*.yaml") if not path.name.startswith("study")),
+    ids=lambda path: str(path.relative_to(REPOSITORY)),
 )
 def test_every_experiment_of_the_repository_loads(path: Path) -> None:
     assert isinstance(load(path, [], Experiment), Experiment)
@@ -79,6 +81,39 @@ def test_on_gpus_engines_take_as_many_as_they_are_spread_over_and_grading_none(s
     ]
     gpus = {bundle.actor: bundle.gpus for bundle in load(small, overrides, Experiment).bundles()}
     assert gpus == {"teacher": 4, "rollout-0": 2, "rollout-1": 2, "reward": 0, "learner-0": 1, "learner-1": 1}
+
+
+def test_processes_may_reserve_parts_of_a_gpu(small: Path) -> None:
+    overrides = [
+        "cluster.gpus={teacher: 0.5, rollout: 0.4, citer: 0.25, learner: 0.75}",
+        "teacher.engine.gpu_memory_utilization=0.5",
+        "rollout.engine.gpu_memory_utilization=0.4",
+        "citer.enabled=true",
+    ]
+    gpus = {bundle.actor: bundle.gpus for bundle in load(small, overrides, Experiment).bundles()}
+    assert gpus == {"teacher": 0.5, "rollout-0": 0.4, "citer": 0.25, "reward": 0, "learner-0": 0.75}
+    on_cpu = load(small, [*overrides, "cluster.device=cpu"], Experiment).bundles()
+    assert {bundle.gpus for bundle in on_cpu} == {0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["cluster.gpus.learner=0.5", "learner.ranks=2"], "cluster.gpus.learner (0.5) should be 1 for 2 learner ranks"),
+        (
+            ["cluster.gpus.rollout=0.5", "rollout.engine.tensor_parallel=2"],
+            "cluster.gpus.rollout (0.5) should be 1: an engine over 2 GPUs",
+        ),
+        (
+            ["cluster.gpus.teacher=0.5"],
+            "teacher.engine.gpu_memory_utilization (0.9) should be at most cluster.gpus.teacher (0.5)",
+        ),
+        (["cluster.gpus.teacher=2"], "cluster.gpus.teacher = 2"),
+        (["cluster.gpus.reward=0.5"], "cluster.gpus.reward = 0.5: unknown key"),
+    ],
+)
+def test_parts_of_a_gpu_that_cannot_be_shared_are_refused(small: Path, overrides: list[str], message: str) -> None:
+    assert message in problems(small, *overrides)
 
 
 def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> None:
