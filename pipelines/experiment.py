@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from actors.citer.settings import CiterSettings
 from actors.grading import GradingSettings
+from actors.rollout import Policy
 from actors.settings import (
     EngineSettings,
     GrpoLossSettings,
@@ -262,9 +263,41 @@ class GrpoSettings(Settings):
         return self
 
 
+def _with_relay_before_random_placement(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    names = [policy.value for policy in policies]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each policy should be listed once, not {names}")
+    if Policy.RANDOM_PLACEMENT in policies and Policy.RELAY not in policies[: policies.index(Policy.RANDOM_PLACEMENT)]:
+        raise ValueError(f"random_placement takes its calls from the relay answers: list relay before it, not {names}")
+    return policies
+
+
+def _without_teacher(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    if Policy.TEACHER in policies:
+        raise ValueError("the teacher does not change in training: list it in evaluation.base or evaluation.final")
+    return policies
+
+
+Policies = Annotated[tuple[Policy, ...], AfterValidator(_with_relay_before_random_placement)]
+StudentPolicies = Annotated[Policies, AfterValidator(_without_teacher)]
+
+
 class EvaluationSettings(Settings):
     """Greedy pass@1 unless configured otherwise."""
 
+    base: Policies = Field((Policy.STUDENT, Policy.TEACHER), description="policies evaluated before training, by name")
+    warmup: StudentPolicies | None = Field(
+        None, description="after the warm-up; if empty student and relay, or none where the warm-up is disabled"
+    )
+    training: StudentPolicies = Field(
+        (Policy.STUDENT, Policy.RELAY), description="within GRPO, on part of the problems"
+    )
+    final: Policies = Field(
+        (Policy.STUDENT, Policy.RELAY), description="at the end; random_placement needs relay before it in the list"
+    )
+    teacher: ModelSettings | None = Field(
+        None, description="the teacher of the final evaluation, if it is another one than in training"
+    )
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)
     limits: RelayLimits = RelayLimits(max_calls=5)
     problems_during_training: int = Field(
@@ -322,6 +355,11 @@ class Experiment(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = 0
     run_dir: Path | None = Field(None, description="where everything is written; runs/<name> if empty")
+    share_dir: Path | None = Field(
+        None,
+        description="where finished stages are kept by the content of what they depend on, for other runs to find; "
+        "if empty each run does all of its own",
+    )
     models: ModelsSettings
     data: DataSettings
     filter: FilterSettings = FilterSettings()
@@ -345,6 +383,24 @@ class Experiment(Settings):
     def namespace(self) -> str:
         """The Ray namespace of the run's named actors."""
         return f"relay-{self.name}"
+
+    @property
+    def filters(self) -> bool:
+        """Whether training problems are filtered: there is a stage that uses them."""
+        return self.filter.enabled and (self.warmup.enabled or self.grpo.enabled or self.citer.enabled)
+
+    def evaluated_after_warmup(self) -> tuple[Policy, ...]:
+        """Return the policies that are evaluated after the warm-up."""
+        if self.evaluation.warmup is not None:
+            return self.evaluation.warmup
+        return (Policy.STUDENT, Policy.RELAY) if self.warmup.enabled else ()
+
+    def with_final_teacher(self) -> Experiment:
+        """Return the experiment as the final evaluation sees it: with that evaluation's teacher."""
+        if self.evaluation.teacher is None:
+            return self
+        models = self.models.model_copy(update={"teacher": self.evaluation.teacher})
+        return self.model_copy(update={"models": models})
 
     def bundles(self) -> list[Bundle]:
         """Return what each actor of the run needs, the teacher first."""
@@ -403,6 +459,21 @@ MAY_CHANGE_ON_RESUME = (
     "evaluation.traces",
     "models.cache_dir",
     "citer.max_sequences",
+    *(
+        f"teacher.engine.{key}"
+        for key in (
+            "max_num_seqs",
+            "block_size",
+            "tensor_parallel",
+            "gpu_memory_utilization",
+            "kv_cache_gib",
+            "enforce_eager",
+        )
+    ),
+    "grading.workers",
+    "grading.start_timeout_s",
+    "grpo.checkpoint_every",
+    "grpo.keep_checkpoints",
     *(f"learner.{key}" for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing")),
 )
 """keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

@@ -14,6 +14,7 @@ import pytest
 from safetensors import safe_open
 
 from actors.learner.distributed import free_port
+from pipelines.answers import AnswerTable
 from pipelines.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -99,6 +100,14 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experi
     with safe_open(run_dir / "stages/grpo/model/model.safetensors", "pt") as trained:
         assert "model.embed_tokens.weight" in trained.keys()  # noqa: SIM118
     assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 10
+    relay = AnswerTable.read(run_dir / "stages/evaluate-final-relay/answers.parquet")
+    assert (relay.problems, len(relay)) == (19, 22)
+    (row,) = (
+        row for row in evaluations if (row["name"], row["policy"], row["kind"]) == ("final", "relay", "long/known")
+    )
+    assert row["accuracy"] == relay.of_kind("long/known").correct.mean()
+    assert row["calls_per_sample"] == relay.of_kind("long/known").calls.mean()
+    assert json.loads((run_dir / "stages/evaluate-final-relay/done.json").read_text())["seconds"] > 0
     assert list((run_dir / "wandb").glob("offline-run-*"))
     sets = json.loads((run_dir / "problem_sets.json").read_text())
     assert (sets["train"]["rows"], sets["evaluation"][0]["rows"]) == ([[0, 35]], [[0, 15]])
