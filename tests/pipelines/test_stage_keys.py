@@ -104,7 +104,7 @@ def other_values(key: tuple[str, ...], value: Any) -> Iterator[object]:
         case bool():
             yield not value
         case int() | float():
-            yield from (value + 1, value / 2, value - 1, value + 0.001)
+            yield from (value + 1, value / 2, value - 1, value + 0.001, value - 0.001)
         case str():
             yield from (value + "x", "simple")
 
