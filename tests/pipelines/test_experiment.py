@@ -36,13 +36,6 @@ def problems(path: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "experiments").rglob("*.yaml")), ids=lambda path: str(path.relative_to(REPOSITORY))
-)
-def test_every_experiment_of_the_repository_loads(path: Path) -> None:
-    assert isinstance(load(path, [], Experiment), Experiment)
-
-
 def test_the_demo_needs_one_actor_of_each_kind_and_no_gpu() -> None:
     experiment = load(DEMO, ["cluster.cpus_per_actor=0.25", "rollout.workers=1", "learner.ranks=1"], Experiment)
     assert [line.split() for line in table(experiment.bundles()).splitlines()] == [
