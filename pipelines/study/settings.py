@@ -12,7 +12,7 @@ from pipelines.analysis.bootstrap import RESAMPLES
 from pipelines.analysis.costs import PriceSettings
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Place = Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+/[^/\s]+$")]
+PlaceName = Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+/[^/\s]+$")]
 
 
 class StudySettings(Settings):
@@ -24,7 +24,7 @@ class StudySettings(Settings):
         min_length=1, description="experiment files, relative to the study file, in the order in which they are run"
     )
     overrides: dict[str, object] = Field({}, description="keys of an experiment that are replaced in every run")
-    systems: dict[str, Place] = Field(
+    systems: dict[str, PlaceName] = Field(
         min_length=1, description="what is compared, each written as run/evaluation/policy, as in relay/final/relay"
     )
     hard: tuple[str, ...] = Field((), description="kinds of problem that findings about hard problems are about")

@@ -9,6 +9,7 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.config import ConfigError, load
 from pipelines.experiment import Experiment
+from pipelines.stage_keys import shared_folders
 from pipelines.study.plan import load_study
 from pipelines.study.settings import StudySettings
 
@@ -151,6 +152,21 @@ def test_a_dry_run_shows_every_runs_resources_and_systems(write_study, tmp_path:
     assert "base (relay/base/student), relay (relay/final/relay)" in first
     assert "resources (gpu)" in second and "learner-1" in second
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_counts_stages_that_are_left_done_or_shared(write_study, capsys) -> None:
+    path = write_study(grpo={"reward": {"scheme": "simple"}, "grpo": {"steps": 20}, "evaluation": {"warmup": []}})
+    relay, grpo = (shared_folders(run.experiment) for run in load_study(path).runs.values())
+    assert set(relay) - set(grpo) >= {"evaluate-warmup-relay", "evaluate-grpo-0025-relay"}
+    for stage in ("filter", "evaluate-base-student"):
+        relay[stage].mkdir(parents=True)
+        (relay[stage] / "done.json").write_text("{}")
+    main(["study", str(path), "--dry-run"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "stages:" in line]
+    assert lines == [
+        f"stages: {len(relay) - 2} of {len(relay)} to do, 2 done already",
+        "stages: 3 of 7 to do, 2 done already, 2 shared with earlier runs",
+    ]
 
 
 def test_a_mistake_ends_the_command_with_status_2(write_study, capsys) -> None:
