@@ -36,15 +36,6 @@ def problems(path: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(path for path in (REPOSITORY / "experiments").rglob("*.yaml") if not path.name.startswith("study")),
-    ids=lambda path: str(path.relative_to(REPOSITORY)),
-)
-def test_every_experiment_of_the_repository_loads(path: Path) -> None:
-    assert isinstance(load(path, [], Experiment), Experiment)
-
-
 def test_the_demo_needs_one_actor_of_each_kind_and_no_gpu() -> None:
     experiment = load(DEMO, ["cluster.cpus_per_actor=0.25", "rollout.workers=1", "learner.ranks=1"], Experiment)
     assert [line.split() for line in table(experiment.bundles()).splitlines()] == [
@@ -152,6 +143,12 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
         ("name=../up", "name = '../up'"),
         ("data.evaluation=5", "data.evaluation = 5: should be a list"),
         ("data.evaluation=[]", "data.evaluation = []: give at least one source"),
+        ("evaluation.base=[oracle]", "evaluation.base.0 = 'oracle': should be 'student', 'teacher', 'relay'"),
+        ("evaluation.final=[relay, relay]", "each policy should be listed once, not ['relay', 'relay']"),
+        ("evaluation.final=[random_placement, relay]", "list relay before it, not ['random_placement', 'relay']"),
+        ("evaluation.warmup=[teacher]", "evaluation.warmup = ['teacher']: the teacher does not change in training"),
+        ("evaluation.training=[student, teacher]", "list it in evaluation.base or evaluation.final"),
+        ("evaluation.teacher={}", "give either path or pretrain"),
         ("data.evaluation.0.sampls=3", "data.evaluation.0.sampls = 3: unknown key; did you mean"),
     ],
 )
@@ -166,6 +163,30 @@ def test_settings_that_do_not_go_together_are_refused(small: Path, override: str
 def test_a_model_comes_from_pretraining_or_a_path() -> None:
     assert ModelSettings.model_validate({"pretrain": {}}).path is None
     assert ModelSettings.model_validate({"path": "a"}).pretrain is None
+
+
+def test_nothing_is_evaluated_after_a_warmup_that_there_is_not_unless_it_is_listed(small: Path) -> None:
+    def evaluated(*overrides: str) -> list[str]:
+        return [policy.value for policy in load(small, overrides, Experiment).evaluated_after_warmup()]
+
+    assert evaluated() == ["student", "relay"]
+    assert evaluated("warmup.enabled=false") == []
+    assert evaluated("warmup.enabled=false", "evaluation.warmup=[relay]") == ["relay"]
+    assert evaluated("evaluation.warmup=[]") == []
+
+
+def test_the_final_evaluation_has_its_own_teacher_if_one_is_given(small: Path) -> None:
+    assert load(small, [], Experiment).with_final_teacher().models.teacher.path == "b"
+    experiment = load(small, ["evaluation.teacher.path=c"], Experiment)
+    final = experiment.with_final_teacher()
+    assert (experiment.models.teacher.path, final.models.teacher.path, final.models.student.path) == ("b", "c", "a")
+
+
+def test_problems_are_filtered_only_where_something_is_trained_on_them(small: Path) -> None:
+    nothing = ["warmup.enabled=false", "grpo.enabled=false"]
+    assert load(small, [], Experiment).filters
+    assert not load(small, nothing, Experiment).filters
+    assert load(small, [*nothing, "citer.enabled=true"], Experiment).filters
 
 
 def test_an_unknown_key_is_reported_with_the_nearest_one(small: Path) -> None:

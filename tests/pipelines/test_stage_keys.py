@@ -145,7 +145,9 @@ def test_every_setting_is_in_a_key_or_known_to_have_no_effect(example: str) -> N
 
 def test_the_examples_have_every_setting_of_the_schema() -> None:
     paths = set(_paths(Experiment))
-    items = {path for path in paths if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)}
+    items = {
+        path for path in paths if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+    }
     seen = set()
     for values in EXAMPLES.values():
         for key, value in leaves(resolved(values)):
