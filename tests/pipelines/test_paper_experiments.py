@@ -1,11 +1,10 @@
-"""The paper's runs: complete, with the paper's settings, for a node of 8 GPUs and for one of 2; and different where they should."""
+"""The paper's runs have the paper's settings, differ where they should and nowhere else, and fit nodes of 8 and of 2 GPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from pipelines.benchmarks import BENCHMARKS, BenchmarkName
 from pipelines.config import load
 from pipelines.experiment import Experiment
 from pipelines.stage_keys import stage_keys
+from pipelines.study.plan import Study, load_study
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "paper"
 RUNS = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith("study-"))
@@ -131,21 +131,13 @@ def experiment(run: str) -> Experiment:
     return load(FOLDER / f"{run}.yaml", [], Experiment)
 
 
-def study(name: str) -> dict[str, Any]:
-    """The study's keys: those of the file that it extends, with its overrides merged."""
-    data: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    if "extends" in data:
-        base = study(Path(data.pop("extends")).stem)
-        data["overrides"] = base.get("overrides", {}) | data["overrides"]
-        data = base | data
-    return data
-
-
 @cache
+def study(name: str) -> Study:
+    return load_study(FOLDER / f"{name}.yaml")
+
+
 def runs_of(name: str) -> dict[str, Experiment]:
-    found = study(name)
-    overrides = [f"{key}={yaml.safe_dump(value)}" for key, value in flat(found.get("overrides", {})).items()]
-    return {run: load(FOLDER / file, overrides, Experiment) for run, file in found["runs"].items()}
+    return {run: found.experiment for run, found in study(name).runs.items()}
 
 
 def test_every_file_is_a_run_or_a_study_that_is_checked_here() -> None:
@@ -191,11 +183,6 @@ def test_a_run_differs_from_the_common_settings_in_nothing_else(run: str) -> Non
     assert changed == CHANGES[run]
 
 
-def test_one_call_length_of_each_of_table_5_is_trained() -> None:
-    printed = {row.system for row in paper.TABLE_5} - {systems.RELAY}
-    assert printed == {"fixed_short", "fixed_medium", "fixed_long"}
-
-
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_run_of_a_study_fits_its_node(name: str) -> None:
     for run, settings in runs_of(name).items():
@@ -211,7 +198,8 @@ def test_every_run_of_a_study_fits_its_node(name: str) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_node_changes_nothing_that_is_learned(name: str) -> None:
-    machines = ("rollout.workers", "rollout.engine.", "teacher.engine.", "learner.", "cluster.", "citer.max_sequences")
+    blocks = ("rollout.", "teacher.engine.", "learner.", "cluster.")
+    machines = (*blocks, "run_dir", "share_dir", "citer.max_sequences")
     student = {"models.student.path": "Qwen/Qwen3-0.6B", "tracking.group": "paper-0.6b"} if "0.6b" in name else {}
     for run, settings in runs_of(name).items():
         changed = differences(resolved(experiment(run)), resolved(settings))
@@ -226,21 +214,8 @@ def test_both_students_have_the_same_node_of_2_gpus() -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_system_of_a_study_is_evaluated_by_its_run(name: str) -> None:
-    runs = runs_of(name)
-    for system, place in study(name)["systems"].items():
-        run, evaluation, policy = place.split("/")
-        if evaluation == "citer":
-            given = [systems.citer_at(threshold) for threshold in runs[run].citer.thresholds]
-            assert system == policy
-        else:
-            given = list(getattr(runs[run].evaluation, evaluation))
-        assert policy in given, system
-
-
-@pytest.mark.parametrize("name", STUDIES)
 def test_the_papers_systems_are_all_compared(name: str) -> None:
-    compared = set(study(name)["systems"])
+    compared = set(study(name).systems)
     tables = [*paper.TABLE_1, *paper.TABLE_2, *(() if "0.6b" in name else (*paper.TABLE_3, *paper.TABLE_5))]
     printed = {row.system for row in tables}
     assert printed - compared == {paper.CITER}
@@ -261,16 +236,8 @@ def test_runs_share_what_they_have_in_common(name: str) -> None:
 
     assert set(stages("filter")) == set(keys) - {"grpo", "no_filter"}
     assert len(set(stages("filter").values())) == 1
-    alone = {
-        "relay",
-        "relay_simple",
-        "no_bonus",
-        "no_exploration",
-        "unmasked",
-        "fixed_short",
-        "fixed_medium",
-        "fixed_long",
-    }
+    fixed = {f"fixed_{length}" for length in ("short", "medium", "long")}
+    alone = {"relay", "relay_simple", "no_bonus", "no_exploration", "unmasked", *fixed}
     swapped = {run for run in keys if run.startswith("relay_with_")}
     warm = {run: key for run, key in stages("warmup").items() if run != "no_filter"}
     assert set(warm) == (alone & set(keys)) | swapped
@@ -282,7 +249,7 @@ def test_runs_share_what_they_have_in_common(name: str) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_training_that_several_runs_share_is_done_first(name: str) -> None:
-    assert next(iter(study(name)["runs"])) == "relay"
+    assert next(iter(study(name).runs)) == "relay"
 
 
 WEIGHTS_GIB = {
