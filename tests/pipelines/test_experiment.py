@@ -66,6 +66,11 @@ def test_token_level_routing_takes_an_actor_of_its_own_if_it_is_asked_for(small:
     assert ["citer", "1", gpus] in [line.split() for line in table(asked).splitlines()]
 
 
+def test_a_run_that_only_evaluates_reserves_no_learner(small: Path) -> None:
+    bundles = load(small, ["warmup.enabled=false", "grpo.enabled=false"], Experiment).bundles()
+    assert [bundle.actor for bundle in bundles] == ["teacher", "rollout-0", "reward"]
+
+
 def test_thresholds_lie_between_0_and_1_and_differ(small: Path) -> None:
     assert "citer.thresholds" in problems(small, "citer.thresholds=[1.5]")
     assert "should be distinct" in problems(small, "citer.thresholds=[0.5, 0.5]")
