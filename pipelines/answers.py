@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+ANSWERS = "answers.parquet"
+"""in the folder of an evaluation stage"""
+
 Int = NDArray[np.int64]
 Lists = tuple[tuple[int, ...], ...]
 Texts = NDArray[np.object_]

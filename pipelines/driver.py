@@ -44,7 +44,7 @@ def drive(experiment: Experiment) -> Path:
             prompts = PromptBuilder(models.student, models.teacher, experiment.data.prompt_suffix)
             problems = with_room_for_answers(experiment, problems, prompts)
             directory.write_json(PROBLEM_SETS, problems.record())
-            run = Run(experiment, directory, tracker, models, problems, prompts, actors)
+            run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
             evaluate_base(run)
             kept = training_problems(run)
             evaluate_citer(run, kept)

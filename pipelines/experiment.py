@@ -370,9 +370,14 @@ class Experiment(Settings):
         return f"relay-{self.name}"
 
     @property
+    def trains(self) -> bool:
+        """Whether the student is trained."""
+        return self.warmup.enabled or self.grpo.enabled
+
+    @property
     def filters(self) -> bool:
         """Whether training problems are filtered: there is a stage that uses them."""
-        return self.filter.enabled and (self.warmup.enabled or self.grpo.enabled or self.citer.enabled)
+        return self.filter.enabled and (self.trains or self.citer.enabled)
 
     def evaluated_after_warmup(self) -> tuple[Policy, ...]:
         """Return the policies that are evaluated after the warm-up."""
@@ -398,7 +403,7 @@ class Experiment(Settings):
             ),
             *([Bundle("citer", cpus, 1 * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
-            *(Bundle(f"learner-{i}", cpus, 1 * on_gpu) for i in range(self.learner.ranks)),
+            *(Bundle(f"learner-{i}", cpus, 1 * on_gpu) for i in range(self.learner.ranks if self.trains else 0)),
         ]
 
     @model_validator(mode="after")

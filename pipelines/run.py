@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from pipelines.data import ProblemSets
 from pipelines.experiment import Experiment
@@ -19,10 +18,8 @@ MODEL = "model"
 """the folder, under a stage's, of the student that the stage made"""
 
 
-class Actors(Protocol):
-    """Where a run's actors come from."""
-
-    def get(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> System: ...
+GetSystem = Callable[[Experiment, BaseModels, Collection[Part]], System]
+"""where a run's actors come from, as in `SystemOnDemand.get`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class Run:
     models: BaseModels
     problems: ProblemSets
     prompts: PromptBuilder
-    actors: Actors
+    get_system: GetSystem
 
     @property
     def system(self) -> System:
@@ -46,7 +43,7 @@ class Run:
             parts.add("learner")
         if experiment.citer.enabled and any(map(left, citer_stages(experiment))):
             parts.add("citer")
-        return self.actors.get(experiment, self.models, parts)
+        return self.get_system(experiment, self.models, parts)
 
     @property
     def warm_student(self) -> str:

@@ -19,7 +19,7 @@ from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
 from pipelines.answer_recording import answer_table
-from pipelines.answers import AnswerTable
+from pipelines.answers import ANSWERS, AnswerTable
 from pipelines.data import EvaluationSet
 from pipelines.evaluations import ALL, Evaluation, evaluation_of
 from pipelines.experiment import ChainArithmeticSource, ModelSettings
@@ -45,7 +45,6 @@ from pipelines.traces import Trace, trace_of
 
 logger = logging.getLogger(__name__)
 
-ANSWERS = "answers.parquet"
 _ANSWERS_PER_ORDER = 32
 _TRACED = (Policy.RELAY, Policy.RANDOM_PLACEMENT)
 
@@ -121,17 +120,13 @@ def _evaluate(
                 run.system.use_student(student)
             plans: tuple[Plan, ...] = ()
             if policy is Policy.RANDOM_PLACEMENT:
-                relayed = read_answers(run, evaluation_stage(name, Policy.RELAY))
+                relay = run.directory.stage_dir(evaluation_stage(name, Policy.RELAY))
+                relayed = AnswerTable.read(relay / ANSWERS)
                 plans = random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
             decode = functools.partial(_decode, run, policy, plans)
             traced = policy in _TRACED and student is not None
             _answer(run, stage, name, step, policy.value, sets or run.problems.evaluation, decode, traced)
     publish_evaluation(run.directory, run.tracker, stage)
-
-
-def read_answers(run: Run, stage: str) -> AnswerTable:
-    """Return the answers of a finished evaluation stage."""
-    return AnswerTable.read(run.directory.stage_dir(stage) / ANSWERS)
 
 
 def _answer(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +93,6 @@ class Worker(Teacher):
         return TrajectoryBatch.of(rows)
 
 
-@dataclass
-class Started:
-    system: System
-
-    def get(self, experiment: Experiment, models: BaseModels, parts: Collection[str]) -> System:
-        return self.system
-
-
 @pytest.fixture(scope="module")
 def actors(ray_cluster: None, tiny_model: Path) -> Iterator[dict[str, Any]]:
     teacher = ray.remote(Teacher).options(name="citer-test-teacher", num_cpus=0).remote(str(tiny_model))
@@ -137,15 +128,13 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
         models=BaseModels(str(tiny_model), str(tiny_model), str(tiny_model)),
         problems=load_problem_sets(experiment.data),
         prompts=PromptBuilder(tiny_model, tiny_model, ""),
-        actors=Started(
-            System(
-                teacher=actors["teacher"],
-                rollout=RolloutPool([worker], 64, 60.0),
-                reward=actors["reward"],
-                learners=None,
-                citer=actors["citer"] if citer else None,
-                student=str(tiny_model),
-            )
+        get_system=lambda *_: System(
+            teacher=actors["teacher"],
+            rollout=RolloutPool([worker], 64, 60.0),
+            reward=actors["reward"],
+            learners=None,
+            citer=actors["citer"] if citer else None,
+            student=str(tiny_model),
         ),
     )
 

@@ -132,6 +132,41 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, t
     assert json.loads((run_dir / "stages/grpo/done.json").read_text())["steps"] == 6
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_runs_share_what_does_not_depend_on_their_difference(small_experiment: Path, tmp_path: Path) -> None:
+    shared = [f"share_dir={tmp_path / 'shared'}", "grpo.steps=2", "grpo.evaluate_every=1"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    finish(start(small_experiment, first, shared))
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob("*/*") if path.name != "lock"}
+    other = [
+        "reward.scheme=simple",
+        "evaluation.teacher={pretrain: {steps: 20, problems_per_step: 8}}",
+        "evaluation.final=[student, relay, random_placement, teacher]",
+    ]
+    output = finish(start(small_experiment, second, [*shared, *other]))
+
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    stages = [{link.name: link.resolve().name for link in (run / "stages").iterdir()} for run in (first, second)]
+    assert {name for name in stages[0] if stages[0][name] == stages[1][name]} == {
+        "filter", "warmup", "evaluate-base-student", "evaluate-base-teacher", "evaluate-warmup-student", "evaluate-warmup-relay",
+    }  # fmt: skip
+    assert (
+        "own samples" not in output and "evaluate base" not in output and "evaluate final: random_placement" in output
+    )
+    logs = [RunDirectory(run) for run in (first, second)]
+    steps = [[(row["stage"], row["step"]) for row in log.read_jsonl("metrics.jsonl")] for log in logs]
+    for stage in ("filter", "warmup", "grpo"):
+        assert len({tuple(step for step in taken if step[0] == stage) for taken in steps}) == 1
+    seen = {(row["name"], row["policy"]) for row in logs[1].read_jsonl("evaluations.jsonl")}
+    assert seen == {
+        *((name, "student") for name in ("base", "warmup", "grpo-0001", "final")),
+        *((name, "relay") for name in ("warmup", "grpo-0001", "final")),
+        *((name, "teacher") for name in ("base", "final")),
+        ("final", "random_placement"),
+    }
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Start a Ray cluster of its own on loopback; return its dashboard's address and a client's environment."""

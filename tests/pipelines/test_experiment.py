@@ -9,8 +9,9 @@ import pytest
 
 from cluster.placement import table
 from pipelines.__main__ import main
-from pipelines.config import ConfigError, load, resolved_yaml
-from pipelines.experiment import Experiment, ModelSettings
+from pipelines.config import ConfigError, load, resolved_yaml, with_defaults
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, ModelSettings
+from pipelines.run_directory import RunDirectory, RunDirectoryError
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
@@ -56,6 +57,11 @@ def test_token_level_routing_takes_an_actor_of_its_own_if_it_is_asked_for(small:
     )
     assert [bundle.actor for bundle in asked if bundle not in default] == ["citer"]
     assert ["citer", "1", gpus] in [line.split() for line in table(asked).splitlines()]
+
+
+def test_a_run_that_only_evaluates_reserves_no_learner(small: Path) -> None:
+    bundles = load(small, ["warmup.enabled=false", "grpo.enabled=false"], Experiment).bundles()
+    assert [bundle.actor for bundle in bundles] == ["teacher", "rollout-0", "reward"]
 
 
 def test_thresholds_lie_between_0_and_1_and_differ(small: Path) -> None:
@@ -130,6 +136,25 @@ def test_settings_that_do_not_go_together_are_refused(small: Path, override: str
 def test_a_model_comes_from_pretraining_or_a_path() -> None:
     assert ModelSettings.model_validate({"pretrain": {}}).path is None
     assert ModelSettings.model_validate({"path": "a"}).pretrain is None
+
+
+def test_a_run_of_before_a_key_goes_on_unless_the_key_is_set(small: Path, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    earlier = load(small, [], Experiment).model_dump(mode="json")
+    del earlier["share_dir"], earlier["evaluation"]["final"], earlier["evaluation"]["teacher"]
+    directory.bind_experiment(json.dumps(earlier))
+
+    def bind(*overrides: str) -> None:
+        resolved = resolved_yaml(load(small, overrides, Experiment))
+        directory.bind_experiment(resolved, MAY_CHANGE_ON_RESUME, lambda data: with_defaults(data, Experiment))
+
+    bind()
+    with pytest.raises(RunDirectoryError, match=r"evaluation\.final\.1: relay -> \(absent\)"):
+        bind("evaluation.final=[student]")
+
+
+def test_what_the_schema_rejects_is_left_as_it_is() -> None:
+    assert with_defaults({"nme": "a"}, Experiment) == {"nme": "a"}
 
 
 def test_nothing_is_evaluated_after_a_warmup_that_there_is_not_unless_it_is_listed(small: Path) -> None:

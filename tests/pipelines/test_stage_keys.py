@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.config import load
-from pipelines.config_problems import _paths, below
+from pipelines.config_problems import below, schema_paths
 from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
 from pipelines.stage_keys import shared_folders, stage_keys
 
@@ -144,7 +144,7 @@ def test_every_setting_is_in_a_key_or_known_to_have_no_effect(example: str) -> N
 
 
 def test_the_examples_have_every_setting_of_the_schema() -> None:
-    paths = set(_paths(Experiment))
+    paths = set(schema_paths(Experiment))
     items = {
         path for path in paths if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
     }
