@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.placement import table
 from pipelines.stage_keys import shared_folders
-from pipelines.study.finished import seconds_if_finished
+from pipelines.study.finished import is_finished
 from pipelines.study.plan import Study, StudyRun
 
 
@@ -17,7 +17,7 @@ def described(study: Study) -> str:
     lines = [f"study {study.settings.name}: {len(study.runs)} runs, one after the other, in {study.directory}"]
     earlier: set[Path] = set()
     for number, (name, run) in enumerate(study.runs.items(), start=1):
-        done = ", finished earlier" if seconds_if_finished(study, name) is not None else ""
+        done = ", finished earlier" if is_finished(study, name) else ""
         systems = [f"{system} ({place})" for system, place in study.systems.items() if place.run == name]
         lines += [
             "",

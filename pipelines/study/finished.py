@@ -12,26 +12,24 @@ from pipelines.study.plan import Study
 NOTE = "finished.json"
 
 
-def mark_finished(study: Study, run: str, seconds: float) -> None:
-    """Record that the run has done all of its stages, and how long its last process took."""
-    note = {"seconds": round(seconds, 1), "stages": stage_keys(study.runs[run].experiment)}
-    write_atomically(_note(study, run), (json.dumps(note, indent=2) + "\n").encode())
+def mark_finished(study: Study, run: str) -> None:
+    """Record that the run has done all of its stages."""
+    note = json.dumps(stage_keys(study.runs[run].experiment), indent=2) + "\n"
+    write_atomically(_note(study, run), note.encode())
 
 
-def seconds_if_finished(study: Study, run: str) -> float | None:
-    """Return how long the run took, or None if it is not finished.
+def is_finished(study: Study, run: str) -> bool:
+    """Return whether nothing is left of the run.
 
-    It is not if its stages have changed since in what they depend on, or if answers that the study compares are gone.
+    Something is if its stages have changed since in what they depend on, or if answers that the study compares are gone.
     """
     directory = study.runs[run].directory
     if not all((directory / "stages" / stage / "done.json").exists() for stage in study.stages_of(run)):
-        return None
+        return False
     try:
-        note = json.loads(_note(study, run).read_bytes())
-        same, seconds = note["stages"] == stage_keys(study.runs[run].experiment), float(note["seconds"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # the run itself knows which of its stages are left
-    return seconds if same else None
+        return bool(json.loads(_note(study, run).read_bytes()) == stage_keys(study.runs[run].experiment))
+    except (OSError, ValueError):
+        return False  # the run itself knows which of its stages are left
 
 
 def _note(study: Study, run: str) -> Path:

@@ -16,7 +16,7 @@ from cluster.session import ray_session
 from pipelines.config import resolved_yaml
 from pipelines.run_directory import RunDirectory
 from pipelines.study.description import stages_left
-from pipelines.study.finished import mark_finished, seconds_if_finished
+from pipelines.study.finished import is_finished, mark_finished
 from pipelines.study.plan import Study, StudyRun
 
 RUN = (sys.executable, "-m", "pipelines", "run")
@@ -34,12 +34,11 @@ def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
     started, count = time.monotonic(), len(study.runs)
     with RunDirectory(study.directory) as directory:
         directory.write_text("study.yaml", resolved_yaml(study.settings))
-        finished = {name: seconds_if_finished(study, name) for name in study.runs}
-        left = [run for name, run in study.runs.items() if finished[name] is None]
+        left = [run for run in study.runs.values() if not is_finished(study, run.name)]
         with _cluster_for(study, left) as environment, _signals_end_this_process():
             for number, run in enumerate(study.runs.values(), start=1):
-                if (seconds := finished[run.name]) is not None:
-                    _say(f"[{number}/{count}] {run.name}: finished earlier, in {seconds:.0f} s")
+                if run not in left:
+                    _say(f"[{number}/{count}] {run.name}: finished earlier")
                     continue
                 _say(f"[{number}/{count}] {run.name}: {run.file}, stages: {stages_left(run)}")
                 started_run = time.monotonic()
@@ -47,7 +46,7 @@ def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
                 seconds = time.monotonic() - started_run
                 _say(f"[{number}/{count}] {run.name}: {failure or 'finished'} after {seconds:.0f} s")
                 if failure is None:
-                    mark_finished(study, run.name, seconds)
+                    mark_finished(study, run.name)
                 else:
                     failed[run.name] = failure
     _say(f"{count - len(failed)} of {count} runs are finished; {time.monotonic() - started:.0f} s this time")
