@@ -56,6 +56,7 @@ def test_two_runs_share_what_both_need_and_are_compared(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "study.yaml"), f"directory={tmp_path / 'out'}"]
     arguments.append(f"overrides.models.cache_dir={tmp_path / 'models'}")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
+    environment["RAY_raylet_start_wait_time_s"] = "300"  # where other tests keep all cores busy
 
     def run_study() -> str:
         finished = subprocess.run(
