@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipelines.report.data import kind_label
+from pipelines.report.data import breakable, kind_label
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Subject, png
 from pipelines.report.summary import percent
 from pipelines.report.theme import DARK, LIGHT
@@ -41,6 +41,7 @@ def filled(template: str, values: Mapping[str, object]) -> str:
     )
     environment.filters["percent"] = percent
     environment.filters["kind"] = kind_label
+    environment.filters["breakable"] = breakable
     return environment.get_template(template).render(
         values, figure_width_px=round(WIDTH_IN * 96), light=LIGHT, dark=DARK
     )
