@@ -115,6 +115,21 @@ def call_ratio_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(_bare_percent_ticks)
 
 
+def draw_oracle(axes: Axes, call_ratio: float, accuracy: float, theme: Theme) -> None:
+    """Draw the star of the best policy that there can be."""
+    axes.plot(
+        call_ratio,
+        accuracy,
+        color=theme.oracle,
+        marker="*",
+        markersize=14,
+        markeredgecolor=theme.card,
+        markeredgewidth=0.8,
+        zorder=6,
+        clip_on=False,
+    )
+
+
 def legend_marker(color: str, marker: str, label: str, size: float = 7) -> Line2D:
     return Line2D([], [], color=color, marker=marker, markersize=size, linestyle="", label=label)
 

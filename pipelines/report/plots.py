@@ -18,6 +18,7 @@ from pipelines.report.drawing import (
     FigureSpec,
     Panel,
     call_ratio_axis,
+    draw_oracle,
     legend_above,
     legend_marker,
     panel_rows,
@@ -276,17 +277,7 @@ def _frontier_panel(axes: Axes, run: Run, kind: str, theme: Theme) -> None:
         _point(axes, evaluation, theme.relay, "o", 8 if last else 4.5, face, bar=last)
     oracle = _oracle(relay)
     if oracle is not None and oracle.oracle_call_ratio is not None and oracle.oracle_accuracy is not None:
-        axes.plot(
-            oracle.oracle_call_ratio,
-            oracle.oracle_accuracy,
-            color=theme.oracle,
-            marker="*",
-            markersize=14,
-            markeredgecolor=theme.card,
-            markeredgewidth=0.8,
-            zorder=6,
-            clip_on=False,
-        )
+        draw_oracle(axes, oracle.oracle_call_ratio, oracle.oracle_accuracy, theme)
     middle, half = (axes.dataLim.y0 + axes.dataLim.y1) / 2, max(0.2, 0.56 * axes.dataLim.height)
     axes.set_ylim(max(-0.04, middle - half), min(1.06, middle + half))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))

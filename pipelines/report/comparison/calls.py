@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.typing import ColorType
 
 from pipelines.analysis import systems
 from pipelines.analysis.distributions import Counts, call_lengths, call_positions, calls_per_answer
@@ -81,9 +82,9 @@ def calls_table(comparison: Comparison) -> Table:
         "call-counts",
         "Calls by answer, and calls where they are needed",
         "Cut calls brought less than they asked for. In chain arithmetic a call is needed right before a result that "
-        "only the teacher knows: at need are calls that stand there, exact those of them that brought the result's two "
-        "digits and no more, covering are calls elsewhere that brought a whole such result; results had is the share "
-        "of such results that the teacher wrote.",
+        "only the teacher knows. Shares of the calls: at need stand there, exact are those of them that brought the "
+        "result's two digits and no more, covering are calls elsewhere that brought a whole such result. Results had "
+        "is the share of such results that the teacher wrote.",
         (("answers with so many calls", 4), ("calls", 2), ("placement", 4)),
         (
             Column("0"),
@@ -121,16 +122,16 @@ def _placement(system: SystemAnswers, comparison: Comparison) -> tuple[Cell, ...
     try:
         student = load(directory / "experiment.yaml", (), Experiment).models.student
     except ConfigError as error:
-        return absent(f"experiment.yaml of {system.run}: {str(error).splitlines()[0]}", 4)
+        first = str(error).splitlines()[0].replace(f"{directory}/", "")
+        return absent(f"run {system.run}: {first}", 4)
     if student.pretrain is None:
         return absent("the student's vocabulary is not a tiny model's", 4)
     found = call_placement(system.table, student.pretrain.command_tokens)
-    recall = DASH if found.recall is None else Cell(percent(found.recall))
     return (
-        _share(found.at_need, found.calls),
+        DASH if found.precision is None else Cell(percent(found.precision)),
         _share(found.exact, found.calls),
         _share(found.covering, found.calls),
-        recall,
+        DASH if found.recall is None else Cell(percent(found.recall)),
     )
 
 
@@ -175,8 +176,16 @@ def _strips(axes: Axes, counts: Values, columns: Sequence[str], title: str, them
     for (row, column), share in np.ndenumerate(shares):
         if share > 0:
             text = f"{100 * share:.0f}" if share >= 0.005 else "·"
-            ink = theme.card if share > 0.6 else theme.ink
+            ink = max((theme.ink, theme.card), key=lambda colour: _contrast(colour, shades(float(share))))
             axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=ink)
     axes.tick_params(axis="both", length=0)
     for edge in np.arange(len(shares) - 1) + 0.5:
         axes.axhline(edge, color=theme.line, linewidth=0.7)
+
+
+def _contrast(first: ColorType, second: ColorType) -> float:
+    """Return how much brighter one colour is than the other, from 1 to 21."""
+    dark, bright = sorted(
+        float(np.dot((0.2126, 0.7152, 0.0722), np.asarray(to_rgb(colour)) ** 2.2)) for colour in (first, second)
+    )
+    return (bright + 0.05) / (dark + 0.05)

@@ -25,8 +25,8 @@ from pipelines.report.comparison.tables import (
     system_row,
     system_rows,
 )
-from pipelines.report.comparison.wording import bounds, count, digits_of, percent, signed_percent
-from pipelines.report.summary import duration
+from pipelines.report.comparison.wording import bounds, count, digits_of, signed_percent
+from pipelines.report.summary import duration, percent
 
 _NO_ROUTER = "Left out: a random router needs answers of the base student and of the teacher."
 

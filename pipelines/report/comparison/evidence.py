@@ -54,12 +54,10 @@ class FindingSection:
 
 def finding_blocks(comparison: Comparison) -> tuple[FindingSection, ...]:
     """Return the paper's findings, then this project's own questions, both in the order of the analysis."""
-    found = {True: [], False: []}  # type: dict[bool, list[FindingBlock]]
-    for finding in comparison.findings:
-        found[finding.paper is not None].append(_block(finding, comparison))
+    blocks = [_block(finding, comparison) for finding in comparison.findings]
     return (
-        FindingSection("The paper's findings", tuple(found[True])),
-        FindingSection("Questions of this project's own", tuple(found[False])),
+        FindingSection("The paper's findings", tuple(block for block in blocks if block.paper is not None)),
+        FindingSection("Questions of this project's own", tuple(block for block in blocks if block.paper is None)),
     )
 
 

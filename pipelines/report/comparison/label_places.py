@@ -18,6 +18,8 @@ _LEADER_FROM = 2
 """the first of these distances from which on a line leads from the text to its mark"""
 _COVERED_COSTS_PT = 300
 """covering something with a whole label is as bad as being so much further away"""
+_OVERLAP_COSTS_PT = 200
+"""and so is any overlap with another label"""
 _MARK_PT = 5
 
 
@@ -44,6 +46,7 @@ def place_labels(axes: Axes, labels: Sequence[Label], size: float, obstacles: Po
     marks = axes.transData.transform([(label.x, label.y) for label in labels])
     half = _MARK_PT * pixels_per_pt
     taken = np.concatenate([_boxes(marks, half), _boxes(axes.transData.transform(obstacles), half / 3)])
+    written = np.empty((0, 4))
     inside = np.asarray([axes.get_window_extent(renderer).extents])
     for label, mark in zip(labels, marks, strict=True):
         text = axes.text(0, 0, label.text, fontsize=size)
@@ -55,8 +58,9 @@ def place_labels(axes: Axes, labels: Sequence[Label], size: float, obstacles: Po
         boxes = np.concatenate([middles - reach, middles + reach], axis=1)
         area = extent.width * extent.height
         covered = _shared(boxes, taken).sum(axis=1) + area - _shared(boxes, inside)[:, 0]
-        best = int(np.argmin(np.repeat(_DISTANCES_PT, _DIRECTIONS) + _COVERED_COSTS_PT * covered / area))
-        taken = np.concatenate([taken, boxes[best : best + 1]])
+        costs = np.repeat(_DISTANCES_PT, _DIRECTIONS) + _COVERED_COSTS_PT * covered / area
+        best = int(np.argmin(costs + _OVERLAP_COSTS_PT * (_shared(boxes, written) > 0).sum(axis=1)))
+        written = np.concatenate([written, boxes[best : best + 1]])
         far = best // _DIRECTIONS >= _LEADER_FROM
         axes.annotate(
             label.text,

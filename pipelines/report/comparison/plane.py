@@ -19,7 +19,7 @@ from pipelines.analysis.routers import random_router_curve
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.label_places import Label, Points, place_labels
 from pipelines.report.comparison.labels import CITER, PERFECT_ROUTER, color, short_label
-from pipelines.report.drawing import WIDTH_IN, FigureSpec, call_ratio_axis, legend_marker, percent_ticks
+from pipelines.report.drawing import WIDTH_IN, FigureSpec, call_ratio_axis, draw_oracle, legend_marker, percent_ticks
 from pipelines.report.theme import Theme
 
 _DOTTED, _DASHED = (0, (1, 2)), (0, (5, 3))
@@ -92,17 +92,7 @@ def _oracle(axes: Axes, comparison: Comparison, theme: Theme) -> list[Label]:
         return []
     ratio = float(np.mean([point.call_ratio for point in found]))
     accuracy = float(np.mean([point.accuracy for point in found]))
-    axes.plot(
-        ratio,
-        accuracy,
-        color=theme.oracle,
-        marker="*",
-        markersize=15,
-        markeredgecolor=theme.card,
-        markeredgewidth=0.8,
-        zorder=6,
-        clip_on=False,
-    )
+    draw_oracle(axes, ratio, accuracy, theme)
     return [Label(ratio, accuracy, "oracle", theme.oracle)]
 
 

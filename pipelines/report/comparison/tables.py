@@ -9,8 +9,9 @@ from pipelines.analysis.bootstrap import AVERAGE, Estimate
 from pipelines.analysis.claims import Group
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import label
-from pipelines.report.comparison.wording import percent, percent_bounds, points, points_bounds
+from pipelines.report.comparison.wording import percent_bounds, points, points_bounds
 from pipelines.report.data import breakable, kind_label
+from pipelines.report.summary import percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,15 +32,15 @@ def read_study_traces(results: StudyResults) -> StudyTraces:
     Raises RunReadError where a record breaks its format.
     """
     remarks: list[str] = []
-    folders = {run: list(_evaluations(path, remarks)) for run, path in results.runs.items()}
-    found: dict[str, tuple[Trace, ...]] = {}
-    for name in ordered(results.systems):
-        system = results.systems[name]
-        same = [folder for folder, table in folders.get(system.run, ()) if _equal(table, system.table)]
-        traces = [trace for folder in same for trace in read_records(folder / "traces.jsonl", Trace, remarks)]
-        if traces:
-            found[name] = tuple(dict.fromkeys(traces))
-    return StudyTraces(found, tuple(dict.fromkeys(remarks)))
+    found: dict[str, dict[Trace, None]] = {}
+    for run, directory in results.runs.items():
+        of_run = {name: system.table for name, system in results.systems.items() if system.run == run}
+        for folder, answers in _evaluations(directory, remarks):
+            for name in (name for name, table in of_run.items() if _equal(table, answers)):
+                traces = dict.fromkeys(read_records(folder / "traces.jsonl", Trace, remarks))
+                found.setdefault(name, {}).update(traces)
+    by_system = {name: tuple(found[name]) for name in ordered(found) if found[name]}
+    return StudyTraces(by_system, tuple(dict.fromkeys(remarks)))
 
 
 def study_samples(traces: Mapping[str, Sequence[Trace]]) -> tuple[Sample, ...]:
@@ -71,7 +71,7 @@ def study_filters(samples: Sequence[Sample]) -> tuple[Filter, ...]:
 
 
 def _evaluations(run: Path, remarks: list[str]) -> Iterator[tuple[Path, AnswerTable]]:
-    """Yield the folders of a run's evaluations that have traces, and their answers."""
+    """Yield the folders of a run's evaluations that have traces, and their answers, which may be large: one at a time."""
     for folder in sorted(run.glob("stages/evaluate-*")):
         if not (folder / "traces.jsonl").is_file():
             continue

@@ -10,8 +10,7 @@ from pipelines.analysis.bootstrap import AVERAGE
 from pipelines.analysis.findings import Finding
 from pipelines.analysis.verdicts import Verdict
 from pipelines.report.comparison.compared import Comparison
-from pipelines.report.comparison.wording import percent
-from pipelines.report.summary import duration
+from pipelines.report.summary import duration, percent
 
 _SAYS = {
     Verdict.SHOWS: ("shows", "show"),

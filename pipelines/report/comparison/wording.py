@@ -5,9 +5,6 @@ from __future__ import annotations
 from math import isfinite
 
 from pipelines.analysis.bootstrap import Estimate
-from pipelines.report.summary import percent
-
-__all__ = ["bounds", "count", "percent", "percent_bounds", "points", "points_bounds", "signed_percent"]
 
 _MINUS = "\u2212"
 
