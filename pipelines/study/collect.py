@@ -9,14 +9,12 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.analysis.findings import KindGroups
 from pipelines.analysis.systems import BASE, RELAY
-from pipelines.answers import AnswersError, AnswerTable
+from pipelines.answers import ANSWERS, AnswersError, AnswerTable
 from pipelines.evaluations import Evaluation
 from pipelines.run_directory import RunDirectory, RunDirectoryError
 from pipelines.study.checks import Place
 from pipelines.study.plan import Study
 from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
-
-ANSWERS = "answers.parquet"
 
 
 class StudyResultsError(ValueError):

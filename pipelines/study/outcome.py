@@ -43,5 +43,5 @@ def write_outcome(study: Study, failed: Mapping[str, str] | None = None) -> Path
         print(f"no answers of {system}: {reason}")
     write_tables(results, study.directory / TABLES, study.settings.resamples)
     report = study.directory / REPORT
-    write_comparison(results, report)
+    write_comparison(results, report, study.settings.resamples)
     return report

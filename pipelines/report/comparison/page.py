@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.analysis.bootstrap import RESAMPLES
 from pipelines.report.assembly import FigureBlock, filled, replace_file, write_figures
 from pipelines.report.comparison.calls import CALLS, calls_table
 from pipelines.report.comparison.compared import Comparison, compare
@@ -19,13 +20,13 @@ from pipelines.report.viewer import evenly
 from pipelines.study.results import StudyResults
 
 
-def write_comparison(results: StudyResults, path: Path) -> Path:
+def write_comparison(results: StudyResults, path: Path, resamples: int = RESAMPLES) -> Path:
     """Write the page at `path` and figures/*.png beside it, and return the path.
 
-    Raises ValueError where two systems have answers to different problems of one group, and RunReadError where a
+    Intervals are of so many resamples of the problems. Raises ValueError where two systems have answers to different problems of one group, and RunReadError where a
     record of a run breaks its format.
     """
-    comparison = compare(results)
+    comparison = compare(results, resamples)
     traces = read_study_traces(results)
     training = read_training_runs(results.runs)
     directory = path.parent / "figures"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.answers import AnswersError, AnswerTable
+from pipelines.answers import ANSWERS, AnswersError, AnswerTable
 from pipelines.report.comparison.labels import label, ordered
 from pipelines.report.data import read_records
 from pipelines.report.viewer import Filter, Sample, kind_filter, useful, verdict_filter, verdict_of
@@ -76,7 +76,7 @@ def _evaluations(run: Path, remarks: list[str]) -> Iterator[tuple[Path, AnswerTa
         if not (folder / "traces.jsonl").is_file():
             continue
         try:
-            yield folder, AnswerTable.read(folder / "answers.parquet")
+            yield folder, AnswerTable.read(folder / ANSWERS)
         except AnswersError as error:
             remarks.append(f"Traces of {folder.name} of run {run.name} are left out: {error}.")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from pipelines.analysis import systems
 from pipelines.analysis.bootstrap import AVERAGE
 from pipelines.analysis.findings import Finding
@@ -28,11 +30,14 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Return name and value of the figures under the verdict."""
     found, missing = comparison.results.systems, comparison.results.missing
     answers = [len(system.table) for system in found.values()]
+    samples = [
+        int(count) for system in found.values() for count in np.unique(system.table.problem, return_counts=True)[1]
+    ]
     return [
         ("systems", f"{len(found)} of {len(found) + len(missing)}" if missing else f"{len(found)}"),
         ("problems", f"{comparison.problems:,}"),
         ("answers", f"{sum(answers):,}"),
-        ("samples per problem", _range([system.table.samples for system in found.values()])),
+        ("samples per problem", _range(samples)),
         ("resamples", f"{comparison.resamples:,}"),
         ("decoding and grading", duration(sum(system.seconds for system in found.values()))),
     ]
