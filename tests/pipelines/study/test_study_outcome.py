@@ -22,7 +22,7 @@ def reported(monkeypatch) -> list[object]:
     """Return the results that the report was asked to show; the page itself is of no matter here."""
     results: list[object] = []
 
-    def write_comparison(found: object, path: Path) -> None:
+    def write_comparison(found: object, path: Path, resamples: int) -> None:
         results.append(found)
         path.write_text("page")
 

@@ -116,7 +116,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientConnect
         [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            with connect(_address(process), max_size=None, proxy=None, open_timeout=_DEADLINE_S) as connection:
+            with connect(
+                _address(process), max_size=None, proxy=None, open_timeout=_DEADLINE_S, ping_interval=None
+            ) as connection:
                 yield connection
         finally:
             process.terminate()
