@@ -192,8 +192,9 @@ def test_every_run_of_a_study_fits_its_node(name: str) -> None:
         if STUDIES[name] == 2:
             gpus = {bundle.actor: bundle.gpus for bundle in bundles if bundle.gpus}
             assert gpus["teacher"] + gpus["rollout-0"] <= 1, run
-            assert min(gpus["teacher"], gpus["rollout-0"]) + gpus["learner-0"] > 1, run
-            assert gpus.get("citer", 0) + gpus["learner-0"] <= 1, run
+            if settings.trains:
+                assert min(gpus["teacher"], gpus["rollout-0"]) + gpus["learner-0"] > 1, run
+            assert gpus.get("citer", 0) + gpus.get("learner-0", 0) <= 1, run
 
 
 @pytest.mark.parametrize("name", STUDIES)

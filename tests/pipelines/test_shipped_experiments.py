@@ -23,7 +23,7 @@ def is_study(path: Path) -> bool:
 def test_every_shipped_file_passes_its_dry_run(path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert main(["study" if is_study(path) else "run", str(path.relative_to(REPOSITORY)), "--dry-run"]) == 0
-    assert "learner-0" in capsys.readouterr().out
+    assert "rollout-0" in capsys.readouterr().out
 
 
 def test_a_study_is_told_by_its_runs_even_where_it_extends_another(tmp_path: Path) -> None:
