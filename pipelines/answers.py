@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+ANSWERS = "answers.parquet"
+"""in the folder of an evaluation stage"""
+
 Int = NDArray[np.int64]
 Lists = tuple[tuple[int, ...], ...]
+Texts = NDArray[np.object_]
 
 _LISTS = ("call_positions", "call_requested", "call_written", "call_prompt_tokens", "call_cached_tokens")
-_FORMAT = b"1"
+_FORMAT = b"2"
 
 
 class AnswersError(ValueError):
@@ -26,17 +31,17 @@ class AnswersError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerTable:
-    """N answers, sorted by problem and sample; every problem has the same number of samples."""
+    """N answers, sorted by problem and sample. Texts are Python's, so that one long answer does not make all of them wide."""
 
     problem: Int
     """[N] index in the evaluation's problems: equal in all tables of the same problems"""
     sample: Int
-    """[N] 0 .. samples per problem - 1"""
+    """[N] 0 .. samples of its problem - 1"""
     kind: NDArray[np.str_]
     """[N] the group that results are reported by"""
-    question: NDArray[np.str_]
-    gold: NDArray[np.str_]
-    text: NDArray[np.str_]
+    question: Texts
+    gold: Texts
+    text: Texts
     """[N] the output, commands included"""
     correct: NDArray[np.bool_]
     timed_out: NDArray[np.bool_]
@@ -47,6 +52,8 @@ class AnswerTable:
     """[N] all output tokens: student, command and teacher"""
     teacher_tokens: Int
     """[N] output tokens that the teacher wrote"""
+    own_tokens: Int
+    """[N] tokens that the student wrote, commands not counted: places for planned calls are drawn from these"""
     prompt_tokens: Int
     """[N] of the prompt of whoever began the answer"""
     calls: Int
@@ -66,16 +73,25 @@ class AnswerTable:
         return len(self.problem)
 
     @property
-    def samples(self) -> int:
-        """Answers to each problem."""
-        return int(self.sample.max()) + 1 if len(self) else 0
-
-    @property
     def problems(self) -> int:
-        return len(self) // max(self.samples, 1)
+        return len(np.unique(self.problem))
+
+    @classmethod
+    def joined(cls, tables: Sequence[AnswerTable]) -> AnswerTable:
+        """Return the rows of all tables, sorted by problem and sample."""
+        columns: dict[str, Any] = {}
+        order = np.lexsort([np.concatenate([getattr(t, name) for t in tables]) for name in ("sample", "problem")])
+        for column in fields(cls):
+            parts = [getattr(table, column.name) for table in tables]
+            if column.name in _LISTS:
+                rows = list(chain.from_iterable(parts))
+                columns[column.name] = tuple(rows[i] for i in order)
+            else:
+                columns[column.name] = np.concatenate(parts)[order]
+        return cls(**columns)
 
     def where(self, rows: NDArray[np.bool_]) -> AnswerTable:
-        """Return the rows that are true in `rows` [N]; whole problems, or `samples` no longer holds."""
+        """Return the rows that are true in `rows` [N]."""
         chosen = np.flatnonzero(rows)
         columns: dict[str, Any] = {
             column.name: tuple(getattr(self, column.name)[i] for i in chosen)
@@ -110,7 +126,7 @@ class AnswerTable:
             if column.name in _LISTS:
                 columns[column.name] = tuple(tuple(row) for row in values.to_pylist())
             elif pa.types.is_string(values.type):
-                columns[column.name] = np.asarray(values.to_pylist(), np.str_)
+                columns[column.name] = np.asarray(values.to_pylist(), np.str_ if column.name == "kind" else np.object_)
             else:
                 columns[column.name] = values.to_numpy()
         return cls(**columns)
@@ -118,5 +134,5 @@ class AnswerTable:
 
 def _arrow(column: NDArray[np.generic] | Sequence[Sequence[int]]) -> pa.Array:
     if isinstance(column, np.ndarray):
-        return pa.array(column.tolist(), pa.string()) if column.dtype.kind == "U" else pa.array(column)
+        return pa.array(column.tolist(), pa.string()) if column.dtype.kind in "UO" else pa.array(column)
     return pa.array([list(row) for row in column], pa.list_(pa.int64()))

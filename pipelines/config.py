@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config_problems import ConfigError, KeyPath, below, changes_kind, describe, problem
 
-__all__ = ["ConfigError", "json_schema", "load", "resolved_yaml"]
+__all__ = ["ConfigError", "json_schema", "load", "resolved_yaml", "with_defaults"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -65,8 +65,19 @@ def json_schema(model: type[BaseModel]) -> str:
 
 def resolved_yaml(model_instance: BaseModel) -> str:
     """Every setting with its value, as YAML that `load` reads back to an equal model."""
-    values = model_instance.model_dump(mode="json", by_alias=True, round_trip=True)
-    return yaml.dump(values, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(_values(model_instance), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def with_defaults(data: object, model: type[BaseModel]) -> object:
+    """Return the values of a resolved YAML with defaults for what it lacks, or as they are if `model` rejects them."""
+    try:
+        return _values(model.model_validate(data))
+    except ValidationError:
+        return data
+
+
+def _values(model_instance: BaseModel) -> object:
+    return model_instance.model_dump(mode="json", by_alias=True, round_trip=True)
 
 
 class _PlainDumper(yaml.SafeDumper):

@@ -198,7 +198,7 @@ def _names(options: Sequence[object]) -> list[str]:
 def _suggestion(key: KeyPath, here: Sequence[str], model: type[BaseModel]) -> str:
     name = key[-1].replace("-", "_")
     near = [".".join((*key[:-1], match)) for match in difflib.get_close_matches(name, here, n=1)]
-    paths = list(_paths(model))
+    paths = list(schema_paths(model))
     names = {path[-1] for path in paths}
     elsewhere = [name] if name in names or near else difflib.get_close_matches(name, names, n=1)
     near += [".".join(path) for path in paths if path[-1] in elsewhere and path[:-1] != key[:-1]]
@@ -210,7 +210,7 @@ def _suggestion(key: KeyPath, here: Sequence[str], model: type[BaseModel]) -> st
     )
 
 
-def _paths(option: object, prefix: KeyPath = (), above: tuple[object, ...] = ()) -> Iterator[KeyPath]:
+def schema_paths(option: object, prefix: KeyPath = (), above: tuple[object, ...] = ()) -> Iterator[KeyPath]:
     """Every key of the schema; an item of a list is `0`, an entry of a mapping `*`."""
     if option in above:
         return
@@ -218,13 +218,13 @@ def _paths(option: object, prefix: KeyPath = (), above: tuple[object, ...] = ())
         for name, field in _fields(option).items():
             yield (*prefix, name)
             for member in members(field.annotation):
-                yield from _paths(member, (*prefix, name), (*above, option))
+                yield from schema_paths(member, (*prefix, name), (*above, option))
         return
     origin = get_origin(option)
     if isinstance(origin, type) and issubclass(origin, Mapping | Sequence | AbstractSet):
         item = "*" if issubclass(origin, Mapping) else "0"
         for member in below([option], item):
-            yield from _paths(member, (*prefix, item), above)
+            yield from schema_paths(member, (*prefix, item), above)
 
 
 def _short(value: object) -> str:

@@ -6,20 +6,21 @@ from pathlib import Path
 
 from cluster.placement import total
 from cluster.session import ray_session
-from pipelines.config import resolved_yaml
+from pipelines.config import resolved_yaml, with_defaults
 from pipelines.data import load_problem_sets
 from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
 from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
 from pipelines.report.page import write_report
-from pipelines.run import Run, latest_student
+from pipelines.run import Run
 from pipelines.run_directory import RunDirectory
+from pipelines.stage_keys import shared_folders
 from pipelines.stages.base_models import prepare_base_models
-from pipelines.stages.evaluate import BASE, evaluate, evaluate_citer
+from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
 from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
-from pipelines.system import running_system
+from pipelines.system import SystemOnDemand
 from pipelines.tracking import Tracker
 
 PROBLEM_SETS = "problem_sets.json"
@@ -29,23 +30,26 @@ def drive(experiment: Experiment) -> Path:
     """Do what is left of the run, and return its report. A finished stage is not repeated."""
     problems = load_problem_sets(experiment.data)
     with RunDirectory(experiment.directory.resolve()) as directory:
-        directory.bind_experiment(resolved_yaml(experiment), MAY_CHANGE_ON_RESUME)
+        directory.bind_experiment(
+            resolved_yaml(experiment), MAY_CHANGE_ON_RESUME, lambda earlier: with_defaults(earlier, Experiment)
+        )
+        directory.share_stages(shared_folders(experiment))
         config = experiment.model_dump(mode="json")
         with (
             Tracker(directory, experiment.tracking, config) as tracker,
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
+            SystemOnDemand() as actors,
         ):
             models = prepare_base_models(experiment, tracker)
             prompts = PromptBuilder(models.student, models.teacher, experiment.data.prompt_suffix)
             problems = with_room_for_answers(experiment, problems, prompts)
             directory.write_json(PROBLEM_SETS, problems.record())
-            with running_system(experiment, models, latest_student(directory, models)) as system:
-                run = Run(experiment, directory, tracker, models, problems, prompts, system)
-                evaluate(run, BASE, step=0)
-                kept = training_problems(run)
-                evaluate_citer(run, kept)
-                warm_up(run, kept)
-                evaluate(run, "warmup", step=0)
-                grpo(run, kept)
-                evaluate(run, "final", step=experiment.grpo.steps)
+            run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
+            evaluate_base(run)
+            kept = training_problems(run)
+            evaluate_citer(run, kept)
+            warm_up(run, kept)
+            evaluate_warmup(run)
+            grpo(run, kept)
+            evaluate_final(run.with_final_teacher())
     return write_report(directory.path)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
+from pipelines.answers import AnswerTable
+
 EVALUATIONS = "evaluations.jsonl"
+ALL = "all"
+"""the kind of the row on all problems"""
 _Z95 = 1.959964
 
 Policy = Annotated[str, Field(pattern=r"^(student|teacher|relay|random_placement|citer@[0-9.e-]+)$")]
@@ -46,6 +52,41 @@ class Evaluation:
     oracle_call_ratio: float | None
     """of the best possible policy on the same problems, where the task can compute it"""
     oracle_accuracy: float | None
+
+
+def evaluation_of(
+    table: AnswerTable,
+    *,
+    name: str,
+    step: int,
+    policy: str,
+    kind: str,
+    oracle_call_ratio: float | None,
+    oracle_accuracy: float | None,
+) -> Evaluation:
+    """Return the row of these answers, all of which count as of one `kind`."""
+    outcomes: dict[int, list[bool]] = defaultdict(list)
+    for problem, right in zip(table.problem.tolist(), table.correct.tolist(), strict=True):
+        outcomes[problem].append(right)
+    calls = int(table.calls.sum())
+    return Evaluation(
+        name=name,
+        step=step,
+        policy=policy,
+        kind=kind,
+        problems=len(outcomes),
+        samples=len(table),
+        accuracy=float(np.mean([np.mean(rights) for rights in outcomes.values()])),
+        accuracy_ci95=accuracy_interval(list(outcomes.values())),
+        solved_share=sum(any(rights) for rights in outcomes.values()) / len(outcomes),
+        call_ratio=float(table.teacher_tokens.sum() / max(table.output_tokens.sum(), 1)),
+        calls_per_sample=calls / len(table),
+        called_share=float((table.calls > 0).mean()),
+        requested_mean=sum(map(sum, table.call_requested)) / calls if calls else None,
+        output_tokens_mean=float(table.output_tokens.mean()),
+        oracle_call_ratio=oracle_call_ratio,
+        oracle_accuracy=oracle_accuracy,
+    )
 
 
 def accuracy_interval(outcomes: Sequence[Sequence[bool]]) -> tuple[float, float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from actors.citer.settings import CiterSettings
 from actors.grading import GradingSettings
+from actors.rollout import Policy
 from actors.settings import (
     EngineSettings,
     GrpoLossSettings,
@@ -262,9 +263,41 @@ class GrpoSettings(Settings):
         return self
 
 
+def _with_relay_before_random_placement(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    names = [policy.value for policy in policies]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each policy should be listed once, not {names}")
+    if Policy.RANDOM_PLACEMENT in policies and Policy.RELAY not in policies[: policies.index(Policy.RANDOM_PLACEMENT)]:
+        raise ValueError(f"random_placement takes its calls from the relay answers: list relay before it, not {names}")
+    return policies
+
+
+def _without_teacher(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    if Policy.TEACHER in policies:
+        raise ValueError("the teacher does not change in training: list it in evaluation.base or evaluation.final")
+    return policies
+
+
+Policies = Annotated[tuple[Policy, ...], AfterValidator(_with_relay_before_random_placement)]
+StudentPolicies = Annotated[Policies, AfterValidator(_without_teacher)]
+
+
 class EvaluationSettings(Settings):
     """Greedy pass@1 unless configured otherwise."""
 
+    base: Policies = Field((Policy.STUDENT, Policy.TEACHER), description="policies evaluated before training, by name")
+    warmup: StudentPolicies | None = Field(
+        None, description="after the warm-up; if empty student and relay, or none where the warm-up is disabled"
+    )
+    training: StudentPolicies = Field(
+        (Policy.STUDENT, Policy.RELAY), description="within GRPO, on part of the problems"
+    )
+    final: Policies = Field(
+        (Policy.STUDENT, Policy.RELAY), description="at the end; random_placement needs relay before it in the list"
+    )
+    teacher: ModelSettings | None = Field(
+        None, description="the teacher of the final evaluation, if it is another one than in training"
+    )
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)
     limits: RelayLimits = RelayLimits(max_calls=5)
     problems_during_training: int = Field(
@@ -289,10 +322,25 @@ class TeacherSettings(Settings):
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="of the tokens it writes on call")
 
 
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class GpuShares(Settings):
+    """Parts of a GPU that processes reserve; those whose parts fit together share one. Nobody enforces them."""
+
+    teacher: Share = 1.0
+    rollout: Share = 1.0
+    citer: Share = 1.0
+    learner: Share = 1.0
+
+
 class ClusterSettings(Settings):
     """Machines."""
 
     device: Device = Device.GPU
+    gpus: GpuShares = Field(
+        GpuShares(), description="reserved by each process; below 1 for actors that share a GPU, on a small node"
+    )
     address: str | None = Field(None, description="a running cluster; RAY_ADDRESS or a local one if empty")
     cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
     engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
@@ -307,6 +355,11 @@ class Experiment(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = 0
     run_dir: Path | None = Field(None, description="where everything is written; runs/<name> if empty")
+    share_dir: Path | None = Field(
+        None,
+        description="where finished stages are kept by the content of what they depend on, for other runs to find; "
+        "if empty each run does all of its own",
+    )
     models: ModelsSettings
     data: DataSettings
     filter: FilterSettings = FilterSettings()
@@ -331,19 +384,68 @@ class Experiment(Settings):
         """The Ray namespace of the run's named actors."""
         return f"relay-{self.name}"
 
+    @property
+    def trains(self) -> bool:
+        """Whether the student is trained."""
+        return self.warmup.enabled or self.grpo.enabled
+
+    @property
+    def filters(self) -> bool:
+        """Whether training problems are filtered: there is a stage that uses them."""
+        return self.filter.enabled and (self.trains or self.citer.enabled)
+
+    def evaluated_after_warmup(self) -> tuple[Policy, ...]:
+        """Return the policies that are evaluated after the warm-up."""
+        if self.evaluation.warmup is not None:
+            return self.evaluation.warmup
+        return (Policy.STUDENT, Policy.RELAY) if self.warmup.enabled else ()
+
+    def with_final_teacher(self) -> Experiment:
+        """Return the experiment as the final evaluation sees it: with that evaluation's teacher."""
+        if self.evaluation.teacher is None:
+            return self
+        models = self.models.model_copy(update={"teacher": self.evaluation.teacher})
+        return self.model_copy(update={"models": models})
+
     def bundles(self) -> list[Bundle]:
         """Return what each actor of the run needs, the teacher first."""
-        cpus, on_gpu = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU
+        cpus, on_gpu, gpus = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU, self.cluster.gpus
         return [
-            Bundle("teacher", cpus, self.teacher.engine.tensor_parallel * on_gpu),
+            Bundle("teacher", cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu),
             *(
-                Bundle(f"rollout-{i}", cpus, self.rollout.engine.tensor_parallel * on_gpu)
+                Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu)
                 for i in range(self.rollout.workers)
             ),
-            *([Bundle("citer", cpus, 1 * on_gpu)] if self.citer.enabled else []),
+            *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
-            *(Bundle(f"learner-{i}", cpus, 1 * on_gpu) for i in range(self.learner.ranks)),
+            *(
+                Bundle(f"learner-{i}", cpus, gpus.learner * on_gpu)
+                for i in range(self.learner.ranks if self.trains else 0)
+            ),
         ]
+
+    @model_validator(mode="after")
+    def _shares_of_gpus(self) -> Experiment:
+        if self.cluster.device is not Device.GPU:
+            return self
+        shares = self.cluster.gpus
+        for name, engine in (("teacher", self.teacher.engine), ("rollout", self.rollout.engine)):
+            share: float = getattr(shares, name)
+            if share < 1 and engine.tensor_parallel > 1:
+                raise ValueError(
+                    f"cluster.gpus.{name} ({share:g}) should be 1: an engine over {engine.tensor_parallel} GPUs has them alone"
+                )
+            if share < 1 and engine.gpu_memory_utilization > share:
+                raise ValueError(
+                    f"{name}.engine.gpu_memory_utilization ({engine.gpu_memory_utilization:g}) should be at most "
+                    f"cluster.gpus.{name} ({share:g}): the rest of the GPU's memory is for others"
+                )
+        if shares.learner < 1 and self.learner.ranks > 1:
+            raise ValueError(
+                f"cluster.gpus.learner ({shares.learner:g}) should be 1 for {self.learner.ranks} learner ranks: "
+                "NCCL refuses two ranks on one GPU"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Experiment:
@@ -365,6 +467,21 @@ MAY_CHANGE_ON_RESUME = (
     "evaluation.traces",
     "models.cache_dir",
     "citer.max_sequences",
+    *(
+        f"teacher.engine.{key}"
+        for key in (
+            "max_num_seqs",
+            "block_size",
+            "tensor_parallel",
+            "gpu_memory_utilization",
+            "kv_cache_gib",
+            "enforce_eager",
+        )
+    ),
+    "grading.workers",
+    "grading.start_timeout_s",
+    "grpo.checkpoint_every",
+    "grpo.keep_checkpoints",
     *(f"learner.{key}" for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing")),
 )
 """keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.relay.placements import Plan
 from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
@@ -38,12 +39,20 @@ class GradedOrder:
     batch: ray.ObjectRef[Any]
     """of the `TrajectoryBatch`: the samples of each problem side by side, in the order of `problems`"""
     graded: GradedGroups
+    first: int
+    """number of its first problem among all that were given"""
 
 
-def decode_and_grade(run: Run, problems: Sequence[Problem], decoding: Decoding) -> Iterator[GradedOrder]:
-    """Yield all problems in portions, as they are finished."""
+def decode_and_grade(
+    run: Run, problems: Sequence[Problem], decoding: Decoding, plans: Sequence[Plan] = ()
+) -> Iterator[GradedOrder]:
+    """Yield all problems in portions, as they are finished.
+
+    `plans` are the calls of each answer, the samples of each problem side by side: for the policy `RANDOM_PLACEMENT`.
+    """
     size = decoding.problems_per_order
-    portions = [problems[start : start + size] for start in range(0, len(problems), size)]
+    starts = range(0, len(problems), size)
+    portions = [problems[start : start + size] for start in starts]
     orders = [
         RolloutOrder(
             prompts=run.prompts.prompts(portion),
@@ -54,8 +63,9 @@ def decode_and_grade(run: Run, problems: Sequence[Problem], decoding: Decoding) 
             teacher_sampling=decoding.teacher_sampling,
             version=run.system.rollout.version,
             want_logprobs=decoding.want_logprobs,
+            placements=tuple(plans[start * decoding.samples : (start + size) * decoding.samples]),
         )
-        for portion in portions
+        for start, portion in zip(starts, portions, strict=True)
     ]
 
     def grade(index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
@@ -68,4 +78,5 @@ def decode_and_grade(run: Run, problems: Sequence[Problem], decoding: Decoding) 
 
     finished: Finished[GradedGroups]
     for finished in run.system.rollout.run(orders, grade):
-        yield GradedOrder(portions[finished.index], finished.batch, finished.graded)
+        index = finished.index
+        yield GradedOrder(portions[index], finished.batch, finished.graded, first=starts[index])

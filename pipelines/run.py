@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from pipelines.data import ProblemSets
 from pipelines.experiment import Experiment
 from pipelines.prompts import PromptBuilder
 from pipelines.run_directory import RunDirectory
+from pipelines.stage_names import GRPO, WARMUP, citer_stages
 from pipelines.stages.base_models import BaseModels
-from pipelines.system import System
+from pipelines.system import Part, System
 from pipelines.tracking import Tracker
 
-WARMUP, GRPO = "warmup", "grpo"
 MODEL = "model"
 """the folder, under a stage's, of the student that the stage made"""
+
+
+GetSystem = Callable[[Experiment, BaseModels, Collection[Part]], System]
+"""where a run's actors come from, as in `SystemOnDemand.get`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +32,38 @@ class Run:
     models: BaseModels
     problems: ProblemSets
     prompts: PromptBuilder
-    system: System
+    get_system: GetSystem
+
+    @property
+    def system(self) -> System:
+        """The actors, started by the first stage that needs them, as far as anything is left for them to do."""
+        experiment, left = self.experiment, lambda stage: not self.directory.stage_done(stage)
+        parts: set[Part] = set()
+        if (experiment.warmup.enabled and left(WARMUP)) or (experiment.grpo.enabled and left(GRPO)):
+            parts.add("learner")
+        if experiment.citer.enabled and any(map(left, citer_stages(experiment))):
+            parts.add("citer")
+        return self.get_system(experiment, self.models, parts)
+
+    @property
+    def warm_student(self) -> str:
+        """The folder of the student that GRPO starts from."""
+        return str(self.directory.stage_dir(WARMUP) / MODEL) if self.experiment.warmup.enabled else self.models.student
+
+    @property
+    def trained_student(self) -> str:
+        """The folder of the student that the run ends with."""
+        return str(self.directory.stage_dir(GRPO) / MODEL) if self.experiment.grpo.enabled else self.warm_student
 
     @property
     def command_tokens(self) -> int:
         """Tokens of a command with a one-digit n, in the student's vocabulary."""
         return len(self.prompts.student_tokenizer.encode("<call>1</call>", add_special_tokens=False))
 
-
-def latest_student(directory: RunDirectory, models: BaseModels) -> str:
-    """Return the folder of the newest student that a finished stage left, or the base student's."""
-    for stage in (GRPO, WARMUP):
-        if directory.stage_done(stage):
-            return str(directory.stage_dir(stage) / MODEL)
-    return models.student
+    def with_final_teacher(self) -> Run:
+        """Return the run as the final evaluation sees it: with that evaluation's teacher."""
+        models = replace(self.models, teacher=self.models.final_teacher)
+        if models.teacher == self.models.teacher:
+            return self
+        prompts = PromptBuilder(models.student, models.teacher, self.experiment.data.prompt_suffix)
+        return replace(self, experiment=self.experiment.with_final_teacher(), models=models, prompts=prompts)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import yaml
 from pydantic import JsonValue
+
+logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 REPLACED = ".replaced"
@@ -103,6 +106,41 @@ class RunDirectory:
             rows.append(row)
         return rows if (row := _row(last)) is None else [*rows, row]
 
+    def share_stages(self, folders: Mapping[str, Path]) -> None:
+        """Make each stage's directory a link to its folder in `folders`, which other runs may link to as well.
+
+        Raises `RunDirectoryError` if the stage has another directory already.
+        """
+        for stage, folder in folders.items():
+            make_directory(folder)
+            link = self.path / "stages" / stage
+            make_directory(link.parent)
+            if not link.is_symlink() and not link.exists():
+                link.symlink_to(folder)
+                _sync(link.parent)
+            if link.resolve() != folder.resolve():
+                raise RunDirectoryError(
+                    f"{link}: is {link.resolve()} and should be a link to {folder}, where runs share what they have done: "
+                    "remove it to do the stage again, or choose another run_dir"
+                )
+
+    @contextmanager
+    def stage(self, stage: str) -> Iterator[bool]:
+        """Yield whether the stage is left to do; nobody else does a shared stage while the block lasts.
+
+        Where another run is at it, this waits until it is done, or until that run has ended without it.
+        """
+        if self.stage_done(stage) or not (self.path / "stages" / stage).is_symlink():
+            yield not self.stage_done(stage)
+            return
+        with open(self.stage_dir(stage) / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting for another run, which is at the stage %s", stage)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield not self.stage_done(stage)
+
     def stage_done(self, stage: str) -> bool:
         """Whether the stage has finished, in this process or an earlier one."""
         return self._marker(stage).exists()
@@ -160,18 +198,25 @@ class RunDirectory:
     ) -> None:
         self.release()
 
-    def bind_experiment(self, resolved_yaml: str, may_change: Collection[str] = ()) -> None:
+    def bind_experiment(
+        self,
+        resolved_yaml: str,
+        may_change: Collection[str] = (),
+        completed: Callable[[object], object] = lambda earlier: earlier,
+    ) -> None:
         """Make this the run of one experiment: written on a new run, compared on an old one.
 
-        Keys under the dotted prefixes in `may_change` may differ: the file is then updated, and the earlier one kept as
-        `experiment.<n>.yaml`. Any other difference raises `RunDirectoryError`, which lists the keys with both values.
+        `completed` fills what the earlier experiment's YAML lacks with defaults: a key that the schema has got since is
+        no change if it has its default. Keys under the dotted prefixes in `may_change` may differ: the file is then
+        updated, and the earlier one kept as `experiment.<n>.yaml`. Any other difference raises `RunDirectoryError`,
+        which lists the keys with both values.
         """
         if not self.experiment.exists():
             self.write_text(self.experiment.name, resolved_yaml)
             return
         earlier = self.experiment.read_bytes()
         try:
-            before = _leaves(yaml.safe_load(earlier))
+            before = _leaves(completed(yaml.safe_load(earlier)))
         except yaml.YAMLError as error:
             raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
         after = _leaves(yaml.safe_load(resolved_yaml))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import ray
 from ray.actor import ActorHandle
@@ -23,22 +24,34 @@ from cluster.placement import Bundle, reserve
 from pipelines.experiment import Experiment
 from pipelines.rollout_pool import RolloutPool
 from pipelines.stages.base_models import BaseModels
+from pipelines.student_weights import read_weights
 
 logger = logging.getLogger(__name__)
 
 _CONCURRENT_CALLS = 10_000
 
+Part = Literal["learner", "citer"]
+"""what only some runs need"""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class System:
-    """Handles of everything that runs."""
+    """Handles of everything that runs, and which student the rollout workers hold."""
 
     teacher: ActorHandle[Any]
     rollout: RolloutPool
     reward: ActorHandle[Any]
-    learner: LearnerGroup
+    learners: LearnerGroup | None
+    """None where nothing is left to train"""
     citer: ActorHandle[Any] | None
-    """None unless the experiment asks for the baseline"""
+    """None where nothing of the baseline is left to do"""
+    student: str | None
+    """the folder of the weights that the rollout workers hold; None if they are the learner's"""
+
+    @property
+    def learner(self) -> LearnerGroup:
+        assert self.learners is not None, "the learner was not started: nothing was left to train"
+        return self.learners
 
     def sync_weights(self) -> None:
         """Give the learner's weights to all rollout workers, as the next policy version.
@@ -46,16 +59,51 @@ class System:
         Version 0 is what a worker starts with, so one that has restarted since is always told from the others.
         """
         self.rollout.load_weights(self.learner.weights(), self.rollout.version + 1)
+        self.student = None
+
+    def use_student(self, folder: str) -> None:
+        """Give the weights in `folder` to all rollout workers, unless they hold them."""
+        if self.student != folder:
+            self.rollout.load_weights(ray.put(read_weights(Path(folder))), self.rollout.version + 1)
+            self.student = folder
+
+
+class SystemOnDemand:
+    """Starts the actors when a stage first needs them; a context manager that ends them."""
+
+    def __init__(self) -> None:
+        self._running: tuple[str, System] | None = None
+        self._ends = ExitStack()
+
+    def get(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> System:
+        """Return the running system, started with these optional parts if there is none with this teacher yet."""
+        if self._running is None or self._running[0] != models.teacher:
+            self.close()
+            system = self._ends.enter_context(running_system(experiment, models, parts))
+            self._running = models.teacher, system
+        return self._running[1]
+
+    def close(self) -> None:
+        """End the actors."""
+        self._running = None
+        self._ends.close()
+
+    def __enter__(self) -> SystemOnDemand:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 @contextmanager
-def running_system(experiment: Experiment, models: BaseModels, student: str) -> Iterator[System]:
-    """Start all actors side by side in one placement group, and end them with the block.
+def running_system(experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> Iterator[System]:
+    """Start the actors side by side in one placement group, those on shared GPUs in turn, and end them with the block.
 
-    `student` is the folder whose weights the rollout workers start from. Raises `PlacementError` if the cluster is too
+    The rollout workers start from the base student. Raises `PlacementError` if the cluster is too
     small, and ray's `GetTimeoutError` if an actor is not up within `cluster.start_timeout_s`.
     """
-    bundles = experiment.bundles()
+    left_out = tuple({"learner", "citer"} - set(parts))
+    bundles = [bundle for bundle in experiment.bundles() if not bundle.actor.startswith(left_out)]
     group = reserve(bundles, experiment.namespace, experiment.cluster.placement_timeout_s)
     actors: list[ActorHandle[Any]] = []
     learner: LearnerGroup | None = None
@@ -67,6 +115,9 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
             options = places[name] | {"name": name, "max_restarts": -1, "max_concurrency": _CONCURRENT_CALLS}
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
             actors.append(actor)
+            if 0 < places[name]["num_gpus"] < 1:
+                # Engines measure a GPU's free memory when they start: two at once would count each other's as their own.
+                ray.get(actor.ready.remote(), timeout=experiment.cluster.start_timeout_s)
             return actor
 
         def engine_env(kv_cache_gib: int) -> dict[str, str]:
@@ -87,7 +138,7 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
                 f"rollout-{i}",
                 RolloutWorker,
                 engine_env(student_engine.kv_cache_gib),
-                student,
+                models.student,
                 student_engine,
                 "teacher",
                 models.teacher,
@@ -98,7 +149,7 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
             for i in range(experiment.rollout.workers)
         ]
         citer = None
-        if experiment.citer.enabled:
+        if "citer" in parts:
             citer = start(
                 "citer",
                 CiterActor,
@@ -112,22 +163,23 @@ def running_system(experiment: Experiment, models: BaseModels, student: str) -> 
                 experiment.citer.max_sequences,
             )
         reward = start("reward", RewardActor, common_environment(threads=1), experiment.reward, experiment.grading)
-        learner = LearnerGroup(  # returns when its ranks are connected; the engines come up meanwhile
-            experiment.learner,
-            device,
-            experiment.namespace,
-            learner_environment(device, experiment.cluster.learner_threads),
-            placement=group,
-            bundles=[i for i, bundle in enumerate(bundles) if bundle.actor.startswith("learner-")],
-            cpus_per_rank=experiment.cluster.cpus_per_actor,
-            gpus_per_rank=float(device is Device.GPU),
-            seconds=experiment.cluster.start_timeout_s,
-        )
+        if "learner" in parts:
+            learner = LearnerGroup(  # returns when its ranks are connected; the engines come up meanwhile
+                experiment.learner,
+                device,
+                experiment.namespace,
+                learner_environment(device, experiment.cluster.learner_threads),
+                placement=group,
+                bundles=[i for i, bundle in enumerate(bundles) if bundle.actor.startswith("learner-")],
+                cpus_per_rank=experiment.cluster.cpus_per_actor,
+                gpus_per_rank=experiment.cluster.gpus.learner if device is Device.GPU else 0.0,
+                seconds=experiment.cluster.start_timeout_s,
+            )
         engines = [teacher, *workers, *([citer] if citer is not None else [])]
         ray.get([actor.ready.remote() for actor in engines], timeout=experiment.cluster.start_timeout_s)
         ray.get(reward.health.remote(), timeout=experiment.cluster.start_timeout_s)
         pool = RolloutPool(workers, experiment.rollout.sequences_in_flight, experiment.rollout.deadline_s)
-        yield System(teacher, pool, reward, learner, citer)
+        yield System(teacher, pool, reward, learner, citer, student=models.student)
     finally:
         if learner is not None:
             learner.shutdown()

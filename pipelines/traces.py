@@ -14,6 +14,8 @@ from actors.trajectory import Source, Trajectory
 from pipelines.problems import Problem
 from rewards.answers import answer_span, extract_answer
 
+TracedPolicy = Literal["student", "teacher", "relay", "random_placement"]
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -40,7 +42,7 @@ class Trace:
     name: str
     """of the evaluation"""
     step: int
-    policy: Literal["student", "teacher", "relay"]
+    policy: TracedPolicy
     kind: str
     problem: str
     gold: str
@@ -56,14 +58,20 @@ class Trace:
 
 
 def trace_of(
-    trajectory: Trajectory, problem: Problem, correct: bool, grammar: CommandGrammar, name: str, step: int
+    trajectory: Trajectory,
+    problem: Problem,
+    correct: bool,
+    grammar: CommandGrammar,
+    name: str,
+    step: int,
+    policy: TracedPolicy = "relay",
 ) -> Trace:
-    """Return the trace of a relayed answer of the evaluation `name`."""
+    """Return the trace of an answer with calls, of the evaluation `name`."""
     return Trace(
         stage="evaluate",
         name=name,
         step=step,
-        policy="relay",
+        policy=policy,
         kind=problem.kind,
         problem=problem.question,
         gold=problem.gold,

@@ -172,6 +172,12 @@ def claims(names: Collection[str]) -> list[Claim]:
             (_accuracy(free, grpo, Group.EASY),),
         ),
         Claim(
+            "simple_teacher_free_above_grpo_on_easy",
+            "With calls forbidden, so does the student of the simple reward.",
+            "61.12 against 59.51",
+            (_accuracy(systems.RELAY_SIMPLE_TEACHER_FREE, grpo, Group.EASY),),
+        ),
+        Claim(
             "teacher_needed_on_hard",
             "On hard problems it needs the teacher: without it, it falls behind GRPO without calls.",
             "11.93 against 13.18; with the teacher 15.00",

@@ -99,17 +99,22 @@ def kind_label(kind: str) -> str:
     return KIND_LABELS.get(kind, kind)
 
 
+def breakable(name: str) -> str:
+    """A kind or system with places where a narrow column may break it."""
+    return name.replace("/", "/\u200b").replace("_", "_\u200b")
+
+
 def read_run(directory: Path) -> Run:
     """The run in `directory`. Raises RunReadError where metrics.jsonl is missing or a record breaks its format."""
     if not (directory / "metrics.jsonl").is_file():
         raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
     remarks: list[str] = []
-    rows = {(r.stage, r.step): r for r in _records(directory / "metrics.jsonl", MetricRow, remarks)}
+    rows = {(r.stage, r.step): r for r in read_records(directory / "metrics.jsonl", MetricRow, remarks)}
     stages = {stage: i for i, stage in enumerate(dict.fromkeys(stage for stage, _ in rows))}
     evaluations = {
-        (e.name, e.policy, e.kind): e for e in _records(directory / "evaluations.jsonl", Evaluation, remarks)
+        (e.name, e.policy, e.kind): e for e in read_records(directory / "evaluations.jsonl", Evaluation, remarks)
     }
-    traces = dict.fromkeys(_records(directory / "traces.jsonl", Trace, remarks))
+    traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks))
     configuration, name, seed = _configuration(directory, remarks)
     return Run(
         directory=directory,
@@ -123,8 +128,11 @@ def read_run(directory: Path) -> Run:
     )
 
 
-def _records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterator[_Record]:
-    """Records of a JSON-lines file, none where it is missing; a line torn by a crash is skipped."""
+def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterator[_Record]:
+    """Records of a JSON-lines file, none where it is missing; a line torn by a crash is skipped.
+
+    Raises RunReadError where a record breaks its format.
+    """
     if not path.is_file():
         return
     adapter = TypeAdapter(kind)

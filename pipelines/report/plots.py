@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from matplotlib.ticker import MaxNLocator
 
 from pipelines.report.data import Evaluation, Policy, Run, kind_label
+from pipelines.report.drawing import (
+    SMOOTH_FROM_POINTS,
+    WIDTH_IN,
+    FigureSpec,
+    Panel,
+    call_ratio_axis,
+    draw_oracle,
+    legend_above,
+    legend_marker,
+    panel_rows,
+    percent_axis,
+    percent_ticks,
+    smoothed,
+    trend,
+)
 from pipelines.report.theme import Theme
-
-WIDTH_IN = 10.6
-PIXELS_PER_IN = 192
-_SMOOTH_FROM_POINTS = 30
-
-Panel = Callable[[Axes], None]
-Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """A figure of the report: `draw` gives the figure, or None where the run lacks `needs`."""
-
-    name: str
-    title: str
-    caption: str
-    needs: str
-    draw: Callable[[Run, Theme], Figure | None]
-
-
-def png(spec: FigureSpec, run: Run, theme: Theme) -> bytes | None:
-    """The figure as a PNG, None where the run has no data for it."""
-    with rc_context(theme.rc()):  # type: ignore[arg-type]
-        figure = spec.draw(run, theme)
-        if figure is None:
-            return None
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=PIXELS_PER_IN, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def draw_frontier(run: Run, theme: Theme) -> Figure | None:
@@ -66,15 +48,15 @@ def draw_frontier(run: Run, theme: Theme) -> Figure | None:
     for axes in grid.flat[max(0, len(kinds) - columns) : len(kinds)]:
         axes.set_xlabel("call ratio (%, square-root scale)")
     handles = [
-        _marker(theme.student, "o", "student alone"),
-        _marker(theme.teacher, "s", "teacher alone"),
+        legend_marker(theme.student, "o", "student alone"),
+        legend_marker(theme.teacher, "s", "teacher alone"),
         Line2D([], [], color=theme.relay, marker="o", markersize=5, label="relay, first to last (large) evaluation"),
         Line2D(
             [], [], color=theme.muted, linestyle=(0, (1, 2)), linewidth=1.3, label="random routing of whole problems"
         ),
     ]
     if any(_oracle(run.evaluated("relay", kind)) for kind in kinds):
-        handles.insert(3, _marker(theme.oracle, "*", "oracle", 11))
+        handles.insert(3, legend_marker(theme.oracle, "*", "oracle", 11))
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handletextpad=0.5, columnspacing=1.8)
     return figure
 
@@ -84,15 +66,15 @@ def draw_learning(run: Run, theme: Theme) -> Figure | None:
     policy = _policy_followed(run)
 
     def accuracy(axes: Axes) -> None:
-        _percent_axis(axes, "accuracy")
+        percent_axis(axes, "accuracy")
         axes.set_ylim(-0.03, 1.05)
-        _trend(axes, run.series("rollout/accuracy"), theme.faint, "rollouts")
+        trend(axes, run.series("rollout/accuracy"), theme.faint, "rollouts")
         for kind in run.kinds:
             _evaluation_line(axes, run.evaluated(policy, kind), "accuracy", theme, _kind_color(run, kind, theme), kind)
 
     def call_ratio(axes: Axes) -> None:
-        _percent_axis(axes, "call ratio")
-        _trend(axes, run.series("rollout/call_ratio"), theme.faint, "rollouts")
+        percent_axis(axes, "call ratio")
+        trend(axes, run.series("rollout/call_ratio"), theme.faint, "rollouts")
         for kind in run.kinds:
             evaluations = run.evaluated(policy, kind)
             color = _kind_color(run, kind, theme)
@@ -107,7 +89,7 @@ def draw_learning(run: Run, theme: Theme) -> Figure | None:
         panels.append(accuracy)
     if any(e.policy == "relay" for e in run.evaluations) or _has(run, "rollout/call_ratio"):
         panels.append(call_ratio)
-    figure = _row(panels)
+    figure = panel_rows(panels)
     if figure is None:
         return None
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -120,7 +102,7 @@ def draw_learning(run: Run, theme: Theme) -> Figure | None:
 
 def draw_calls(run: Run, theme: Theme) -> Figure | None:
     """Tokens asked for and written per call, and calls and malformed commands per sample."""
-    return _row(
+    return panel_rows(
         [
             *_lines(
                 run,
@@ -151,12 +133,12 @@ def draw_reward(run: Run, theme: Theme) -> Figure | None:
     ]
 
     def shares(axes: Axes) -> None:
-        _percent_axis(axes, "groups")
+        percent_axis(axes, "groups")
         _stack(axes, run, scenarios, smooth=True)
         axes.set_ylim(0, 1)
 
     panels: list[Panel] = [shares] if any(_has(run, metric) for metric, _, _ in scenarios) else []
-    return _row([*panels, *_lines(run, "mean reward", [("reward/mean", "", theme.relay)])])
+    return panel_rows([*panels, *_lines(run, "mean reward", [("reward/mean", "", theme.relay)])])
 
 
 def draw_learner(run: Run, theme: Theme) -> Figure | None:
@@ -169,7 +151,7 @@ def draw_learner(run: Run, theme: Theme) -> Figure | None:
         ("learner/loss", "loss"),
         ("learner/grad_norm", "gradient norm"),
     ]
-    return _row(
+    return panel_rows(
         [panel for metric, title in metrics for panel in _lines(run, title, [(metric, "", theme.student)])], 3, 2.2
     )
 
@@ -183,11 +165,11 @@ def draw_supervised(run: Run, theme: Theme) -> Figure | None:
             axes.set_title(f"{stage}: loss")
             axes.set_xlabel("optimizer step")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            _trend(axes, run.series("learner/loss", stage), theme.student)
+            trend(axes, run.series("learner/loss", stage), theme.student)
 
         return draw
 
-    return _row([panel(stage) for stage in stages], min(3, len(stages)), 2.6)
+    return panel_rows([panel(stage) for stage in stages], min(3, len(stages)), 2.6)
 
 
 def draw_speed(run: Run, theme: Theme) -> Figure | None:
@@ -212,10 +194,10 @@ def draw_speed(run: Run, theme: Theme) -> Figure | None:
         ("speed/rollout_tokens_per_s", "rollout", theme.student),
         ("speed/learner_tokens_per_s", "learner", theme.relay),
     ]
-    return _row([*([time] if has_time else []), *_lines(run, "tokens per second", speeds)])
+    return panel_rows([*([time] if has_time else []), *_lines(run, "tokens per second", speeds)])
 
 
-FIGURES: tuple[FigureSpec, ...] = (
+FIGURES: tuple[FigureSpec[Run], ...] = (
     FigureSpec(
         "frontier",
         "Accuracy against call ratio",
@@ -274,7 +256,7 @@ FIGURES: tuple[FigureSpec, ...] = (
 def _frontier_panel(axes: Axes, run: Run, kind: str, theme: Theme) -> None:
     axes.set_title(kind_label(kind))
     axes.grid(True, axis="both")
-    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.clip(x, 0, None)), np.square))
+    call_ratio_axis(axes)
     student, teacher, relay = (run.evaluated(policy, kind) for policy in ("student", "teacher", "relay"))
     trained = [evaluation for evaluation in relay if evaluation.name != "base"] or list(relay)
     if student and teacher:
@@ -295,25 +277,11 @@ def _frontier_panel(axes: Axes, run: Run, kind: str, theme: Theme) -> None:
         _point(axes, evaluation, theme.relay, "o", 8 if last else 4.5, face, bar=last)
     oracle = _oracle(relay)
     if oracle is not None and oracle.oracle_call_ratio is not None and oracle.oracle_accuracy is not None:
-        axes.plot(
-            oracle.oracle_call_ratio,
-            oracle.oracle_accuracy,
-            color=theme.oracle,
-            marker="*",
-            markersize=14,
-            markeredgecolor=theme.card,
-            markeredgewidth=0.8,
-            zorder=6,
-            clip_on=False,
-        )
+        draw_oracle(axes, oracle.oracle_call_ratio, oracle.oracle_accuracy, theme)
     middle, half = (axes.dataLim.y0 + axes.dataLim.y1) / 2, max(0.2, 0.56 * axes.dataLim.height)
     axes.set_ylim(max(-0.04, middle - half), min(1.06, middle + half))
-    axes.set_xlim(0, 1.1)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(_percent)
-    axes.xaxis.set_major_locator(FixedLocator([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(_bare_percent)
+    axes.yaxis.set_major_formatter(percent_ticks)
 
 
 def _point(
@@ -367,24 +335,11 @@ def _lines(run: Run, title: str, lines: Sequence[tuple[str, str, str]]) -> list[
     def draw(axes: Axes) -> None:
         axes.set_title(title)
         for metric, label, color in present:
-            _trend(axes, run.series(metric), color, label)
+            trend(axes, run.series(metric), color, label)
         if any(label for _, label, _ in present):
-            _legend_above(axes)
+            legend_above(axes)
 
     return [draw] if present else []
-
-
-def _trend(axes: Axes, series: tuple[NDArray[np.int64], Values], color: str, label: str = "") -> None:
-    """A line; with many points the raw one is faint under its moving average."""
-    steps, values = series
-    if not steps.size:
-        return
-    name = label or "_nolegend_"
-    if steps.size < _SMOOTH_FROM_POINTS:
-        axes.plot(steps, values, color=color, label=name, marker="o" if steps.size < 12 else "", markersize=3.5)
-        return
-    axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.35)
-    axes.plot(steps, _smoothed(values), color=color, label=name)
 
 
 def _stack(axes: Axes, run: Run, parts: Sequence[tuple[str, str, str]], smooth: bool = False) -> None:
@@ -396,61 +351,13 @@ def _stack(axes: Axes, run: Run, parts: Sequence[tuple[str, str, str]], smooth: 
         if not values:
             continue
         height = np.asarray([values.get(step, 0.0) for step in steps])
-        top = bottom + (_smoothed(height) if smooth and len(steps) >= _SMOOTH_FROM_POINTS else height)
+        top = bottom + (smoothed(height) if smooth and len(steps) >= SMOOTH_FROM_POINTS else height)
         if len(steps) == 1:
             axes.bar(steps, top - bottom, bottom=bottom, color=color, width=0.5, label=label)
         else:
             axes.fill_between(steps, bottom, top, color=color, alpha=0.85, linewidth=0, label=label)
         bottom = top
-    _legend_above(axes)
-
-
-def _smoothed(values: Values) -> Values:
-    """Centred moving average [N] over about a twelfth of the points, with a shorter window at the ends."""
-    half = max(1, len(values) // 24)
-    return np.asarray([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
-
-
-def _row(panels: Sequence[Panel], columns: int = 2, height_in: float = 3.0) -> Figure | None:
-    """Panels in rows of `columns`, None where there is no panel."""
-    if not panels:
-        return None
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDTH_IN, height_in * rows + 0.3), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, draw in zip(grid.flat, panels, strict=False):
-        axes.set_xlabel("GRPO step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        draw(axes)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    return figure
-
-
-def _legend_above(axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(
-            handles,
-            labels,
-            loc="lower right",
-            bbox_to_anchor=(1.0, 1.0),
-            ncols=len(handles),
-            borderaxespad=0.2,
-            handlelength=1.2,
-            handletextpad=0.5,
-            columnspacing=1.1,
-        )
-
-
-def _percent_axis(axes: Axes, title: str) -> None:
-    axes.set_title(title)
-    axes.yaxis.set_major_formatter(_percent)
-
-
-def _marker(color: str, marker: str, label: str, size: float = 7) -> Line2D:
-    return Line2D([], [], color=color, marker=marker, markersize=size, linestyle="", label=label)
+    legend_above(axes)
 
 
 def _kind_color(run: Run, kind: str, theme: Theme) -> str:
@@ -468,7 +375,3 @@ def _oracle(evaluations: Sequence[Evaluation]) -> Evaluation | None:
 
 def _has(run: Run, metric: str) -> bool:
     return bool(run.series(metric)[0].size)
-
-
-_percent = FuncFormatter(lambda value, _: f"{100 * value:.3g} %" if -1e-9 < value < 1 + 1e-9 else "")
-_bare_percent = FuncFormatter(lambda value, _: f"{100 * value:.3g}")

@@ -127,6 +127,14 @@ def percent(share: float) -> str:
     return "100\u00a0%" if share == 1 else f"{100 * share:.1f}\u00a0%"
 
 
+def duration(seconds: float) -> str:
+    """3725 as `1 h 2 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def _against(relay: Cell, student: Cell) -> str:
     alone = percent(student.accuracy)
     if relay.interval is None or student.interval is None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +21,10 @@ from cluster.devices import Device, learner_environment
 from pipelines.experiment import Experiment, ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.progress import Progress
 from pipelines.run_directory import directory_commit
+from pipelines.stage_keys import pretrained_key
 from pipelines.tasks import chain_arithmetic as task
 from pipelines.tasks.knowledge import Role, knowledge_of, learned_solution
 from pipelines.tracking import Tracker
-
-RECIPE = 1
-"""raise it when pretraining changes in a way that the settings do not show"""
 
 _STEPS_PER_CALL = 25
 
@@ -39,14 +35,15 @@ class BaseModels:
 
     student: str
     teacher: str
+    final_teacher: str
+    """of the final evaluation"""
 
 
 def cached_path(role: Role, settings: ModelSettings, models: ModelsSettings) -> Path | None:
     """Return where a pretrained model is cached, whether it is there or not; None for a model with a path."""
     if settings.pretrain is None:
         return None
-    content = json.dumps([RECIPE, role, settings.pretrain.model_dump(mode="json", exclude_none=True)], sort_keys=True)
-    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    key = pretrained_key(role, settings.pretrain)[:16]
     return models.cache_dir.expanduser().resolve() / f"chain-arithmetic-{role}-{key}"
 
 
@@ -81,11 +78,18 @@ def pretraining_rows(
 
 
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
-    """Return both base models, pretraining side by side what is neither given nor cached."""
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        student = threads.submit(_prepare, "student", experiment.models.student, experiment, tracker)
-        teacher = threads.submit(_prepare, "teacher", experiment.models.teacher, experiment, tracker)
-        return BaseModels(student.result(), teacher.result())
+    """Return the base models, pretraining side by side what is neither given nor cached."""
+    final_teacher = experiment.with_final_teacher().models.teacher
+    roles: list[tuple[Role, ModelSettings]] = [
+        ("student", experiment.models.student),
+        ("teacher", experiment.models.teacher),
+    ]
+    if final_teacher != experiment.models.teacher:
+        roles.append(("teacher", final_teacher))
+    with ThreadPoolExecutor(max_workers=len(roles)) as threads:
+        prepared = [threads.submit(_prepare, role, model, experiment, tracker) for role, model in roles]
+        student, *teachers = (model.result() for model in prepared)
+    return BaseModels(student, teachers[0], teachers[-1])
 
 
 def _prepare(role: Role, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:

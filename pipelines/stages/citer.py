@@ -21,23 +21,19 @@ from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch, UInt8
 from pipelines.problems import Problem
 from pipelines.progress import Progress
+from pipelines.publishing import log_step, publish_steps
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import Run
+from pipelines.stage_names import CITER
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-CITER = "citer"
 _PROBLEMS_PER_ORDER = 32
 
 
 class CiterError(RuntimeError):
     """The baseline cannot be trained or used; the message says why."""
-
-
-def policy_name(threshold: float) -> str:
-    """Return the name that results of the routed pair at this threshold are reported by."""
-    return f"{CITER}@{threshold:g}"
 
 
 def train_router(run: Run, problems: Sequence[Problem]) -> Path:
@@ -46,8 +42,10 @@ def train_router(run: Run, problems: Sequence[Problem]) -> Path:
     Labels come from the teacher's own right solutions of the first `citer.problems` problems. Raises `CiterError` if
     there are too few.
     """
-    if not run.directory.stage_done(CITER):
-        _train(run, *_references(run, problems[: run.experiment.citer.problems]))
+    with run.directory.stage(CITER) as left:
+        if left:
+            _train(run, *_references(run, problems[: run.experiment.citer.problems]))
+    publish_steps(run.directory, run.tracker, CITER)
     return run.directory.stage_dir(CITER) / str(run.directory.summary(CITER)["router"])
 
 
@@ -69,7 +67,7 @@ def decode_routed(
     """
     citer = _actor(run)
     ahead = max(2 * run.experiment.citer.max_sequences // (_PROBLEMS_PER_ORDER * samples), 1)
-    running: deque[tuple[Sequence[Problem], ray.ObjectRef[Any], ray.ObjectRef[Any]]] = deque()
+    running: deque[tuple[int, Sequence[Problem], ray.ObjectRef[Any], ray.ObjectRef[Any]]] = deque()
     for start in range(0, len(problems), _PROBLEMS_PER_ORDER):
         portion = problems[start : start + _PROBLEMS_PER_ORDER]
         order = CiterOrder(
@@ -86,7 +84,7 @@ def decode_routed(
         )
         batch = citer.rollout.remote(order)
         golds, forms = [problem.gold for problem in portion], [problem.form for problem in portion]
-        running.append((portion, batch, run.system.reward.grade_groups.remote(batch, golds, samples, forms)))
+        running.append((start, portion, batch, run.system.reward.grade_groups.remote(batch, golds, samples, forms)))
         if len(running) > ahead:
             yield _finished(run, *running.popleft())
     while running:
@@ -135,7 +133,7 @@ def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference
             fit: RouterFit = ray.get(
                 citer.fit.remote(shared, label, settings.router, run.experiment.seed, str(router)), timeout=deadline_s
             )
-            run.tracker.log(CITER, number, _metrics(label, len(references), len(chosen), fit))
+            log_step(run.directory, run.tracker, CITER, number, _metrics(label, len(references), len(chosen), fit))
             progress.update(1, accuracy=fit.validation_accuracy)
     run.directory.mark_done(CITER, {"router": f"router-{rounds}", "rounds": rounds, "references": len(references)})
 
@@ -181,10 +179,10 @@ def _metrics(label: UInt8, references: int, rollouts: int, fit: RouterFit) -> di
 
 
 def _finished(
-    run: Run, portion: Sequence[Problem], batch: ray.ObjectRef[Any], graded: ray.ObjectRef[Any]
+    run: Run, first: int, portion: Sequence[Problem], batch: ray.ObjectRef[Any], graded: ray.ObjectRef[Any]
 ) -> GradedOrder:
     columns: GradedGroups = ray.get(graded, timeout=run.experiment.rollout.deadline_s)
-    return GradedOrder(portion, batch, columns)
+    return GradedOrder(portion, batch, columns, first)
 
 
 def _actor(run: Run) -> ActorHandle[Any]:

@@ -1,111 +1,106 @@
-"""Evaluation on the held-out problems, by kind: student alone, teacher alone, relay, and CITER's routed pair."""
+"""Evaluation on the held-out problems: each policy by itself, from its answers to its rows by kind."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections import defaultdict
+import json
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import ray
 
 from actors.relay.grammar import CommandGrammar
+from actors.relay.placements import Plan, random_placements
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
+from pipelines.answer_recording import answer_table
+from pipelines.answers import ANSWERS, AnswerTable
 from pipelines.data import EvaluationSet
-from pipelines.evaluations import EVALUATIONS, Evaluation, accuracy_interval
+from pipelines.evaluations import ALL, Evaluation, evaluation_of
 from pipelines.experiment import ChainArithmeticSource, ModelSettings
 from pipelines.problems import Problem
 from pipelines.progress import Progress
+from pipelines.publishing import ROWS, publish_evaluation, traces_file
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import Run
-from pipelines.stages.citer import CITER, decode_routed, policy_name, train_router
+from pipelines.stage_names import (
+    BASE,
+    CITER,
+    FINAL,
+    WARMUP,
+    citer_policy,
+    evaluated_steps,
+    evaluation_stage,
+    evaluation_within_grpo,
+)
+from pipelines.stages.citer import decode_routed, train_router
 from pipelines.tasks.knowledge import Knowledge, Role, knowledge_of
 from pipelines.tasks.oracle import oracle_cost
 from pipelines.traces import Trace, trace_of
 
-ALL, BASE = "all", "base"
+logger = logging.getLogger(__name__)
+
 _ANSWERS_PER_ORDER = 32
+_TRACED = (Policy.RELAY, Policy.RANDOM_PLACEMENT)
+
+Decode = Callable[[EvaluationSet, int], Iterator[GradedOrder]]
+"""from a set, and the number of answers to the sets before it, to its graded answers"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """One policy's answers, as columns over the problems' samples."""
-
-    problem: np.ndarray
-    """which problem each answer is to: two of one set may ask the same"""
-    kinds: np.ndarray
-    questions: np.ndarray
-    correct: np.ndarray
-    output_tokens: np.ndarray
-    teacher_tokens: np.ndarray
-    calls: np.ndarray
-    requested_tokens: np.ndarray
-
-    @classmethod
-    def of(cls, orders: Sequence[GradedOrder]) -> Answers:
-        answered = [(problem, order.graded.group_size) for order in orders for problem in order.problems]
-        problems = [problem for problem, samples in answered for _ in range(samples)]  # samples stand side by side
-
-        def column(name: str) -> np.ndarray:
-            return np.concatenate([getattr(order.graded, name) for order in orders])
-
-        return cls(
-            problem=np.repeat(np.arange(len(answered)), [samples for _, samples in answered]),
-            kinds=np.array([problem.kind for problem in problems]),
-            questions=np.array([problem.question for problem in problems]),
-            correct=column("correct"),
-            output_tokens=column("output_tokens"),
-            teacher_tokens=column("teacher_tokens"),
-            calls=column("calls"),
-            requested_tokens=column("requested_tokens"),
-        )
-
-    def of_kind(self, kind: str) -> Answers:
-        """Return those to one kind of problem, or all of them."""
-        chosen = np.ones(len(self.kinds), bool) if kind == ALL else self.kinds == kind
-        return Answers(*(getattr(self, column.name)[chosen] for column in fields(self)))
+def evaluate_base(run: Run) -> None:
+    """Evaluate what there is before training."""
+    for policy in run.experiment.evaluation.base:
+        _evaluate(run, BASE, 0, policy, run.models.student)
 
 
-def evaluate(run: Run, name: str, step: int, during_training: bool = False) -> None:
-    """Append one row per policy and kind to the evaluations; `name` says when it was.
+def evaluate_warmup(run: Run) -> None:
+    """Evaluate the student that GRPO starts from."""
+    for policy in run.experiment.evaluated_after_warmup():
+        _evaluate(run, WARMUP, 0, policy, run.warm_student)
 
-    An evaluation that a finished run recorded is not repeated. The teacher is evaluated once: its weights never change.
-    """
-    stage = f"evaluate-{name}"
-    if run.directory.stage_done(stage):
-        return
-    sets = run.problems.evaluation
-    policies = [Policy.STUDENT, Policy.RELAY]
-    if during_training:
-        sets = first_problems(sets, run.experiment.evaluation.problems_during_training)
-    elif name == BASE:
-        policies = [Policy.STUDENT, Policy.TEACHER]
-    for policy in policies:
-        decode = functools.partial(_decode, run, policy)
-        orders = _collect(sets, f"evaluate {name}: {policy.value}", decode)
-        _record(run, name, step, policy.value, orders)
-        if policy is Policy.RELAY and not during_training:
-            _log_traces(run, orders, name, step)
-    run.directory.mark_done(stage, {"problems": sum(len(found.problems) for found in sets)})
+
+def evaluate_within_grpo(run: Run, step: int) -> None:
+    """Evaluate the learner's student on part of the problems, with the weights that the rollout workers hold."""
+    sets = first_problems(run.problems.evaluation, run.experiment.evaluation.problems_during_training)
+    for policy in run.experiment.evaluation.training:
+        _evaluate(run, evaluation_within_grpo(step), step, policy, None, sets)
+
+
+def publish_within_grpo(run: Run) -> None:
+    """Show the evaluations within GRPO, whoever trained; some are missing if another run trained without them."""
+    for step, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
+        stage = evaluation_stage(evaluation_within_grpo(step), policy)
+        if run.directory.stage_done(stage):
+            publish_evaluation(run.directory, run.tracker, stage)
+        else:
+            logger.info("%s is missing: another run trained the student, and did not evaluate it so", stage)
+
+
+def evaluate_final(run: Run) -> None:
+    """Evaluate the student that the run ends with."""
+    step = run.experiment.grpo.steps if run.experiment.grpo.enabled else 0
+    for policy in run.experiment.evaluation.final:
+        _evaluate(run, FINAL, step, policy, run.trained_student)
 
 
 def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
-    """Train CITER's token router on `training`, and evaluate the routed pair at every threshold, a policy each."""
-    stage = f"evaluate-{CITER}"
-    if not run.experiment.citer.enabled or run.directory.stage_done(stage):
+    """Train CITER's token router on the training problems, and evaluate the routed pair at every threshold."""
+    if not run.experiment.citer.enabled:
         return
     router = train_router(run, training)
     for threshold in run.experiment.citer.thresholds:
-        policy = policy_name(threshold)
-        decode = functools.partial(_decode_routed, run, router, threshold)
-        orders = _collect(run.problems.evaluation, f"evaluate {policy}", decode)
-        _record(run, CITER, 0, policy, orders)
-    run.directory.mark_done(stage, {"thresholds": list(run.experiment.citer.thresholds)})
+        policy = citer_policy(threshold)
+        stage = evaluation_stage(CITER, policy)
+        with run.directory.stage(stage) as left:
+            if left:
+                decode = functools.partial(_decode_routed, run, router, threshold)
+                _answer(run, stage, CITER, 0, policy, run.problems.evaluation, decode)
+        publish_evaluation(run.directory, run.tracker, stage)
 
 
 def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[EvaluationSet, ...]:
@@ -114,46 +109,76 @@ def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[Evaluatio
     return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
-def _record(run: Run, name: str, step: int, policy: str, orders: Sequence[GradedOrder]) -> None:
-    answers = Answers.of(orders)
-    for kind in [*sorted(set(answers.kinds)), ALL]:
-        row = _row(run, name, step, policy, str(kind), answers.of_kind(kind))
-        run.directory.append_jsonl(EVALUATIONS, asdict(row))
-        run.tracker.log(
-            "evaluate",
-            step,
-            {f"{policy}/{kind}/accuracy": row.accuracy, f"{policy}/{kind}/call_ratio": row.call_ratio},
-        )
+def _evaluate(
+    run: Run, name: str, step: int, policy: Policy, student: str | None, sets: Sequence[EvaluationSet] | None = None
+) -> None:
+    """Have the policy answer all problems, unless that is done, and show its rows; `student` None is the learner's."""
+    stage = evaluation_stage(name, policy)
+    with run.directory.stage(stage) as left:
+        if left:
+            if student is not None and policy is not Policy.TEACHER:
+                run.system.use_student(student)
+            plans: tuple[Plan, ...] = ()
+            if policy is Policy.RANDOM_PLACEMENT:
+                relay = run.directory.stage_dir(evaluation_stage(name, Policy.RELAY))
+                relayed = AnswerTable.read(relay / ANSWERS)
+                plans = random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
+            decode = functools.partial(_decode, run, policy, plans)
+            traced = policy in _TRACED and student is not None
+            _answer(run, stage, name, step, policy.value, sets or run.problems.evaluation, decode, traced)
+    publish_evaluation(run.directory, run.tracker, stage)
 
 
-def _row(run: Run, name: str, step: int, policy: str, kind: str, answers: Answers) -> Evaluation:
-    samples, calls = len(answers.kinds), int(answers.calls.sum())
-    outcomes: dict[int, list[bool]] = defaultdict(list)
-    for problem, right in zip(answers.problem.tolist(), answers.correct.tolist(), strict=True):
-        outcomes[problem].append(right)
+def _answer(
+    run: Run,
+    stage: str,
+    name: str,
+    step: int,
+    policy: str,
+    sets: Sequence[EvaluationSet],
+    decode: Decode,
+    traced: bool = False,
+) -> None:
+    """Do one evaluation stage: all is computed, then written, the marker last."""
+    grammar = CommandGrammar(TransformersTokenizer(run.prompts.student_tokenizer))
+    started = time.perf_counter()
+    orders = _collect(sets, f"evaluate {name}: {policy}", decode)
+    seconds = time.perf_counter() - started
+    tables: list[AnswerTable] = []
+    traces: list[Trace] = []
+    for first, order in sorted(orders, key=lambda found: found[0]):
+        batch: TrajectoryBatch = ray.get(order.batch)
+        tables.append(answer_table(order.problems, first, batch, order.graded, grammar))
+        if traced and len(traces) < run.experiment.evaluation.traces:
+            traces += _traces(order, batch, grammar, name, step, Policy(policy))
+    table = AnswerTable.joined(tables)
+    rows = [_row(run, name, step, policy, kind, table) for kind in [*sorted(set(table.kind.tolist())), ALL]]
+    folder = f"stages/{stage}"
+    run.directory.write_bytes(f"{folder}/{ANSWERS}", table.to_bytes())
+    lines = (json.dumps(asdict(trace), ensure_ascii=False) for trace in traces[: run.experiment.evaluation.traces])
+    run.directory.write_text(traces_file(stage), "".join(f"{line}\n" for line in lines))
+    run.directory.mark_done(
+        stage,
+        {"problems": table.problems, "seconds": round(seconds, 3), ROWS: [asdict(row) for row in rows]},
+    )
+
+
+def _row(run: Run, name: str, step: int, policy: str, kind: str, table: AnswerTable) -> Evaluation:
+    answers = table if kind == ALL else table.of_kind(kind)
     oracle = None
     if all(isinstance(source, ChainArithmeticSource) for source in run.experiment.data.evaluation):
         oracle = oracle_cost(
-            [str(question) for question in answers.questions],
+            answers.question.tolist(),
             run.command_tokens,
             _knowledge("student", run.experiment.models.student),
             _knowledge("teacher", run.experiment.models.teacher),
         )
-    return Evaluation(
+    return evaluation_of(
+        answers,
         name=name,
         step=step,
         policy=policy,
         kind=kind,
-        problems=len(outcomes),
-        samples=samples,
-        accuracy=float(np.mean([np.mean(rights) for rights in outcomes.values()])),
-        accuracy_ci95=accuracy_interval(list(outcomes.values())),
-        solved_share=sum(any(rights) for rights in outcomes.values()) / len(outcomes),
-        call_ratio=float(answers.teacher_tokens.sum() / answers.output_tokens.sum()),
-        calls_per_sample=calls / samples,
-        called_share=float((answers.calls > 0).mean()),
-        requested_mean=float(answers.requested_tokens.sum() / calls) if calls else None,
-        output_tokens_mean=float(answers.output_tokens.mean()),
         oracle_call_ratio=oracle.call_ratio if oracle else None,
         oracle_accuracy=oracle.accuracy if oracle else None,
     )
@@ -164,29 +189,35 @@ def _knowledge(role: Role, settings: ModelSettings) -> Knowledge:
     return knowledge_of(role, settings.pretrain.skill if settings.pretrain else None)
 
 
-def _collect(
-    sets: Sequence[EvaluationSet], label: str, decode: Callable[[EvaluationSet], Iterator[GradedOrder]]
-) -> list[GradedOrder]:
+def _collect(sets: Sequence[EvaluationSet], label: str, decode: Decode) -> list[tuple[int, GradedOrder]]:
+    """Return all orders, each with the number of its first problem in all sets together."""
     orders = []
+    problems_before = answers_before = 0
     with Progress(sum(len(found.problems) for found in sets), label) as progress:
         for found in sets:
-            for order in decode(found):
-                orders.append(order)
+            for order in decode(found, answers_before):
+                orders.append((problems_before + order.first, order))
                 progress.update(len(order.problems))
+            problems_before += len(found.problems)
+            answers_before += len(found.problems) * found.samples
     return orders
 
 
-def _decode(run: Run, policy: Policy, found: EvaluationSet) -> Iterator[GradedOrder]:
+def _decode(
+    run: Run, policy: Policy, plans: Sequence[Plan], found: EvaluationSet, before: int
+) -> Iterator[GradedOrder]:
     settings = run.experiment.evaluation
     sampling = found.sampling or settings.sampling
     # The teacher alone answers as the student does; on call it writes as it always does.
     teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
     size = max(_ANSWERS_PER_ORDER // found.samples, 1)
     decoding = Decoding(policy, found.samples, settings.limits, sampling, teacher_sampling, problems_per_order=size)
-    return decode_and_grade(run, found.problems, decoding)
+    return decode_and_grade(run, found.problems, decoding, plans[before : before + len(found.problems) * found.samples])
 
 
-def _decode_routed(run: Run, router: Path, threshold: float, found: EvaluationSet) -> Iterator[GradedOrder]:
+def _decode_routed(
+    run: Run, router: Path, threshold: float, found: EvaluationSet, before: int
+) -> Iterator[GradedOrder]:
     settings = run.experiment.evaluation
     sampling = found.sampling or settings.sampling
     return decode_routed(
@@ -194,15 +225,12 @@ def _decode_routed(run: Run, router: Path, threshold: float, found: EvaluationSe
     )
 
 
-def _log_traces(run: Run, orders: Sequence[GradedOrder], name: str, step: int) -> None:
-    grammar = CommandGrammar(TransformersTokenizer(run.prompts.student_tokenizer))
-    traces: list[Trace] = []
-    for order in orders:
-        if len(traces) >= run.experiment.evaluation.traces:
-            break
-        batch: TrajectoryBatch = ray.get(order.batch)
-        traces += [
-            trace_of(batch[i], problem, bool(order.graded.correct[i]), grammar, name, step)
-            for i, problem in zip(itertools.count(step=order.graded.group_size), order.problems, strict=False)
-        ]
-    run.tracker.log_traces("evaluate", step, traces[: run.experiment.evaluation.traces])
+def _traces(
+    order: GradedOrder, batch: TrajectoryBatch, grammar: CommandGrammar, name: str, step: int, policy: Policy
+) -> list[Trace]:
+    """Return the trace of the first answer to each problem."""
+    rows = zip(itertools.count(step=order.graded.group_size), order.problems, strict=False)
+    return [
+        trace_of(batch[i], problem, bool(order.graded.correct[i]), grammar, name, step, policy.value)
+        for i, problem in rows
+    ]

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from actors.rollout import Policy
 from pipelines.problems import Problem
 from pipelines.progress import Progress
+from pipelines.publishing import log_step, publish_steps
 from pipelines.rollouts import Decoding, decode_and_grade
 from pipelines.run import Run
+from pipelines.stage_names import FILTER
 
-FILTER = "filter"
 _PROBLEMS = f"stages/{FILTER}/problems.jsonl"
 
 
@@ -20,12 +21,13 @@ class FilterError(RuntimeError):
 
 
 def training_problems(run: Run) -> list[Problem]:
-    """Return the problems to train on, from the filter's file if an earlier run wrote it. Raises `FilterError`."""
-    settings = run.experiment.filter
-    if not settings.enabled:
+    """Return the problems to train on, filtered if a stage is enabled that uses them. Raises `FilterError`."""
+    if not run.experiment.filters:
         return run.problems.train
-    if not run.directory.stage_done(FILTER):
-        _filter(run, run.problems.train)
+    with run.directory.stage(FILTER) as left:
+        if left:
+            _filter(run, run.problems.train)
+    publish_steps(run.directory, run.tracker, FILTER)
     return [Problem(**row) for row in run.directory.read_jsonl(_PROBLEMS)]  # type: ignore[arg-type]
 
 
@@ -50,5 +52,5 @@ def _filter(run: Run, problems: list[Problem]) -> None:
     kept.sort(key=lambda problem: problem.question)
     run.directory.write_text(_PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in kept))
     shares = {"problems": len(problems), "kept": len(kept)}
-    run.tracker.log(FILTER, 0, {f"filter/{name}": value for name, value in shares.items()})
+    log_step(run.directory, run.tracker, FILTER, 0, {f"filter/{name}": value for name, value in shares.items()})
     run.directory.mark_done(FILTER, shares)

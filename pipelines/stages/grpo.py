@@ -16,10 +16,12 @@ from actors.reward_metrics import summarise
 from actors.rollout import Policy
 from pipelines.problems import Problem
 from pipelines.progress import Progress
+from pipelines.publishing import log_step, publish_steps
 from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
-from pipelines.run import GRPO, MODEL, WARMUP, Run
+from pipelines.run import MODEL, Run
 from pipelines.run_directory import directory_commit, prune
-from pipelines.stages.evaluate import evaluate
+from pipelines.stage_names import GRPO, evaluated_steps
+from pipelines.stages.evaluate import evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.student_folder import export_student
 
 _LEARNER_STATE = "learner"
@@ -27,10 +29,18 @@ _SPEEDS = ("tokens_per_s", "seconds")
 
 
 def grpo(run: Run, problems: list[Problem]) -> None:
-    """Train the student from the warm-up's model, or from the newest checkpoint that a killed run left."""
-    settings = run.experiment.grpo
-    if not settings.enabled or run.directory.stage_done(GRPO):
+    """Train the student, from the newest checkpoint that a killed run left, unless that is done or disabled."""
+    if not run.experiment.grpo.enabled:
         return
+    with run.directory.stage(GRPO) as left:
+        if left:
+            _train(run, problems)
+    publish_steps(run.directory, run.tracker, GRPO)
+    publish_within_grpo(run)
+
+
+def _train(run: Run, problems: list[Problem]) -> None:
+    settings = run.experiment.grpo
     first = _load(run)
     with Progress(settings.steps, "GRPO", done=first) as progress:
         for step in range(first, settings.steps):
@@ -43,14 +53,14 @@ def grpo(run: Run, problems: list[Problem]) -> None:
                 learned = _learn(run, groups)
             with clock.phase("sync"):
                 run.system.sync_weights()
-            if (step + 1) % settings.evaluate_every == 0 and step + 1 < settings.steps:
+            if step + 1 in evaluated_steps(run.experiment):
                 with clock.phase("evaluate"):
-                    evaluate(run, f"grpo-{step + 1:04d}", step + 1, during_training=True)
+                    evaluate_within_grpo(run, step + 1)
             if (step + 1) % settings.checkpoint_every == 0:
                 with clock.phase("checkpoint"):
                     _save(run, step + 1)
             metrics = _metrics(groups, learned, clock)
-            run.tracker.log(GRPO, step + 1, metrics)
+            log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
             progress.update(1, accuracy=metrics["rollout/accuracy"], calls=metrics["rollout/call_ratio"])
     export_student(run, run.directory.stage_dir(GRPO) / MODEL)
     run.directory.mark_done(GRPO, {"steps": settings.steps})
@@ -134,7 +144,7 @@ def _metrics(groups: list[GradedOrder], learned: GrpoMetrics, clock: PhaseClock)
 def _load(run: Run) -> int:
     """Load the learner and give its weights to the rollout workers; return the number of steps done before."""
     settings = run.experiment.grpo
-    warm = str(run.directory.stage_dir(WARMUP) / MODEL)
+    warm = run.warm_student
     run.system.learner.load(
         warm,
         settings.optimizer,

@@ -14,45 +14,46 @@ from actors.trajectory import TrajectoryBatch
 from pipelines.command_insertion import insert_commands
 from pipelines.problems import Problem
 from pipelines.progress import Progress
+from pipelines.publishing import log_step, publish_steps
 from pipelines.rollouts import Decoding, decode_and_grade
-from pipelines.run import MODEL, WARMUP, Run
+from pipelines.run import MODEL, Run
+from pipelines.stage_names import WARMUP
 from pipelines.stages.student_folder import export_student
 
 _STEPS_PER_CALL = 20
 
 
 def warm_up(run: Run, problems: list[Problem]) -> None:
-    """Train the student on its own samples with inserted commands, and give the weights to the rollout workers."""
-    settings = run.experiment.warmup
-    if run.directory.stage_done(WARMUP):
+    """Train the student on its own samples with inserted commands, unless that is done or disabled."""
+    if not run.experiment.warmup.enabled:
         return
+    with run.directory.stage(WARMUP) as left:
+        if left:
+            _train(run, problems)
+    publish_steps(run.directory, run.tracker, WARMUP)
+
+
+def _train(run: Run, problems: list[Problem]) -> None:
+    settings = run.experiment.warmup
+    run.system.use_student(run.models.student)
     learner = run.system.learner
     random = Random(f"{run.experiment.seed}/warmup")
     row_count = settings.samples * settings.copies
     steps_per_epoch = -(-row_count // settings.rows_per_step)
-    total_steps = settings.epochs * steps_per_epoch if settings.enabled else 1
+    total_steps = settings.epochs * steps_per_epoch
     learner.load(run.models.student, settings.optimizer, total_steps=total_steps, seed=run.experiment.seed)
-    if settings.enabled:
-        rows = ray.put(_rows(run, problems, random))
-        plan = _plan(row_count, settings.rows_per_step, settings.epochs, run.experiment.seed)
-        with Progress(total_steps, "warm-up") as progress:
-            for first in range(0, total_steps, _STEPS_PER_CALL):
-                steps = plan[first : first + _STEPS_PER_CALL]
-                taken = learner.sft_steps(rows, steps)
-                for step, metrics in enumerate(taken, start=first + 1):
-                    run.tracker.log(
-                        WARMUP,
-                        step,
-                        {
-                            "learner/loss": metrics.loss,
-                            "learner/grad_norm": metrics.grad_norm,
-                            "learner/lr": metrics.lr,
-                        },
-                    )
-                progress.update(len(steps), loss=taken[-1].loss)
-    run.system.sync_weights()
+    rows = ray.put(_rows(run, problems, random))
+    plan = _plan(row_count, settings.rows_per_step, settings.epochs, run.experiment.seed)
+    with Progress(total_steps, "warm-up") as progress:
+        for first in range(0, total_steps, _STEPS_PER_CALL):
+            steps = plan[first : first + _STEPS_PER_CALL]
+            taken = learner.sft_steps(rows, steps)
+            for step, found in enumerate(taken, start=first + 1):
+                metrics = {"learner/loss": found.loss, "learner/grad_norm": found.grad_norm, "learner/lr": found.lr}
+                log_step(run.directory, run.tracker, WARMUP, step, metrics)
+            progress.update(len(steps), loss=taken[-1].loss)
     export_student(run, run.directory.stage_dir(WARMUP) / MODEL)
-    run.directory.mark_done(WARMUP, {"samples": settings.samples if settings.enabled else 0, "steps": total_steps})
+    run.directory.mark_done(WARMUP, {"samples": settings.samples, "steps": total_steps})
 
 
 def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:

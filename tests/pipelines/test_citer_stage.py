@@ -32,8 +32,9 @@ from pipelines.report.summary import headline_table
 from pipelines.rollout_pool import RolloutPool
 from pipelines.run import Run
 from pipelines.run_directory import RunDirectory
+from pipelines.stage_names import CITER, citer_policy
 from pipelines.stages.base_models import BaseModels
-from pipelines.stages.citer import CITER, CiterError, decode_routed, policy_name, train_router
+from pipelines.stages.citer import CiterError, decode_routed, train_router
 from pipelines.stages.evaluate import evaluate_citer
 from pipelines.system import System
 from pipelines.tracking import Tracker
@@ -124,15 +125,16 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
         experiment=experiment,
         directory=directory,
         tracker=Tracker(directory, experiment.tracking, {}),
-        models=BaseModels(str(tiny_model), str(tiny_model)),
+        models=BaseModels(str(tiny_model), str(tiny_model), str(tiny_model)),
         problems=load_problem_sets(experiment.data),
         prompts=PromptBuilder(tiny_model, tiny_model, ""),
-        system=System(
+        get_system=lambda *_: System(
             teacher=actors["teacher"],
             rollout=RolloutPool([worker], 64, 60.0),
             reward=actors["reward"],
-            learner=None,  # type: ignore[arg-type]
+            learners=None,
             citer=actors["citer"] if citer else None,
+            student=str(tiny_model),
         ),
     )
 
@@ -200,4 +202,4 @@ def test_a_run_without_the_actor_says_how_to_get_one(tmp_path: Path, tiny_model:
 
 
 def test_a_threshold_names_its_policy() -> None:
-    assert [policy_name(threshold) for threshold in (0.95, 0.5, 1.0)] == ["citer@0.95", "citer@0.5", "citer@1"]
+    assert [citer_policy(threshold) for threshold in (0.95, 0.5, 1.0)] == ["citer@0.95", "citer@0.5", "citer@1"]

@@ -11,6 +11,8 @@ from pipelines.config import load
 from pipelines.config_problems import below
 from pipelines.experiment import Experiment
 from pipelines.metrics import METRICS
+from pipelines.study.plan import load_study
+from pipelines.study.settings import StudySettings
 from rewards.schemes import scheme_names
 
 ROOT = Path(__file__).parents[2]
@@ -74,10 +76,12 @@ def test_every_command_is_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) 
         options = _parser().parse_args(arguments)
         if arguments[0] == "run":
             load(options.experiment, options.overrides, Experiment)
+        if arguments[0] == "study":
+            load_study(options.study, options.overrides)
 
 
 def test_the_readme_shows_every_command() -> None:
-    assert {command.split()[0] for command in commands(ROOT / "README.md")} == {"run", "report", "schema"}
+    assert {command.split()[0] for command in commands(ROOT / "README.md")} == {"run", "study", "report", "schema"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -136,6 +140,17 @@ def test_the_experiment_for_gpus_is_valid(tmp_path: Path) -> None:
     path.write_text(example, encoding="utf-8")
     bundles = load(path, [], Experiment).bundles()
     assert sum(bundle.gpus for bundle in bundles) == 8
+
+
+def test_the_study_is_valid_and_every_key_of_one_is_explained(tmp_path: Path) -> None:
+    page = text_of(ROOT / "docs" / "studies.md")
+    (example,) = re.findall(r"<!-- checked: loads as a study -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    for run in ("relay", "grpo"):
+        (tmp_path / f"{run}.yaml").write_text(f"extends: {ROOT / 'experiments' / 'demo.yaml'}\nname: {run}\n")
+    path = tmp_path / "study.yaml"
+    path.write_text(example, encoding="utf-8")
+    assert list(load_study(path).runs) == ["relay", "grpo"]
+    assert [name for name in StudySettings.model_fields if f"`{name}`" not in page] == []
 
 
 def test_every_environment_variable_of_the_code_is_in_the_table() -> None:

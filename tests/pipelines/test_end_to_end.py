@@ -14,6 +14,7 @@ import pytest
 from safetensors import safe_open
 
 from actors.learner.distributed import free_port
+from pipelines.answers import AnswerTable
 from pipelines.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -99,6 +100,14 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experi
     with safe_open(run_dir / "stages/grpo/model/model.safetensors", "pt") as trained:
         assert "model.embed_tokens.weight" in trained.keys()  # noqa: SIM118
     assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 10
+    relay = AnswerTable.read(run_dir / "stages/evaluate-final-relay/answers.parquet")
+    assert (relay.problems, len(relay)) == (19, 22)
+    (row,) = (
+        row for row in evaluations if (row["name"], row["policy"], row["kind"]) == ("final", "relay", "long/known")
+    )
+    assert row["accuracy"] == relay.of_kind("long/known").correct.mean()
+    assert row["calls_per_sample"] == relay.of_kind("long/known").calls.mean()
+    assert json.loads((run_dir / "stages/evaluate-final-relay/done.json").read_text())["seconds"] > 0
     assert list((run_dir / "wandb").glob("offline-run-*"))
     sets = json.loads((run_dir / "problem_sets.json").read_text())
     assert (sets["train"]["rows"], sets["evaluation"][0]["rows"]) == ([[0, 35]], [[0, 15]])
@@ -121,6 +130,41 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, t
     assert resumed == list(range(int(kept) + 1, 7))
     assert set(steps) == {1, 2, 3, 4, 5, 6}
     assert json.loads((run_dir / "stages/grpo/done.json").read_text())["steps"] == 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_runs_share_what_does_not_depend_on_their_difference(small_experiment: Path, tmp_path: Path) -> None:
+    shared = [f"share_dir={tmp_path / 'shared'}", "grpo.steps=2", "grpo.evaluate_every=1"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    finish(start(small_experiment, first, shared))
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared").glob("*/*") if path.name != "lock"}
+    other = [
+        "reward.scheme=simple",
+        "evaluation.teacher={pretrain: {steps: 20, problems_per_step: 8}}",
+        "evaluation.final=[student, relay, random_placement, teacher]",
+    ]
+    output = finish(start(small_experiment, second, [*shared, *other]))
+
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    stages = [{link.name: link.resolve().name for link in (run / "stages").iterdir()} for run in (first, second)]
+    assert {name for name in stages[0] if stages[0][name] == stages[1][name]} == {
+        "filter", "warmup", "evaluate-base-student", "evaluate-base-teacher", "evaluate-warmup-student", "evaluate-warmup-relay",
+    }  # fmt: skip
+    assert (
+        "own samples" not in output and "evaluate base" not in output and "evaluate final: random_placement" in output
+    )
+    logs = [RunDirectory(run) for run in (first, second)]
+    steps = [[(row["stage"], row["step"]) for row in log.read_jsonl("metrics.jsonl")] for log in logs]
+    for stage in ("filter", "warmup", "grpo"):
+        assert len({tuple(step for step in taken if step[0] == stage) for taken in steps}) == 1
+    seen = {(row["name"], row["policy"]) for row in logs[1].read_jsonl("evaluations.jsonl")}
+    assert seen == {
+        *((name, "student") for name in ("base", "warmup", "grpo-0001", "final")),
+        *((name, "relay") for name in ("warmup", "grpo-0001", "final")),
+        *((name, "teacher") for name in ("base", "final")),
+        ("final", "random_placement"),
+    }
 
 
 @pytest.fixture

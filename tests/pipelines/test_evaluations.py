@@ -2,9 +2,7 @@
 
 import math
 import statistics
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +10,7 @@ from hypothesis import strategies as st
 from pipelines.data import EvaluationSet
 from pipelines.evaluations import accuracy_interval, wilson_interval
 from pipelines.problems import Problem
-from pipelines.rollouts import GradedOrder
-from pipelines.stages.evaluate import Answers, first_problems
+from pipelines.stages.evaluate import first_problems
 
 
 @pytest.mark.parametrize(
@@ -63,12 +60,3 @@ def test_an_evaluation_within_training_takes_from_every_set() -> None:
         ["small0", "small1", "small2"],
     ]
     assert [len(found.problems) for found in first_problems((of("a", 5), of("b", 5), of("c", 5)), 2)] == [1, 1, 1]
-
-
-def test_two_problems_that_ask_the_same_are_two_problems() -> None:
-    same = [Problem("1+1", "2", "sums"), Problem("1+1", "2", "sums")]
-    columns = {
-        name: np.zeros(4) for name in ("correct", "output_tokens", "teacher_tokens", "calls", "requested_tokens")
-    }
-    order = GradedOrder(same, None, SimpleNamespace(group_size=2, **columns))  # type: ignore[arg-type]
-    assert Answers.of([order]).problem.tolist() == [0, 0, 1, 1]

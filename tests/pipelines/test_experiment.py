@@ -9,8 +9,9 @@ import pytest
 
 from cluster.placement import table
 from pipelines.__main__ import main
-from pipelines.config import ConfigError, load, resolved_yaml
-from pipelines.experiment import Experiment, ModelSettings
+from pipelines.config import ConfigError, load, resolved_yaml, with_defaults
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, ModelSettings
+from pipelines.run_directory import RunDirectory, RunDirectoryError
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
@@ -36,13 +37,6 @@ def problems(path: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "experiments").rglob("*.yaml")), ids=lambda path: str(path.relative_to(REPOSITORY))
-)
-def test_every_experiment_of_the_repository_loads(path: Path) -> None:
-    assert isinstance(load(path, [], Experiment), Experiment)
-
-
 def test_the_demo_needs_one_actor_of_each_kind_and_no_gpu() -> None:
     experiment = load(DEMO, ["cluster.cpus_per_actor=0.25", "rollout.workers=1", "learner.ranks=1"], Experiment)
     assert [line.split() for line in table(experiment.bundles()).splitlines()] == [
@@ -65,6 +59,11 @@ def test_token_level_routing_takes_an_actor_of_its_own_if_it_is_asked_for(small:
     assert ["citer", "1", gpus] in [line.split() for line in table(asked).splitlines()]
 
 
+def test_a_run_that_only_evaluates_reserves_no_learner(small: Path) -> None:
+    bundles = load(small, ["warmup.enabled=false", "grpo.enabled=false"], Experiment).bundles()
+    assert [bundle.actor for bundle in bundles] == ["teacher", "rollout-0", "reward"]
+
+
 def test_thresholds_lie_between_0_and_1_and_differ(small: Path) -> None:
     assert "citer.thresholds" in problems(small, "citer.thresholds=[1.5]")
     assert "should be distinct" in problems(small, "citer.thresholds=[0.5, 0.5]")
@@ -79,6 +78,39 @@ def test_on_gpus_engines_take_as_many_as_they_are_spread_over_and_grading_none(s
     ]
     gpus = {bundle.actor: bundle.gpus for bundle in load(small, overrides, Experiment).bundles()}
     assert gpus == {"teacher": 4, "rollout-0": 2, "rollout-1": 2, "reward": 0, "learner-0": 1, "learner-1": 1}
+
+
+def test_processes_may_reserve_parts_of_a_gpu(small: Path) -> None:
+    overrides = [
+        "cluster.gpus={teacher: 0.5, rollout: 0.4, citer: 0.25, learner: 0.75}",
+        "teacher.engine.gpu_memory_utilization=0.5",
+        "rollout.engine.gpu_memory_utilization=0.4",
+        "citer.enabled=true",
+    ]
+    gpus = {bundle.actor: bundle.gpus for bundle in load(small, overrides, Experiment).bundles()}
+    assert gpus == {"teacher": 0.5, "rollout-0": 0.4, "citer": 0.25, "reward": 0, "learner-0": 0.75}
+    on_cpu = load(small, [*overrides, "cluster.device=cpu"], Experiment).bundles()
+    assert {bundle.gpus for bundle in on_cpu} == {0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["cluster.gpus.learner=0.5", "learner.ranks=2"], "cluster.gpus.learner (0.5) should be 1 for 2 learner ranks"),
+        (
+            ["cluster.gpus.rollout=0.5", "rollout.engine.tensor_parallel=2"],
+            "cluster.gpus.rollout (0.5) should be 1: an engine over 2 GPUs",
+        ),
+        (
+            ["cluster.gpus.teacher=0.5"],
+            "teacher.engine.gpu_memory_utilization (0.9) should be at most cluster.gpus.teacher (0.5)",
+        ),
+        (["cluster.gpus.teacher=2"], "cluster.gpus.teacher = 2"),
+        (["cluster.gpus.reward=0.5"], "cluster.gpus.reward = 0.5: unknown key"),
+    ],
+)
+def test_parts_of_a_gpu_that_cannot_be_shared_are_refused(small: Path, overrides: list[str], message: str) -> None:
+    assert message in problems(small, *overrides)
 
 
 def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> None:
@@ -117,6 +149,12 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
         ("name=../up", "name = '../up'"),
         ("data.evaluation=5", "data.evaluation = 5: should be a list"),
         ("data.evaluation=[]", "data.evaluation = []: give at least one source"),
+        ("evaluation.base=[oracle]", "evaluation.base.0 = 'oracle': should be 'student', 'teacher', 'relay'"),
+        ("evaluation.final=[relay, relay]", "each policy should be listed once, not ['relay', 'relay']"),
+        ("evaluation.final=[random_placement, relay]", "list relay before it, not ['random_placement', 'relay']"),
+        ("evaluation.warmup=[teacher]", "evaluation.warmup = ['teacher']: the teacher does not change in training"),
+        ("evaluation.training=[student, teacher]", "list it in evaluation.base or evaluation.final"),
+        ("evaluation.teacher={}", "give either path or pretrain"),
         ("data.evaluation.0.sampls=3", "data.evaluation.0.sampls = 3: unknown key; did you mean"),
     ],
 )
@@ -131,6 +169,49 @@ def test_settings_that_do_not_go_together_are_refused(small: Path, override: str
 def test_a_model_comes_from_pretraining_or_a_path() -> None:
     assert ModelSettings.model_validate({"pretrain": {}}).path is None
     assert ModelSettings.model_validate({"path": "a"}).pretrain is None
+
+
+def test_a_run_of_before_a_key_goes_on_unless_the_key_is_set(small: Path, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    earlier = load(small, [], Experiment).model_dump(mode="json")
+    del earlier["share_dir"], earlier["evaluation"]["final"], earlier["evaluation"]["teacher"]
+    directory.bind_experiment(json.dumps(earlier))
+
+    def bind(*overrides: str) -> None:
+        resolved = resolved_yaml(load(small, overrides, Experiment))
+        directory.bind_experiment(resolved, MAY_CHANGE_ON_RESUME, lambda data: with_defaults(data, Experiment))
+
+    bind()
+    with pytest.raises(RunDirectoryError, match=r"evaluation\.final\.1: relay -> \(absent\)"):
+        bind("evaluation.final=[student]")
+
+
+def test_what_the_schema_rejects_is_left_as_it_is() -> None:
+    assert with_defaults({"nme": "a"}, Experiment) == {"nme": "a"}
+
+
+def test_nothing_is_evaluated_after_a_warmup_that_there_is_not_unless_it_is_listed(small: Path) -> None:
+    def evaluated(*overrides: str) -> list[str]:
+        return [policy.value for policy in load(small, overrides, Experiment).evaluated_after_warmup()]
+
+    assert evaluated() == ["student", "relay"]
+    assert evaluated("warmup.enabled=false") == []
+    assert evaluated("warmup.enabled=false", "evaluation.warmup=[relay]") == ["relay"]
+    assert evaluated("evaluation.warmup=[]") == []
+
+
+def test_the_final_evaluation_has_its_own_teacher_if_one_is_given(small: Path) -> None:
+    assert load(small, [], Experiment).with_final_teacher().models.teacher.path == "b"
+    experiment = load(small, ["evaluation.teacher.path=c"], Experiment)
+    final = experiment.with_final_teacher()
+    assert (experiment.models.teacher.path, final.models.teacher.path, final.models.student.path) == ("b", "c", "a")
+
+
+def test_problems_are_filtered_only_where_something_is_trained_on_them(small: Path) -> None:
+    nothing = ["warmup.enabled=false", "grpo.enabled=false"]
+    assert load(small, [], Experiment).filters
+    assert not load(small, nothing, Experiment).filters
+    assert load(small, [*nothing, "citer.enabled=true"], Experiment).filters
 
 
 def test_an_unknown_key_is_reported_with_the_nearest_one(small: Path) -> None:

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines import run_directory
 from pipelines.run_directory import RunDirectory, RunDirectoryError, directory_commit, prune, write_atomically
 
 
@@ -133,6 +135,81 @@ def test_an_allowed_change_keeps_every_earlier_experiment(run: RunDirectory) -> 
         run.bind_experiment(f"grpo: {{steps: {steps}}}\n", may_change={"grpo.steps"})
     texts = [(run.path / name).read_text() for name in ("experiment.1.yaml", "experiment.2.yaml", "experiment.yaml")]
     assert texts == [f"grpo: {{steps: {steps}}}\n" for steps in (1, 2, 3)]
+
+
+def test_a_key_that_the_schema_has_got_since_is_no_change_if_it_has_its_default(run: RunDirectory) -> None:
+    def completed(earlier: object) -> object:
+        assert isinstance(earlier, dict)
+        return {"share_dir": None, **earlier}
+
+    run.bind_experiment("name: a\n")
+    run.bind_experiment("{name: a, share_dir: null}\n", completed=completed)
+    with pytest.raises(RunDirectoryError, match=r"share_dir: None -> /s"):
+        run.bind_experiment("{name: a, share_dir: /s}\n", completed=completed)
+
+
+def test_runs_share_a_stage_that_either_has_done(tmp_path: Path) -> None:
+    first, second = RunDirectory(tmp_path / "a"), RunDirectory(tmp_path / "b")
+    for one in (first, second):
+        one.share_stages({"filter": tmp_path / "shared/filter-1"})
+        one.share_stages({"filter": tmp_path / "shared/filter-1"})
+    with first.stage("filter") as left:
+        assert left
+        first.write_text("stages/filter/problems.jsonl", "")
+        first.mark_done("filter", {"kept": 3})
+    with second.stage("filter") as left:
+        assert not left
+    assert second.summary("filter") == {"kept": 3}
+    assert (tmp_path / "shared/filter-1/problems.jsonl").exists()
+
+
+def test_a_stage_with_another_directory_is_not_made_a_link(run: RunDirectory, tmp_path: Path) -> None:
+    run.mark_done("filter", {})
+    with pytest.raises(RunDirectoryError, match=r"stages/filter: is .* and should be a link to .*filter-1"):
+        run.share_stages({"filter": tmp_path / "filter-1"})
+    run.share_stages({"grpo": tmp_path / "grpo-1"})
+    with pytest.raises(RunDirectoryError, match=r"stages/grpo: is .*grpo-1 and should be a link to .*grpo-2"):
+        run.share_stages({"grpo": tmp_path / "grpo-2"})
+
+
+def test_a_second_run_waits_for_the_first_and_finds_the_stage_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = RunDirectory(tmp_path / "a"), RunDirectory(tmp_path / "b")
+    for one in (first, second):
+        one.share_stages({"grpo": tmp_path / "shared"})
+    waits = threading.Event()
+    monkeypatch.setattr(run_directory.logger, "info", lambda *_: waits.set())
+    found: list[bool] = []
+
+    def do_second() -> None:
+        with second.stage("grpo") as left:
+            found.append(left)
+
+    with first.stage("grpo") as left:
+        assert left
+        waiting = threading.Thread(target=do_second)
+        waiting.start()
+        assert waits.wait(timeout=60)
+        assert found == []
+        first.mark_done("grpo", {})
+    waiting.join(timeout=60)
+    assert found == [False]
+
+
+def test_a_stage_that_a_killed_run_was_at_is_left_to_do(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from pipelines.run_directory import RunDirectory;"
+        "run = RunDirectory(Path(sys.argv[1])); run.share_stages({'grpo': Path(sys.argv[2])});"
+        "run.stage('grpo').__enter__(); os.kill(os.getpid(), 9)"
+    )
+    arguments = [sys.executable, "-c", script, str(tmp_path / "a"), str(tmp_path / "shared")]
+    killed = subprocess.run(arguments, cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -9
+    second = RunDirectory(tmp_path / "b")
+    second.share_stages({"grpo": tmp_path / "shared"})
+    with second.stage("grpo") as left:
+        assert left
 
 
 def test_a_directory_appears_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.analysis.costs import PriceSettings
+from pipelines.analysis.findings import KindGroups
+from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
+
 CHAIN_KINDS = ("known", "teacher_known", "unknowable", "all")
 # accuracy and call ratio by kind: student alone, teacher alone, the relay after warm-up and at the end, the oracle
 CHAIN = {
@@ -26,7 +30,21 @@ BENCHMARKS = {
     "aime24": ((0.121, 0), (0.249, 1), (0.12, 0.04), (0.173, 0.019)),
 }
 
+STUDY_KINDS = {"plain": 60, "long/hard": 60, "other/unseen": 60}
+# accuracy and call ratio
+STUDY_SYSTEMS = {
+    "base": (0.3, 0.0),
+    "grpo": (0.45, 0.0),
+    "citer@0.5": (0.5, 0.1),
+    "relay": (0.7, 0.05),
+    "relay_teacher_free": (0.4, 0.0),
+    "fixed_short": (0.6, 0.2),
+    "teacher": (0.85, 1.0),
+}
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+
 Record = Mapping[str, object]
+MakeStudy = Callable[[Path], StudyResults]
 
 
 def write_jsonl(path: Path, records: Sequence[Record], tail: str = "") -> None:
@@ -203,3 +221,42 @@ def metrics_only(tmp_path: Path) -> Callable[[Sequence[Record]], Path]:
         return tmp_path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def make_study(random_table) -> MakeStudy:
+    """Return a function that writes the runs of a small study and returns its results; some of its texts are hostile."""
+
+    def make(directory: Path) -> StudyResults:
+        systems, runs = {}, {}
+        for seed, (name, (accuracy, ratio)) in enumerate(STUDY_SYSTEMS.items()):
+            run = {"relay_teacher_free": "relay", "teacher": "base"}.get(name, name.partition("@")[0])
+            by_teacher = name == "teacher"
+            part = 0.0 if by_teacher else ratio
+            table = random_table(STUDY_KINDS, accuracy, seed, tokens=100, teacher_part=part, by_teacher=by_teacher)
+            runs[run] = directory / run
+            folder = runs[run] / "stages" / f"evaluate-final-{name}"
+            folder.mkdir(parents=True)
+            (folder / "answers.parquet").write_bytes(table.to_bytes())
+            write_jsonl(folder / "traces.jsonl", study_traces(name))
+            systems[name] = SystemAnswers(run, table, seconds=60.0 + seed)
+        rng = np.random.default_rng(0)
+        for run, path in runs.items():
+            steps = range(1, 41) if run in ("grpo", "relay") else ()
+            write_jsonl(path / "metrics.jsonl", [metric_record(step, 40, rng) for step in steps])
+        oracle = {kind: OraclePoint(0.9, 0.02) for kind in (*STUDY_KINDS, "all")}
+        groups = KindGroups(frozenset({"long/hard"}), frozenset({"other/unseen"}))
+        missing = {"no_filter": f"its run stopped {HOSTILE}"}
+        return StudyResults("small study", systems, missing, groups, PriceSettings(), runs, oracle)
+
+    return make
+
+
+def study_traces(name: str) -> list[Record]:
+    """One right and one wrong answer of each kind, whose texts name the system."""
+    called = [("command", "<call>2</call>"), ("teacher", f"it is 42 {HOSTILE}")] if name == "relay" else []
+    return [
+        trace_record(kind, right, f"problem of {kind} for {name}", [("student", f"I, {name}, say "), *called])
+        for kind in STUDY_KINDS
+        for right in (True, False)
+    ]

@@ -11,8 +11,10 @@ import matplotlib.image
 import pytest
 
 from pipelines.report.__main__ import main
+from pipelines.report.assembly import FigureBlock
 from pipelines.report.data import read_run
-from pipelines.report.page import FigureBlock, chosen_traces, render, write_report
+from pipelines.report.page import render, write_report
+from pipelines.report.viewer import evaluation_samples, evenly
 from pipelines.traces import Segment, Trace
 
 TRACE = Trace("evaluate", "final", 9, "relay", "known", "1 + 1?", "2", "2", True, None, (Segment("student", "2"),), ())
@@ -111,10 +113,11 @@ def test_figure_block_carries_its_images(chain_run: Path) -> None:
     assert 'srcset="data:image/png;base64,REFSSw=="' in html
 
 
-def test_chosen_traces_are_even_over_kinds_and_keep_their_order() -> None:
+def test_shown_traces_are_even_over_kinds_and_keep_their_order() -> None:
     traces = [replace(TRACE, kind="known", problem=f"k{i}") for i in range(10)]
     traces += [replace(TRACE, kind="unknowable", problem=f"u{i}") for i in range(2)]
-    assert [trace.problem for trace in chosen_traces(traces, limit=6)] == ["k0", "k1", "k2", "k3", "u0", "u1"]
+    chosen = evenly(evaluation_samples(traces), limit=6)
+    assert [sample.trace.problem for sample in chosen] == ["k0", "k1", "k2", "k3", "u0", "u1"]
 
 
 def test_failed_write_keeps_the_old_report(chain_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +126,7 @@ def test_failed_write_keeps_the_old_report(chain_run: Path, monkeypatch: pytest.
     def fail(source: str, target: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipelines.report.page.os.replace", fail)
+    monkeypatch.setattr("pipelines.report.assembly.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(chain_run)
     assert (chain_run / "report.html").read_text() == "old"

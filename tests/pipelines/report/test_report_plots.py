@@ -8,7 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from pipelines.report.data import read_run
-from pipelines.report.plots import FIGURES, WIDTH_IN, FigureSpec, draw_calls, draw_frontier, draw_learning, png
+from pipelines.report.drawing import WIDTH_IN, FigureSpec, png
+from pipelines.report.plots import FIGURES, draw_calls, draw_frontier, draw_learning
 from pipelines.report.theme import DARK, LIGHT
 
 

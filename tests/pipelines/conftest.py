@@ -35,6 +35,7 @@ def _table(rows: Sequence[Row]) -> AnswerTable:
             "teacher_answered": bool(row.get("teacher_answered", False)),
             "output_tokens": row.get("output_tokens", 10),
             "teacher_tokens": row.get("teacher_tokens", written),
+            "own_tokens": row.get("own_tokens", 0),
             "prompt_tokens": row.get("prompt_tokens", 5),
             "calls": len(calls),
         }

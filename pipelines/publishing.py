@@ -1,0 +1,76 @@
+"""What a stage keeps in its own folder, brought to the run's logs: whoever did the stage, each run shows its results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import SupportsFloat
+
+from pydantic import JsonValue, TypeAdapter
+
+from pipelines.evaluations import EVALUATIONS, Evaluation
+from pipelines.run_directory import RunDirectory
+from pipelines.traces import Trace
+from pipelines.tracking import TRACES, Tracker, read_metrics
+
+ROWS = "rows"
+"""key of the evaluation's rows in the summary of an evaluation stage"""
+
+_EVALUATIONS, _TRACE = TypeAdapter(tuple[Evaluation, ...]), TypeAdapter(Trace)
+
+
+def log_step(
+    directory: RunDirectory, tracker: Tracker, stage: str, step: int, metrics: Mapping[str, SupportsFloat]
+) -> None:
+    """Record one step of a training stage, in the stage's folder and in the run."""
+    values = {name: float(value) for name, value in metrics.items()}
+    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    directory.append_jsonl(_metrics(stage), {"step": step, "metrics": finite})
+    tracker.log(stage, step, values)
+
+
+def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
+    """Bring the stage's steps to the run, as far as it lacks them."""
+    known = read_metrics(directory, stage)
+    steps: dict[int, dict[str, float]] = {}
+    for row in directory.read_jsonl(_metrics(stage)):
+        step, metrics = row["step"], row["metrics"]
+        assert isinstance(step, int) and isinstance(metrics, dict)
+        steps[step] = {name: math.nan if value is None else _number(value) for name, value in metrics.items()}
+    for step in sorted(steps.keys() - known.keys()):
+        tracker.log(stage, step, steps[step])
+
+
+def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
+    """Bring the rows and traces of a finished evaluation to the run, as far as it lacks them."""
+    published = {(row["name"], row["policy"], row["kind"]) for row in directory.read_jsonl(EVALUATIONS)}
+    for row in _EVALUATIONS.validate_python(directory.summary(stage)[ROWS]):
+        if (row.name, row.policy, row.kind) not in published:
+            start = f"{row.policy}/{row.kind}"
+            metrics = {f"{start}/accuracy": row.accuracy, f"{start}/call_ratio": row.call_ratio}
+            tracker.log("evaluate", row.step, metrics)
+            directory.append_jsonl(EVALUATIONS, asdict(row))
+    shown = {json.dumps(row, sort_keys=True) for row in directory.read_jsonl(TRACES)}
+    traces = [
+        _TRACE.validate_python(row)
+        for row in directory.read_jsonl(traces_file(stage))
+        if json.dumps(row, sort_keys=True) not in shown
+    ]
+    if traces:
+        tracker.log_traces("evaluate", traces[0].step, traces)
+
+
+def traces_file(stage: str) -> str:
+    """Return the name, within the run, of an evaluation's own traces."""
+    return f"stages/{stage}/{TRACES}"
+
+
+def _metrics(stage: str) -> str:
+    return f"stages/{stage}/metrics.jsonl"
+
+
+def _number(value: JsonValue) -> float:
+    assert isinstance(value, int | float)
+    return float(value)

@@ -1,0 +1,86 @@
+"""Sample traces of a study's systems, found in the folders of the evaluations that their answers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.answers import ANSWERS, AnswersError, AnswerTable
+from pipelines.report.comparison.labels import label, ordered
+from pipelines.report.data import read_records
+from pipelines.report.viewer import Filter, Sample, kind_filter, useful, verdict_filter, verdict_of
+from pipelines.study.results import StudyResults
+from pipelines.traces import Trace
+
+_CALLS = {"called": "with a call", "alone": "without a call"}
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTraces:
+    """Traces by system, and what was wrong with their files."""
+
+    by_system: Mapping[str, tuple[Trace, ...]]
+    remarks: tuple[str, ...]
+
+
+def read_study_traces(results: StudyResults) -> StudyTraces:
+    """Return each system's traces: those beside a table of the very answers that the system has.
+
+    Raises RunReadError where a record breaks its format.
+    """
+    remarks: list[str] = []
+    found: dict[str, dict[Trace, None]] = {}
+    for run, directory in results.runs.items():
+        of_run = {name: system.table for name, system in results.systems.items() if system.run == run}
+        for folder, answers in _evaluations(directory, remarks):
+            for name in (name for name, table in of_run.items() if _equal(table, answers)):
+                traces = dict.fromkeys(read_records(folder / "traces.jsonl", Trace, remarks))
+                found.setdefault(name, {}).update(traces)
+    by_system = {name: tuple(found[name]) for name in ordered(found) if found[name]}
+    return StudyTraces(by_system, tuple(dict.fromkeys(remarks)))
+
+
+def study_samples(traces: Mapping[str, Sequence[Trace]]) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(
+            trace,
+            label(name),
+            {
+                "system": name,
+                "kind": trace.kind,
+                "verdict": verdict_of(trace),
+                "calls": "called" if trace.calls else "alone",
+            },
+        )
+        for name, of_system in traces.items()
+        for trace in of_system
+    )
+
+
+def study_filters(samples: Sequence[Sample]) -> tuple[Filter, ...]:
+    names = {sample.values["system"]: sample.origin for sample in samples}
+    return useful(
+        Filter("system", "System", "all systems", names),
+        kind_filter(samples),
+        verdict_filter(),
+        Filter("calls", "Calls", "with and without a call", _CALLS),
+    )
+
+
+def _evaluations(run: Path, remarks: list[str]) -> Iterator[tuple[Path, AnswerTable]]:
+    """Yield the folders of a run's evaluations that have traces, and their answers, which may be large: one at a time."""
+    for folder in sorted(run.glob("stages/evaluate-*")):
+        if not (folder / "traces.jsonl").is_file():
+            continue
+        try:
+            yield folder, AnswerTable.read(folder / ANSWERS)
+        except AnswersError as error:
+            remarks.append(f"Traces of {folder.name} of run {run.name} are left out: {error}.")
+
+
+def _equal(first: AnswerTable, second: AnswerTable) -> bool:
+    columns = ("problem", "sample", "text", "teacher_tokens")
+    return all(np.array_equal(getattr(first, column), getattr(second, column)) for column in columns)

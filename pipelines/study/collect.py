@@ -1,0 +1,104 @@
+"""Reads what a study's runs have left on disk: every system's answers, and the best possible policy's cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from pipelines.analysis.findings import KindGroups
+from pipelines.analysis.systems import BASE, RELAY
+from pipelines.answers import ANSWERS, AnswersError, AnswerTable
+from pipelines.evaluations import Evaluation
+from pipelines.run_directory import RunDirectory, RunDirectoryError
+from pipelines.study.checks import Place
+from pipelines.study.plan import Study
+from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
+
+
+class StudyResultsError(ValueError):
+    """Systems were evaluated on different problems; the message names them and the first that differs."""
+
+
+class _Marker(BaseModel):
+    """What a finished evaluation says of itself; other keys are not read here."""
+
+    seconds: float
+    rows: tuple[Evaluation, ...]
+
+
+def read_results(study: Study, failed: Mapping[str, str] | None = None) -> StudyResults:
+    """Return what is on disk of all systems; `failed` says by run how those ended that did not finish.
+
+    Raises `StudyResultsError` where two systems have answers to different problems.
+    """
+    systems: dict[str, SystemAnswers] = {}
+    oracles: dict[str, dict[str, OraclePoint]] = {}
+    missing: dict[str, str] = {}
+    for system, place in study.systems.items():
+        directory = RunDirectory(study.runs[place.run].directory)
+        if not directory.stage_done(place.stage):
+            ended = (failed or {}).get(place.run, "has not finished that evaluation")
+            missing[system] = f"{place}: the run {ended}"
+            continue
+        try:
+            systems[system], oracles[system] = _read(directory, place)
+        except (AnswersError, RunDirectoryError) as error:
+            missing[system] = f"{place}: {error}"
+    _check_same_problems({system: answers.table for system, answers in systems.items()})
+    return StudyResults(
+        name=study.settings.name,
+        systems=systems,
+        missing=missing,
+        groups=KindGroups(frozenset(study.settings.hard), frozenset(study.settings.unseen)),
+        prices=study.settings.prices,
+        runs={name: run.directory for name, run in study.runs.items()},
+        oracle=next((oracles[name] for name in (RELAY, BASE, *oracles) if oracles.get(name)), {}),
+    )
+
+
+def _read(directory: RunDirectory, place: Place) -> tuple[SystemAnswers, dict[str, OraclePoint]]:
+    folder = directory.path / "stages" / place.stage
+    try:
+        marker = _Marker.model_validate(directory.summary(place.stage))
+    except ValidationError as error:
+        raise RunDirectoryError(f"{folder / 'done.json'}: not the record of an evaluation: {error}") from error
+    oracle = {
+        row.kind: OraclePoint(row.oracle_accuracy, row.oracle_call_ratio)
+        for row in marker.rows
+        if row.oracle_accuracy is not None and row.oracle_call_ratio is not None
+    }
+    return SystemAnswers(place.run, AnswerTable.read(folder / ANSWERS), marker.seconds), oracle
+
+
+def _check_same_problems(tables: Mapping[str, AnswerTable]) -> None:
+    """Raise `StudyResultsError` unless all tables have answers to the same problems under the same numbers."""
+    if not tables:
+        return
+    first, *others = tables
+    wanted = _problems(tables[first])
+    for system in others:
+        given = _problems(tables[system])
+        for number in sorted({*wanted, *given}):
+            if wanted.get(number) != given.get(number):
+                raise StudyResultsError(
+                    f"systems can only be compared on the same problems: problem {number} of {first} is "
+                    f"{_shown(wanted.get(number))}, and of {system} it is {_shown(given.get(number))}"
+                )
+
+
+def _problems(table: AnswerTable) -> dict[int, tuple[str, str, str]]:
+    """Return kind, question and gold answer of each problem, by its number."""
+    numbers, rows = np.unique(table.problem, return_index=True)
+    return {
+        int(number): (str(table.kind[row]), str(table.question[row]), str(table.gold[row]))
+        for number, row in zip(numbers, rows, strict=True)
+    }
+
+
+def _shown(problem: tuple[str, str, str] | None) -> str:
+    if problem is None:
+        return "not answered"
+    kind, question, gold = problem
+    return f"{question[:80]!r} ({kind}, gold {gold[:40]!r})"

@@ -1,0 +1,47 @@
+"""A study from its runs to its report, and its report alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.study.collect import read_results
+from pipelines.study.plan import Study
+from pipelines.study.runner import RUN, run_all
+from pipelines.study.tables import write_tables
+
+REPORT, TABLES = "report.html", "tables.json"
+
+
+class StudyError(RuntimeError):
+    """Runs of the study failed; the message names them."""
+
+
+def run_study(study: Study, command: Sequence[str] = RUN) -> Path:
+    """Do what is left of all runs and return the report of all that there is.
+
+    Raises `StudyError`, after the report is written, if a run failed, and `StudyResultsError` if the answers are to
+    different problems.
+    """
+    failed = run_all(study, command)
+    report = write_outcome(study, failed)
+    if failed:
+        runs = "\n".join(f"  {name} {ended}" for name, ended in failed.items())
+        raise StudyError(
+            f"{len(failed)} of {len(study.runs)} runs are not finished; the same command tries them again:\n{runs}\n"
+            f"report without them: {report}"
+        )
+    return report
+
+
+def write_outcome(study: Study, failed: Mapping[str, str] | None = None) -> Path:
+    """Write the numbers and the report of what is on disk, and return the report's path."""
+    from pipelines.report.comparison import write_comparison
+
+    results = read_results(study, failed)
+    for system, reason in results.missing.items():
+        print(f"no answers of {system}: {reason}")
+    write_tables(results, study.directory / TABLES, study.settings.resamples)
+    report = study.directory / REPORT
+    write_comparison(results, report, study.settings.resamples)
+    return report

@@ -1,0 +1,102 @@
+"""Runs what is left of a study: a process for each run, one after the other, on one Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from cluster.placement import total
+from cluster.session import ray_session
+from pipelines.config import resolved_yaml
+from pipelines.run_directory import RunDirectory
+from pipelines.study.description import stages_left
+from pipelines.study.finished import is_finished, mark_finished
+from pipelines.study.plan import Study, StudyRun
+
+RUN = (sys.executable, "-m", "pipelines", "run")
+_SECONDS_TO_STOP = 120.0
+"""for a run to end its actors and its W&B run when it is told to"""
+
+
+def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
+    """Do what is left of all runs in their order, and return by name how those that failed ended.
+
+    A run is a process of its own, `command` with its file and overrides: whatever becomes of it, the others go on.
+    Raises `RunDirectoryError` if another process works on the study.
+    """
+    failed: dict[str, str] = {}
+    started, count = time.monotonic(), len(study.runs)
+    with RunDirectory(study.directory) as directory:
+        directory.write_text("study.yaml", resolved_yaml(study.settings))
+        left = [run for run in study.runs.values() if not is_finished(study, run.name)]
+        with _cluster_for(study, left) as environment, _signals_end_this_process():
+            for number, run in enumerate(study.runs.values(), start=1):
+                if run not in left:
+                    _say(f"[{number}/{count}] {run.name}: finished earlier")
+                    continue
+                _say(f"[{number}/{count}] {run.name}: {run.file}, stages: {stages_left(run)}")
+                started_run = time.monotonic()
+                failure = _run([*command, str(run.file), *run.overrides], environment)
+                seconds = time.monotonic() - started_run
+                _say(f"[{number}/{count}] {run.name}: {failure or 'finished'} after {seconds:.0f} s")
+                if failure is None:
+                    mark_finished(study, run.name)
+                else:
+                    failed[run.name] = failure
+    _say(f"{count - len(failed)} of {count} runs are finished; {time.monotonic() - started:.0f} s this time")
+    return failed
+
+
+@contextmanager
+def _cluster_for(study: Study, runs: Sequence[StudyRun]) -> Iterator[Mapping[str, str]]:
+    """Give the environment of the runs' processes, which join one cluster that is large enough for each of them."""
+    needs = [total(run.experiment.bundles()) for run in runs if run.experiment.cluster.address is None]
+    if not needs:
+        yield os.environ
+        return
+    cpus, gpus = (max(amounts) for amounts in zip(*needs, strict=True))
+    with ray_session(f"relay-study-{study.settings.name}", None, cpus, gpus) as address:
+        yield {**os.environ, "RAY_ADDRESS": address}
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """Wait for a process, and return how it failed. If this process is told to stop, so is that one first."""
+    # In a group of its own, so that Ctrl-C reaches it once: by way of this process.
+    process = subprocess.Popen(command, env=environment, process_group=0)
+    try:
+        status = process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        finally:
+            process.kill()
+        raise
+    if status == 0:
+        return None
+    return f"failed with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+
+
+@contextmanager
+def _signals_end_this_process() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP raise SystemExit, so that the process under way is ended, too."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

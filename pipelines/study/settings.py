@@ -1,0 +1,33 @@
+"""The schema of a study file: runs, and the systems among their evaluations that are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cluster.settings import Settings
+from pipelines.analysis.bootstrap import RESAMPLES
+from pipelines.analysis.costs import PriceSettings
+
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+PlaceName = Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+/[^/\s]+$")]
+
+
+class StudySettings(Settings):
+    """One study."""
+
+    name: RunName
+    directory: Path | None = Field(None, description="where everything is written; runs/<name> if empty")
+    runs: dict[RunName, Path] = Field(
+        min_length=1, description="experiment files, relative to the study file, in the order in which they are run"
+    )
+    overrides: dict[str, object] = Field({}, description="keys of an experiment that are replaced in every run")
+    systems: dict[str, PlaceName] = Field(
+        min_length=1, description="what is compared, each written as run/evaluation/policy, as in relay/final/relay"
+    )
+    hard: tuple[str, ...] = Field((), description="kinds of problem that findings about hard problems are about")
+    unseen: tuple[str, ...] = Field((), description="kinds of problem of domains that were not trained on")
+    prices: PriceSettings = PriceSettings()
+    resamples: int = Field(RESAMPLES, ge=100, description="of the problems, for the intervals")

@@ -1,0 +1,132 @@
+"""Both reports, opened in a browser: they ask for nothing, their viewers filter, and they fit their screens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.report.comparison import write_comparison
+from pipelines.report.data import read_run
+from pipelines.report.page import render
+
+SHOWN = "Array.from(document.querySelectorAll('article:not([hidden])'), (one) => one.textContent)"
+STATUS = "document.getElementById('shown').textContent"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# The contrast of every text with what is behind it, where that is one opaque colour (WCAG 2.1, 1.4.3).
+FAINT_TEXTS = """(() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => channels(colour).slice(0, 3).map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if ((channels(colour)[3] ?? 1) === 1) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const found = new Set();
+  for (const element of document.querySelectorAll("main *")) {
+    if (!Array.from(element.childNodes).some((node) => node.nodeType === 3 && node.textContent.trim())) continue;
+    if (!element.getClientRects().length) continue;
+    const [a, b] = [getComputedStyle(element).color, ground(element)].map(light);
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) found.add(element.tagName + "." + element.className + " " + contrast.toFixed(2));
+  }
+  return Array.from(found);
+})()"""
+
+
+@pytest.fixture(scope="module")
+def comparison(make_study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("study")
+    return write_comparison(make_study(directory / "runs"), directory / "report.html")
+
+
+def test_comparison_opens_without_errors_and_asks_for_nothing(tab, comparison: Path, address) -> None:
+    tab.open(address(comparison))
+    assert tab.evaluate("document.images.length") == 3
+    assert tab.evaluate("Array.from(document.images).every((image) => image.naturalWidth > 0)")
+    assert [request for request in tab.requests if not request.startswith("data:")] == [address(comparison)]
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize(
+    ("fragment", "count", "texts"),
+    [
+        ("", 42, ()),
+        ("#system=relay", 6, ("I, relay, say ",)),
+        ("#system=relay&kind=long%2Fhard&verdict=wrong", 1, ("problem of long/hard for relay",)),
+        ("#calls=called", 6, ("I, relay, say ",)),
+        ("#search=OF+PLAIN+FOR+citer", 2, ("problem of plain for citer@0.5",)),
+        ("#system=nobody&verdict=correct", 21, ("correct",)),
+        ("#search=no+such+text", 0, ()),
+    ],
+)
+def test_the_viewer_shows_what_its_address_says(
+    tab, comparison: Path, address, fragment: str, count: int, texts
+) -> None:
+    tab.open(address(comparison, fragment))
+    shown = tab.evaluate(SHOWN)
+    assert len(shown) == count
+    assert all(text in one for one in shown for text in texts)
+    assert tab.evaluate(STATUS) == f"{count} of 42"
+    assert tab.evaluate("document.getElementById('nothing').hidden") == (count > 0)
+
+
+def test_the_viewer_is_worked_by_keyboard_and_writes_its_address(tab, comparison: Path, address) -> None:
+    tab.open(address(comparison))
+    tab.evaluate("document.getElementById('system').focus()")
+    for _ in range(4):
+        tab.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "search"
+    tab.write("for grpo")
+    assert tab.evaluate(STATUS) == "6 of 42"
+    assert tab.evaluate("location.hash") == "#search=for+grpo"
+    tab.evaluate("location.hash = '#system=base'")
+    assert tab.evaluate("new Promise((done) => setTimeout(() => done(document.getElementById('search').value)))") == ""
+    assert tab.evaluate(STATUS) == "6 of 42"
+    assert all("I, base, say" in text for text in tab.evaluate(SHOWN))
+    assert tab.errors == []
+
+
+def test_hostile_texts_of_a_study_do_nothing(tab, comparison: Path, address) -> None:
+    tab.open(address(comparison, "#system=relay"))
+    assert all("<script>alert(1)</script>" in text for text in tab.evaluate(SHOWN))
+    assert tab.evaluate("document.querySelectorAll('main script, main img[src=x]').length") == 0
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize("width", [360, 800, 1400])
+def test_only_tables_and_figures_scroll_sideways(tab, comparison: Path, address, width: int) -> None:
+    tab.resize(width)
+    tab.open(address(comparison))
+    assert tab.evaluate(OVERFLOW) == 0
+    wide = "Array.from(document.querySelectorAll('.scroll')).some((one) => one.scrollWidth > one.clientWidth)"
+    assert tab.evaluate(wide) == (width < 1000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_from_their_ground(tab, comparison: Path, address, scheme: str) -> None:
+    tab.prefer(scheme)
+    tab.open(address(comparison))
+    assert tab.evaluate(FAINT_TEXTS) == []
+
+
+def test_a_runs_report_opens_without_errors_and_filters_its_traces(tab, chain_run: Path, address) -> None:
+    page = chain_run / "report.html"
+    page.write_text(render(read_run(chain_run), figures=[]))
+    tab.open(address(page))
+    assert tab.evaluate(STATUS) == "3 of 3"
+    tab.evaluate("document.getElementById('kind').focus()")
+    tab.press("ArrowDown")
+    assert tab.evaluate(STATUS) == "1 of 3"
+    assert tab.evaluate("location.hash") == "#kind=teacher_known"
+    tab.open(address(page, "#verdict=wrong"))
+    assert ["start 3, then: fog 12" in text for text in tab.evaluate(SHOWN)] == [True]
+    for scheme in ("light", "dark"):
+        tab.prefer(scheme)
+        assert tab.evaluate(FAINT_TEXTS) == []
+    assert [request for request in tab.requests if request.startswith(("http", "ws"))] == []
+    assert tab.errors == []

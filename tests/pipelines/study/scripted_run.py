@@ -1,0 +1,31 @@
+"""Stands in for `python -m pipelines run` in tests of the study runner: does to a run what a script says.
+
+Arguments: the script, a JSON file of {"runs": {name: what to do}, "stages": {name: [stage, ...]}}; then those of a run.
+Every start is a line of starts.txt beside the script.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+script, experiment, *overrides = sys.argv[1:]
+run_dir = Path(dict(override.split("=", 1) for override in overrides)["run_dir"])
+plan = json.loads(Path(script).read_text())
+with Path(script).with_name("starts.txt").open("a") as starts:
+    starts.write(f"{run_dir.name} {os.getpid()} {os.environ.get('RAY_ADDRESS')}\n")
+
+match plan["runs"][run_dir.name]:
+    case "finish":
+        for stage in plan["stages"][run_dir.name]:
+            folder = run_dir / "stages" / stage
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "done.json").write_text("{}")
+    case "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    case "wait":
+        print("waiting", flush=True)
+        signal.pause()
+    case status:
+        sys.exit(status)

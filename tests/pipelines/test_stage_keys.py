@@ -1,0 +1,249 @@
+"""Runs share a stage's result exactly where nothing that it depends on differs."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.config import load
+from pipelines.config_problems import below, schema_paths
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.stage_keys import shared_folders, stage_keys
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO = REPOSITORY / "experiments" / "demo.yaml"
+
+WITHOUT_EFFECT = (*MAY_CHANGE_ON_RESUME, "name", "share_dir")
+"""all other settings have to be in some stage's key, or say which stages there are"""
+FIXED = {"grpo.sampling.top_p", "grpo.sampling.top_k"}
+"""settings that have one valid value"""
+
+PRETRAIN = {"lengths": [2, 3], "forms": {"plain": 1, "postfix": 1}, "skill": 0.5, "mix": {"known": 1, "unknowable": 1}}
+CHAINS = {"source": "chain_arithmetic", "counts": {"known": 3, "unknowable": 2}, "lengths": [2, 3], "limit": 4}
+BENCHMARK = {"source": "benchmark", "name": "gsm8k", "path": "g.jsonl", "split": "test", "limit": 4}
+FILE = {"source": "file", "path": "f.jsonl", "options": "options", "kind": "own", "limit": 4}
+EVERYTHING: dict[str, Any] = {
+    "name": "everything",
+    "run_dir": "runs/x",
+    "share_dir": "shared",
+    "models": {"student": {"pretrain": PRETRAIN}, "teacher": {"pretrain": PRETRAIN}},
+    "data": {
+        "train": CHAINS,
+        "evaluation": [{**source, "sampling": {"top_k": 3}} for source in (CHAINS, BENCHMARK, FILE)],
+    },
+    "warmup": {"commands": [1, 3], "digits": [1, 8], "exponents": [1, 3]},
+    "grpo": {
+        "prompts_per_step": 8,
+        "limits": {"max_new_tokens": 90, "call_tokens": 5},
+        "loss": {"dual_clip": 3.0},
+    },
+    "evaluation": {
+        "base": ["student"],
+        "warmup": ["student"],
+        "training": ["student"],
+        "final": ["student", "relay"],
+        "limits": {"max_new_tokens": 90, "call_tokens": 5},
+        "teacher": {"pretrain": PRETRAIN},
+    },
+    "citer": {"enabled": True},
+    "rollout": {"engine": {"block_size": 32}},
+    "teacher": {"engine": {"block_size": 32}},
+    "cluster": {"address": "auto"},
+    "tracking": {"entity": "a", "group": "b", "name": "c", "tags": ["d"]},
+}
+
+
+def changed(values: Mapping[str, Any], key: tuple[str, ...], value: object) -> dict[str, Any]:
+    result: Any = copy.deepcopy(values)
+    place = result
+    for name in key[:-1]:
+        place = place[int(name) if isinstance(place, list) else name]
+    place[int(key[-1]) if isinstance(place, list) else key[-1]] = value
+    return result  # type: ignore[no-any-return]
+
+
+EXAMPLES = {
+    "pretrained": EVERYTHING,
+    "given": EVERYTHING
+    | {
+        "models": {"student": {"path": "s"}, "teacher": {"path": "t"}},
+        "evaluation": EVERYTHING["evaluation"] | {"teacher": {"path": "other"}},
+        "data": changed(EVERYTHING, ("data", "train"), BENCHMARK)["data"],
+    },
+    "own data": changed(EVERYTHING, ("data", "train"), FILE),
+}
+
+
+def leaves(value: object, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict | list) and value:
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, (*key, str(name)))
+    else:
+        yield key, value
+
+
+def other_values(key: tuple[str, ...], value: Any) -> Iterator[object]:
+    options: list[object] = [Experiment]
+    for name in key:
+        options = below(options, name)
+    for option in options:
+        if get_origin(option) is Literal:
+            yield from get_args(option)
+        elif isinstance(option, type) and issubclass(option, enum.Enum):
+            yield from (member.value for member in option)
+    match value:
+        case bool():
+            yield not value
+        case int() | float():
+            yield from (value + 1, value / 2, value - 1, value + 0.001, value - 0.001)
+        case str():
+            yield from (value + "x", "simple")
+
+
+def with_another_value(values: dict[str, Any], key: tuple[str, ...], value: object) -> Experiment | None:
+    """The experiment with one leaf changed, None if there is no other valid value."""
+    original = Experiment.model_validate(values)
+    for other in other_values(key, value):
+        try:
+            experiment = Experiment.model_validate(changed(values, key, other))
+        except ValidationError:
+            continue
+        if experiment != original:
+            return experiment
+    return None
+
+
+def resolved(values: dict[str, Any]) -> dict[str, Any]:
+    return Experiment.model_validate(values).model_dump(mode="json", round_trip=True)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_setting_is_in_a_key_or_known_to_have_no_effect(example: str) -> None:
+    values = resolved(EXAMPLES[example])
+    keys = stage_keys(Experiment.model_validate(values))
+    wrong = []
+    for key, value in leaves(values):
+        dotted = ".".join(key)
+        if value is None or value == [] or dotted in FIXED or key[-1] == "source":
+            continue
+        experiment = with_another_value(values, key, value)
+        assert experiment is not None, f"the test knows no other valid value of {dotted}"
+        without_effect = any(f"{dotted}.".startswith(f"{setting}.") for setting in WITHOUT_EFFECT)
+        if (stage_keys(experiment) == keys) is not without_effect:
+            wrong.append(dotted)
+    assert wrong == []
+
+
+def test_the_examples_have_every_setting_of_the_schema() -> None:
+    paths = set(schema_paths(Experiment))
+    items = {
+        path for path in paths if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+    }
+    seen = set()
+    for values in EXAMPLES.values():
+        for key, value in leaves(resolved(values)):
+            if value is not None and value != []:
+                types: list[object] = [Experiment]
+                general: tuple[str, ...] = ()
+                for name in key:
+                    is_mapping = any(get_origin(option) is dict for option in types)
+                    general = (*general, "*" if is_mapping else "0" if name.isdecimal() else name)
+                    types = below(types, name)
+                seen.add(general)
+    lists = {path[:-1] for path in seen if path[-1] in ("0", "*")}
+    assert sorted(items - seen - lists) == []
+
+
+def keys(*overrides: str) -> dict[str, str]:
+    return stage_keys(load(DEMO, overrides, Experiment))
+
+
+def same(*overrides: str, base: tuple[str, ...] = ()) -> set[str]:
+    """The stages that a change of the demo shares with it."""
+    first, second = keys(*base), keys(*base, *overrides)
+    return {stage for stage in first if second.get(stage) == first[stage]}
+
+
+TRAINED = {"grpo", "evaluate-final-student", "evaluate-final-relay"} | {
+    f"evaluate-grpo-{step:04d}-{policy}" for step in (50, 100) for policy in ("student", "relay")
+}
+
+
+def test_another_reward_changes_what_is_trained_with_it_and_nothing_before() -> None:
+    assert keys().keys() - same("reward.scheme=simple") == TRAINED
+
+
+def test_another_teacher_at_the_end_changes_the_final_evaluation_alone() -> None:
+    other = "evaluation.teacher={pretrain: {steps: 7}}"
+    assert keys().keys() - same(other) == {"evaluate-final-student", "evaluate-final-relay"}
+
+
+def test_the_teacher_of_training_named_again_changes_nothing() -> None:
+    teacher = load(DEMO, (), Experiment).models.teacher.model_dump_json()
+    assert same(f"evaluation.teacher={teacher}") == keys().keys()
+
+
+def test_where_and_under_which_name_a_run_is_made_changes_nothing() -> None:
+    elsewhere = ["name=b", "run_dir=/b", "cluster.engine_threads=3", "tracking.group=g", "share_dir=/s"]
+    assert same(*elsewhere) == keys().keys()
+
+
+def test_limits_of_calls_leave_answers_without_calls_as_they_are() -> None:
+    found = same("evaluation.limits.call_tokens=3")
+    assert {"evaluate-base-student", "evaluate-base-teacher", "evaluate-final-student", "grpo"} <= found
+    assert "evaluate-final-relay" not in found
+
+
+def test_an_unfiltered_run_shares_nothing_that_was_trained() -> None:
+    assert same("filter.enabled=false") == {"evaluate-base-student", "evaluate-base-teacher"}
+
+
+def test_a_seed_changes_everything() -> None:
+    assert same("seed=1") == set()
+
+
+def test_an_evaluated_policy_more_leaves_the_others_as_they_are() -> None:
+    assert same("evaluation.final=[student, relay, random_placement]") == keys().keys()
+
+
+def test_stages_come_in_the_order_in_which_they_are_done() -> None:
+    order = list(keys("citer.enabled=true", "citer.thresholds=[0.5]", "grpo.evaluate_every=75"))
+    assert order == [
+        "evaluate-base-student", "evaluate-base-teacher", "filter", "citer", "evaluate-citer-citer@0.5", "warmup",
+        "evaluate-warmup-student", "evaluate-warmup-relay", "grpo", "evaluate-grpo-0075-student",
+        "evaluate-grpo-0075-relay", "evaluate-final-student", "evaluate-final-relay",
+    ]  # fmt: skip
+
+
+def test_a_run_that_trains_nothing_has_no_stage_but_its_evaluations() -> None:
+    found = keys("warmup.enabled=false", "grpo.enabled=false", "evaluation.final=[]")
+    assert list(found) == ["evaluate-base-student", "evaluate-base-teacher"]
+
+
+def test_shared_folders_are_named_by_stage_and_key(tmp_path: Path) -> None:
+    assert shared_folders(load(DEMO, (), Experiment)) == {}
+    folders = shared_folders(load(DEMO, [f"share_dir={tmp_path}"], Experiment))
+    assert folders["grpo"] == tmp_path / f"grpo-{keys()['grpo'][:16]}"
+    assert len(set(folders.values())) == len(folders) == len(keys())
+
+
+def test_keys_are_the_same_in_every_process() -> None:
+    script = (
+        "import json, sys; from pathlib import Path; from pipelines.config import load;"
+        "from pipelines.experiment import Experiment; from pipelines.stage_keys import stage_keys;"
+        "keys = stage_keys(load(Path('experiments/demo.yaml'), [], Experiment));"
+        "print(json.dumps([keys, sorted({'torch', 'ray', 'vllm', 'transformers'} & sys.modules.keys())]))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert json.loads(printed.stdout) == [keys(), []]
