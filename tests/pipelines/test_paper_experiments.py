@@ -104,7 +104,6 @@ CHANGES: dict[str, dict[str, object]] = {
         "citer.thresholds": [0.05, 0.2, 0.5],
         "citer.reference_sampling.temperature": 0.7,
         "citer.max_sequences": 24,
-        "learner.ranks": 3,
     },
 }
 """each run's differences from the common settings, its name aside"""
