@@ -128,8 +128,8 @@ def draw_reward(run: Run, theme: Theme) -> Figure | None:
     """Shares of the three scenarios among groups, and the mean reward (paper section 2.3)."""
     scenarios = [
         ("rollout/scenario_student_solvable_share", "student-solvable", theme.student),
-        ("rollout/scenario_teacher_dependent_share", "teacher-dependent", theme.teacher),
-        ("rollout/scenario_teacher_unsolvable_share", "teacher-unsolvable", theme.faint),
+        ("rollout/scenario_teacher_dependent_share", "dependent", theme.teacher),
+        ("rollout/scenario_teacher_unsolvable_share", "unsolvable", theme.faint),
     ]
 
     def shares(axes: Axes) -> None:
