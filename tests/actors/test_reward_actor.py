@@ -107,6 +107,17 @@ def test_a_failed_call_has_no_part_in_its_group() -> None:
     assert with_failed.reward.tolist() == [0.0, *without.reward.tolist()]
 
 
+def test_an_unfinished_answer_earns_what_a_wrong_one_does_if_settings_say_so() -> None:
+    rows = [(trajectory(finish=FinishReason.LENGTH, written=[2]), True), (trajectory(written=[2]), False)]
+    credited, uncredited = (
+        graded(rows, group_size=2, settings=RewardSettings(credit_unfinished=credit)) for credit in (True, False)
+    )
+    assert credited.reward.tolist() == pytest.approx([0.8, 0.0])
+    assert SCENARIOS[uncredited.scenario[0]] is Scenario.TEACHER_UNSOLVABLE
+    assert uncredited.reward.tolist() == pytest.approx([0.2, 0.2])
+    assert uncredited.correct.tolist() == [True, False]
+
+
 def test_a_group_of_failed_calls_has_no_scenario() -> None:
     groups = graded([(trajectory(written=[0], ending=CallEnding.FAILED), True)] * 2, 2)
     assert groups.scenario.tolist() == [NO_SCENARIO]
