@@ -23,8 +23,8 @@ from pipelines.study.results import StudyResults
 def write_comparison(results: StudyResults, path: Path, resamples: int = RESAMPLES) -> Path:
     """Write the page at `path` and figures/*.png beside it, and return the path.
 
-    Intervals are of so many resamples of the problems. Raises ValueError where two systems have answers to different problems of one group, and RunReadError where a
-    record of a run breaks its format.
+    Intervals are of so many resamples of the problems. Raises ValueError where two systems have answers to different
+    problems of one group, and RunReadError where a record of a run breaks its format.
     """
     comparison = compare(results, resamples)
     traces = read_study_traces(results)
