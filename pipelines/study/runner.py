@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from cluster.placement import total
@@ -74,9 +74,11 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
     except BaseException:
         process.terminate()
         try:
-            process.wait(_SECONDS_TO_STOP)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS_TO_STOP)
         finally:
             process.kill()
+            process.wait()
         raise
     if status == 0:
         return None

@@ -24,7 +24,9 @@ match plan["runs"][run_dir.name]:
             (folder / "done.json").write_text("{}")
     case "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    case "wait":
+    case "wait" | "wait stubbornly" as how:
+        if how == "wait stubbornly":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("waiting", flush=True)
         signal.pause()
     case status:

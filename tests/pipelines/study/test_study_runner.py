@@ -124,11 +124,12 @@ def waiting(scripted: Scripted):
     """Give a function that starts the study in a process of its own, whose second run is under way and waits."""
     processes = []
 
-    def start() -> subprocess.Popen[str]:
-        scripted.tell(two="wait")
+    def start(how: str = "wait", seconds_to_stop: float = 60.0) -> subprocess.Popen[str]:
+        scripted.tell(two=how)
         code = (
-            "import sys; from pathlib import Path; from pipelines.study.plan import load_study;"
-            "from pipelines.study.runner import run_all; run_all(load_study(Path(sys.argv[1])), sys.argv[2:])"
+            "import sys; from pathlib import Path; from pipelines.study import runner;"
+            f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
+            "runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:])"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(scripted.file), *scripted.command],
@@ -155,6 +156,15 @@ def test_a_study_that_is_told_to_stop_stops_its_run_first(scripted: Scripted, wa
     assert process.wait(timeout=60) != 0
     (_, (run, pid, _)) = scripted.starts()
     assert run == "two"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_a_run_that_does_not_stop_is_killed_and_the_study_ends_as_it_was_told(scripted: Scripted, waiting) -> None:
+    process = waiting("wait stubbornly", seconds_to_stop=0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    (_, (_, pid, _)) = scripted.starts()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
 
