@@ -121,7 +121,7 @@ class RunDirectory:
             if link.resolve() != folder.resolve():
                 raise RunDirectoryError(
                     f"{link}: is {link.resolve()} and should be a link to {folder}, where runs share what they have done: "
-                    "remove it to do the stage again, or choose another run_dir"
+                    "remove it, and those of stages built on this one, to do them again, or choose another run_dir"
                 )
 
     @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.run_directory import RunDirectory, RunDirectoryError
+from pipelines.stage_keys import stage_keys
 from pipelines.study.plan import Study, load_study
 from pipelines.study.runner import run_all
 
@@ -36,7 +37,7 @@ class Scripted:
         return load_study(self.file)
 
     def tell(self, one: object = "finish", two: object = "finish", three: object = "finish") -> None:
-        stages = {name: self.study.stages_of(name) for name in self.study.runs}
+        stages = {name: list(stage_keys(run.experiment)) for name, run in self.study.runs.items()}
         self.script.write_text(json.dumps({"runs": {"one": one, "two": two, "three": three}, "stages": stages}))
 
     def run(self) -> dict[str, str]:
@@ -87,13 +88,19 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(scripted: Scripted, how:
     assert scripted.started() == ["two"]
 
 
-def test_a_run_whose_compared_answers_are_gone_is_not_finished(scripted: Scripted) -> None:
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [("evaluate-final-relay", ["two"]), ("warmup", ["two"]), ("grpo", ["two"]), ("evaluate-grpo-0025-relay", [])],
+)
+def test_a_run_with_a_stage_removed_is_not_finished_unless_it_can_do_without(
+    scripted: Scripted, stage: str, left: list[str]
+) -> None:
     scripted.tell()
     scripted.run()
-    (scripted.study.runs["two"].directory / "stages/evaluate-final-relay/done.json").unlink()
+    (scripted.study.runs["two"].directory / "stages" / stage / "done.json").unlink()
     scripted.starts()
     scripted.run()
-    assert scripted.started() == ["two"]
+    assert scripted.started() == left
 
 
 def test_a_run_whose_settings_changed_is_started_again_unless_only_machines_did(scripted: Scripted) -> None:
