@@ -6,15 +6,14 @@ from pathlib import Path
 
 from cluster.placement import total
 from cluster.session import ray_session
-from pipelines.config import resolved_yaml, with_defaults
+from pipelines.binding import bind
 from pipelines.data import load_problem_sets
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.experiment import Experiment
 from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
 from pipelines.report.page import write_report
 from pipelines.run import Run
 from pipelines.run_directory import RunDirectory
-from pipelines.stage_keys import shared_folders
 from pipelines.stages.base_models import prepare_base_models
 from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
 from pipelines.stages.filter import training_problems
@@ -30,10 +29,7 @@ def drive(experiment: Experiment) -> Path:
     """Do what is left of the run, and return its report. A finished stage is not repeated."""
     problems = load_problem_sets(experiment.data)
     with RunDirectory(experiment.directory.resolve()) as directory:
-        directory.bind_experiment(
-            resolved_yaml(experiment), MAY_CHANGE_ON_RESUME, lambda earlier: with_defaults(earlier, Experiment)
-        )
-        directory.share_stages(shared_folders(experiment))
+        bind(directory, experiment)
         config = experiment.model_dump(mode="json")
         with (
             Tracker(directory, experiment.tracking, config) as tracker,

@@ -26,6 +26,14 @@ class RunDirectoryError(RuntimeError):
     """The run directory cannot be used as asked; the message says why."""
 
 
+class OtherExperimentError(RunDirectoryError):
+    """The directory is that of a run with other settings; `changes` has a line for each difference."""
+
+    def __init__(self, message: str, changes: Sequence[str]) -> None:
+        super().__init__(message)
+        self.changes = tuple(changes)
+
+
 class RunDirectory:
     """One run on disk. It has one writer, the driver that holds the claim; anyone may read."""
 
@@ -109,7 +117,7 @@ class RunDirectory:
     def share_stages(self, folders: Mapping[str, Path]) -> None:
         """Make each stage's directory a link to its folder in `folders`, which other runs may link to as well.
 
-        Raises `RunDirectoryError` if the stage has another directory already.
+        Raises `OtherExperimentError` if a stage has another directory already.
         """
         for stage, folder in folders.items():
             make_directory(folder)
@@ -119,9 +127,10 @@ class RunDirectory:
                 link.symlink_to(folder)
                 _sync(link.parent)
             if link.resolve() != folder.resolve():
-                raise RunDirectoryError(
+                raise OtherExperimentError(
                     f"{link}: is {link.resolve()} and should be a link to {folder}, where runs share what they have done: "
-                    "remove it to do the stage again, or choose another run_dir"
+                    "remove it, and those of stages built on this one, to do them again, or choose another run_dir",
+                    [f"stages/{stage}: {link.resolve()} -> {folder}"],
                 )
 
     @contextmanager
@@ -208,7 +217,7 @@ class RunDirectory:
 
         `completed` fills what the earlier experiment's YAML lacks with defaults: a key that the schema has got since is
         no change if it has its default. Keys under the dotted prefixes in `may_change` may differ: the file is then
-        updated, and the earlier one kept as `experiment.<n>.yaml`. Any other difference raises `RunDirectoryError`,
+        updated, and the earlier one kept as `experiment.<n>.yaml`. Any other difference raises `OtherExperimentError`,
         which lists the keys with both values.
         """
         if not self.experiment.exists():
@@ -225,10 +234,11 @@ class RunDirectory:
             return
         refused = [key for key in changed if not any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change)]
         if refused:
-            lines = [f"  {key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in refused]
-            raise RunDirectoryError(
+            changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in refused]
+            raise OtherExperimentError(
                 f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
-                + "\n".join(lines)
+                + "\n".join(f"  {change}" for change in changes),
+                changes,
             )
         number = 1
         while (kept := self.path / f"experiment.{number}.yaml").exists():

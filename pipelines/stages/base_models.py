@@ -80,19 +80,19 @@ def pretraining_rows(
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
     """Return the base models, pretraining side by side what is neither given nor cached."""
     final_teacher = experiment.with_final_teacher().models.teacher
-    roles: list[tuple[Role, ModelSettings]] = [
-        ("student", experiment.models.student),
-        ("teacher", experiment.models.teacher),
+    models: list[tuple[str, Role, ModelSettings]] = [
+        ("student", "student", experiment.models.student),
+        ("teacher", "teacher", experiment.models.teacher),
     ]
     if final_teacher != experiment.models.teacher:
-        roles.append(("teacher", final_teacher))
-    with ThreadPoolExecutor(max_workers=len(roles)) as threads:
-        prepared = [threads.submit(_prepare, role, model, experiment, tracker) for role, model in roles]
+        models.append(("final-teacher", "teacher", final_teacher))
+    with ThreadPoolExecutor(max_workers=len(models)) as threads:
+        prepared = [threads.submit(_prepare, *model, experiment, tracker) for model in models]
         student, *teachers = (model.result() for model in prepared)
     return BaseModels(student, teachers[0], teachers[-1])
 
 
-def _prepare(role: Role, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
+def _prepare(name: str, role: Role, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
     if settings.pretrain is None:
         assert settings.path is not None
         return settings.path
@@ -103,18 +103,20 @@ def _prepare(role: Role, settings: ModelSettings, experiment: Experiment, tracke
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same model: one builds it, the other waits
         if not (folder / "model").exists():
             with directory_commit(folder / "model") as partial:
-                _pretrain(role, settings.pretrain, partial, experiment, tracker)
+                _pretrain(name, role, settings.pretrain, partial, experiment, tracker)
     return str(folder / "model")
 
 
-def _pretrain(role: Role, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker) -> None:
+def _pretrain(
+    name: str, role: Role, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker
+) -> None:
     write_tokenizer(folder, settings.command_tokens)
     write_config(folder, settings.architecture)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     learner = LearnerGroup(
         LearnerSettings(zero_stage=0, dtype="float32"),
         Device.CPU,
-        f"{experiment.namespace}-pretrain-{role}",
+        f"{experiment.namespace}-pretrain-{name}",
         learner_environment(Device.CPU, threads=1),
         cpus_per_rank=experiment.cluster.cpus_per_actor,
         seconds=experiment.cluster.start_timeout_s,
@@ -122,12 +124,12 @@ def _pretrain(role: Role, settings: PretrainSettings, folder: Path, experiment: 
     rows = np.arange(settings.problems_per_step)
     try:
         learner.load(ModelSpec(str(folder), initialise=True), settings.optimizer, settings.steps, seed=settings.seed)
-        with Progress(settings.steps, f"pretrain {role}") as progress:
+        with Progress(settings.steps, f"pretrain {name}") as progress:
             for first in range(0, settings.steps, _STEPS_PER_CALL):
                 last = min(first + _STEPS_PER_CALL, settings.steps)
                 batch = ray.put(pretraining_rows(role, settings, tokenizer, first, last))
                 taken = learner.sft_steps(batch, [rows + i * settings.problems_per_step for i in range(last - first)])
-                tracker.log(f"pretrain-{role}", last, {"learner/loss": taken[-1].loss})
+                tracker.log(f"pretrain-{name}", last, {"learner/loss": taken[-1].loss})
                 progress.update(last - first, loss=taken[-1].loss)
         learner.export(str(folder / "weights"))
     finally:

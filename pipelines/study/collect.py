@@ -12,8 +12,9 @@ from pipelines.analysis.systems import BASE, RELAY
 from pipelines.answers import ANSWERS, AnswersError, AnswerTable
 from pipelines.evaluations import Evaluation
 from pipelines.run_directory import RunDirectory, RunDirectoryError
+from pipelines.stage_keys import shared_folders
 from pipelines.study.checks import Place
-from pipelines.study.plan import Study
+from pipelines.study.plan import Study, StudyRun
 from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
 
 
@@ -37,10 +38,12 @@ def read_results(study: Study, failed: Mapping[str, str] | None = None) -> Study
     oracles: dict[str, dict[str, OraclePoint]] = {}
     missing: dict[str, str] = {}
     for system, place in study.systems.items():
-        directory = RunDirectory(study.runs[place.run].directory)
-        if not directory.stage_done(place.stage):
-            ended = (failed or {}).get(place.run, "has not finished that evaluation")
-            missing[system] = f"{place}: the run {ended}"
+        run = study.runs[place.run]
+        directory = RunDirectory(run.directory)
+        done = directory.stage_done(place.stage)
+        if not done or not _is_of_these_settings(run, place.stage):
+            left = "has results of other settings" if done else "has not finished that evaluation"
+            missing[system] = f"{place}: the run {(failed or {}).get(place.run, left)}"
             continue
         try:
             systems[system], oracles[system] = _read(directory, place)
@@ -56,6 +59,11 @@ def read_results(study: Study, failed: Mapping[str, str] | None = None) -> Study
         runs={name: run.directory for name, run in study.runs.items()},
         oracle=next((oracles[name] for name in (RELAY, BASE, *oracles) if oracles.get(name)), {}),
     )
+
+
+def _is_of_these_settings(run: StudyRun, stage: str) -> bool:
+    """Return whether the stage in the run's directory is the one that its experiment would do now."""
+    return (run.directory / "stages" / stage).resolve() == shared_folders(run.experiment)[stage]
 
 
 def _read(directory: RunDirectory, place: Place) -> tuple[SystemAnswers, dict[str, OraclePoint]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.run_directory import write_atomically
 from pipelines.stage_keys import stage_keys
+from pipelines.stage_names import evaluated_steps, evaluation_stage, evaluation_within_grpo
 from pipelines.study.plan import Study
 
 NOTE = "finished.json"
@@ -21,13 +22,20 @@ def mark_finished(study: Study, run: str) -> None:
 def is_finished(study: Study, run: str) -> bool:
     """Return whether nothing is left of the run.
 
-    Something is if its stages have changed since in what they depend on, or if answers that the study compares are gone.
+    Something is if its stages have changed since in what they depend on, or if what one of them left is gone.
     """
-    directory = study.runs[run].directory
-    if not all((directory / "stages" / stage / "done.json").exists() for stage in study.stages_of(run)):
+    experiment, directory = study.runs[run].experiment, study.runs[run].directory
+    keys = stage_keys(experiment)
+    # Evaluations within GRPO are not in a run whose GRPO another one did without them.
+    within_grpo = {
+        evaluation_stage(evaluation_within_grpo(step), policy)
+        for step in evaluated_steps(experiment)
+        for policy in experiment.evaluation.training
+    }
+    if not all((directory / "stages" / stage / "done.json").exists() for stage in keys.keys() - within_grpo):
         return False
     try:
-        return bool(json.loads(_note(study, run).read_bytes()) == stage_keys(study.runs[run].experiment))
+        return bool(json.loads(_note(study, run).read_bytes()) == keys)
     except (OSError, ValueError):
         return False  # the run itself knows which of its stages are left
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from cluster.placement import total
@@ -18,6 +18,7 @@ from pipelines.run_directory import RunDirectory
 from pipelines.study.description import stages_left
 from pipelines.study.finished import is_finished, mark_finished
 from pipelines.study.plan import Study, StudyRun
+from pipelines.study.setting_aside import set_aside_if_changed
 
 RUN = (sys.executable, "-m", "pipelines", "run")
 _SECONDS_TO_STOP = 120.0
@@ -40,6 +41,9 @@ def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
                 if run not in left:
                     _say(f"[{number}/{count}] {run.name}: finished earlier")
                     continue
+                if earlier := set_aside_if_changed(study, run):
+                    changes = "".join(f"\n  {change}" for change in earlier.changes)
+                    _say(f"[{number}/{count}] {run.name}: has changed, the earlier run is now {earlier.path}{changes}")
                 _say(f"[{number}/{count}] {run.name}: {run.file}, stages: {stages_left(run)}")
                 started_run = time.monotonic()
                 failure = _run([*command, str(run.file), *run.overrides], environment)
@@ -74,9 +78,11 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
     except BaseException:
         process.terminate()
         try:
-            process.wait(_SECONDS_TO_STOP)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS_TO_STOP)
         finally:
             process.kill()
+            process.wait()
         raise
     if status == 0:
         return None

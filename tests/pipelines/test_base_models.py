@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from actors.learner.batches import TokenSequences
 from actors.tiny_models import END, write_tokenizer
-from pipelines.experiment import ModelSettings, ModelsSettings, PretrainSettings
-from pipelines.stages.base_models import cached_path, pretraining_rows
+from pipelines.experiment import Experiment, ModelSettings, ModelsSettings, PretrainSettings
+from pipelines.stages import base_models
+from pipelines.stages.base_models import cached_path, prepare_base_models, pretraining_rows
 from pipelines.tasks.chain_arithmetic import MULTIPLIERS, Chain, Form, Kind, Split, Step, chain_of
 from pipelines.tasks.knowledge import Knowledge, Role
 
@@ -153,6 +155,57 @@ def test_a_cached_model_is_found_again_by_its_role_and_settings_alone(tmp_path: 
 def test_a_model_with_a_path_is_not_cached(tmp_path: Path) -> None:
     model = ModelSettings(path="somewhere")
     assert cached_path("student", model, ModelsSettings(student=model, teacher=model, cache_dir=tmp_path)) is None
+
+
+class Tracked:
+    """Stands in for the tracker: keeps which stages have metrics."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def log(self, stage: str, step: int, metrics: dict[str, float]) -> None:
+        self.stages.append(stage)
+
+
+def test_two_teachers_are_pretrained_side_by_side_and_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespaces: list[str] = []
+
+    class Learner:
+        def __init__(self, settings: object, device: object, namespace: str, *_: object, **__: object) -> None:
+            namespaces.append(namespace)
+
+        def load(self, *_: object, **__: object) -> None:
+            pass
+
+        def sft_steps(self, batch: object, rows: list[object]) -> list[SimpleNamespace]:
+            return [SimpleNamespace(loss=1.0) for _ in rows]
+
+        def export(self, folder: str) -> None:
+            Path(folder).mkdir()
+
+        def shutdown(self) -> None:
+            pass
+
+    monkeypatch.setattr(base_models, "LearnerGroup", Learner)
+    monkeypatch.setattr("ray.put", lambda batch: batch)
+
+    def model(seed: int) -> dict[str, object]:
+        return {"pretrain": {"seed": seed, "steps": 1, "problems_per_step": 2}}
+
+    source = {"source": "chain_arithmetic", "counts": {"known": 1}}
+    settings = {
+        "name": "two-teachers",
+        "models": {"student": model(0), "teacher": model(0), "cache_dir": str(tmp_path)},
+        "data": {"train": source, "evaluation": [source]},
+        "evaluation": {"teacher": model(1)},
+    }
+    tracked = Tracked()
+    models = prepare_base_models(Experiment.model_validate(settings), tracked)  # type: ignore[arg-type]
+    assert len({models.student, models.teacher, models.final_teacher}) == 3
+    assert len(set(namespaces)) == 3, "Ray refuses a second actor of one name in one namespace"
+    assert sorted(tracked.stages) == ["pretrain-final-teacher", "pretrain-student", "pretrain-teacher"]
 
 
 def test_rows_are_laid_out_step_by_step(tokenizer: PreTrainedTokenizerBase) -> None:

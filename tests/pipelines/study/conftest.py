@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from pipelines.answers import AnswerTable
+from pipelines.run_directory import RunDirectory
+from pipelines.stage_keys import shared_folders
 from pipelines.study.plan import Study
 
 WriteStudy = Callable[..., Path]
@@ -89,8 +91,9 @@ def _leave_answers(
 ) -> Path:
     """Write what a finished evaluation leaves, and return its folder."""
     place = study.systems[system]
-    folder = study.runs[place.run].directory / "stages" / place.stage
-    folder.mkdir(parents=True)
+    run = study.runs[place.run]
+    folder = shared_folders(run.experiment)[place.stage]
+    RunDirectory(run.directory).share_stages({place.stage: folder})
     (folder / "answers.parquet").write_bytes(table.to_bytes())
     rows = [_evaluation_row(kind, oracle.get(kind) if oracle else None) for kind in (*sorted(set(table.kind)), "all")]
     (folder / "done.json").write_text(json.dumps({"problems": len(table), "seconds": 12.5, "rows": rows}))

@@ -1,6 +1,7 @@
 """Stands in for `python -m pipelines run` in tests of the study runner: does to a run what a script says.
 
 Arguments: the script, a JSON file of {"runs": {name: what to do}, "stages": {name: [stage, ...]}}; then those of a run.
+"bind" is to claim and bind the directory as the driver does, and finish the stages that are left.
 Every start is a line of starts.txt beside the script.
 """
 
@@ -22,9 +23,25 @@ match plan["runs"][run_dir.name]:
             folder = run_dir / "stages" / stage
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "done.json").write_text("{}")
+    case "bind":
+        sys.path.insert(0, str(Path(__file__).parents[3]))
+        from pipelines.binding import bind
+        from pipelines.config import load
+        from pipelines.experiment import Experiment
+        from pipelines.run_directory import RunDirectory
+        from pipelines.stage_keys import stage_keys
+
+        settings = load(Path(experiment), overrides, Experiment)
+        with RunDirectory(run_dir) as directory:
+            bind(directory, settings)
+            for stage in stage_keys(settings):
+                if not directory.stage_done(stage):
+                    directory.mark_done(stage, {"pid": os.getpid()})
     case "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    case "wait":
+    case "wait" | "wait stubbornly" as how:
+        if how == "wait stubbornly":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("waiting", flush=True)
         signal.pause()
     case status:

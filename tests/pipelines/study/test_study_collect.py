@@ -57,6 +57,19 @@ def test_answers_of_a_failed_runs_finished_evaluation_count(study, answers, leav
     assert list(read_results(study, failed={"relay": "failed with status 1"}).systems) == ["base"]
 
 
+def test_answers_of_before_a_change_of_settings_are_not_those_of_after(write_study, answers, leave_answers) -> None:
+    file = write_study()
+    study = load_study(file)
+    for system in ("base", "relay"):
+        leave_answers(study, system, answers([True] * 4, KINDS))
+    changed = load_study(file, ["overrides.evaluation.limits.max_calls=1"])
+    results = read_results(changed)
+    assert list(results.systems) == ["base"], "what does not depend on the setting counts as before"
+    assert results.missing["relay"] == "relay/final/relay: the run has results of other settings"
+    failed = read_results(changed, failed={"relay": "failed with status 1"})
+    assert failed.missing["relay"] == "relay/final/relay: the run failed with status 1"
+
+
 def test_a_record_of_another_kind_is_a_missing_system(study, answers, leave_answers) -> None:
     folder = leave_answers(study, "relay", answers([True] * 4, KINDS))
     (folder / "done.json").write_text(json.dumps({"problems": 4}))

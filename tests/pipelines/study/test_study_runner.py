@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.run_directory import RunDirectory, RunDirectoryError
+from pipelines.stage_keys import stage_keys
 from pipelines.study.plan import Study, load_study
 from pipelines.study.runner import run_all
 
@@ -36,7 +37,7 @@ class Scripted:
         return load_study(self.file)
 
     def tell(self, one: object = "finish", two: object = "finish", three: object = "finish") -> None:
-        stages = {name: self.study.stages_of(name) for name in self.study.runs}
+        stages = {name: list(stage_keys(run.experiment)) for name, run in self.study.runs.items()}
         self.script.write_text(json.dumps({"runs": {"one": one, "two": two, "three": three}, "stages": stages}))
 
     def run(self) -> dict[str, str]:
@@ -87,13 +88,19 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(scripted: Scripted, how:
     assert scripted.started() == ["two"]
 
 
-def test_a_run_whose_compared_answers_are_gone_is_not_finished(scripted: Scripted) -> None:
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [("evaluate-final-relay", ["two"]), ("warmup", ["two"]), ("grpo", ["two"]), ("evaluate-grpo-0025-relay", [])],
+)
+def test_a_run_with_a_stage_removed_is_not_finished_unless_it_can_do_without(
+    scripted: Scripted, stage: str, left: list[str]
+) -> None:
     scripted.tell()
     scripted.run()
-    (scripted.study.runs["two"].directory / "stages/evaluate-final-relay/done.json").unlink()
+    (scripted.study.runs["two"].directory / "stages" / stage / "done.json").unlink()
     scripted.starts()
     scripted.run()
-    assert scripted.started() == ["two"]
+    assert scripted.started() == left
 
 
 def test_a_run_whose_settings_changed_is_started_again_unless_only_machines_did(scripted: Scripted) -> None:
@@ -124,11 +131,12 @@ def waiting(scripted: Scripted):
     """Give a function that starts the study in a process of its own, whose second run is under way and waits."""
     processes = []
 
-    def start() -> subprocess.Popen[str]:
-        scripted.tell(two="wait")
+    def start(how: str = "wait", seconds_to_stop: float = 60.0) -> subprocess.Popen[str]:
+        scripted.tell(two=how)
         code = (
-            "import sys; from pathlib import Path; from pipelines.study.plan import load_study;"
-            "from pipelines.study.runner import run_all; run_all(load_study(Path(sys.argv[1])), sys.argv[2:])"
+            "import sys; from pathlib import Path; from pipelines.study import runner;"
+            f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
+            "runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:])"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(scripted.file), *scripted.command],
@@ -155,6 +163,15 @@ def test_a_study_that_is_told_to_stop_stops_its_run_first(scripted: Scripted, wa
     assert process.wait(timeout=60) != 0
     (_, (run, pid, _)) = scripted.starts()
     assert run == "two"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_a_run_that_does_not_stop_is_killed_and_the_study_ends_as_it_was_told(scripted: Scripted, waiting) -> None:
+    process = waiting("wait stubbornly", seconds_to_stop=0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    (_, (_, pid, _)) = scripted.starts()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
 
