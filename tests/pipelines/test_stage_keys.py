@@ -16,14 +16,12 @@ from pydantic import ValidationError
 
 from pipelines.config import load
 from pipelines.config_problems import below, schema_paths
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
-from pipelines.stage_keys import shared_folders, stage_keys
+from pipelines.experiment import Experiment
+from pipelines.stage_keys import WITHOUT_EFFECT, shared_folders, stage_keys
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
 
-WITHOUT_EFFECT = (*MAY_CHANGE_ON_RESUME, "name", "share_dir")
-"""all other settings have to be in some stage's key, or say which stages there are"""
 FIXED = {"grpo.sampling.top_p", "grpo.sampling.top_k"}
 """settings that have one valid value"""
 
