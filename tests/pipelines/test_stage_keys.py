@@ -201,6 +201,27 @@ def test_limits_of_calls_leave_answers_without_calls_as_they_are() -> None:
     assert "evaluate-final-relay" not in found
 
 
+@pytest.mark.parametrize("setting", ["max_model_len=120", "dtype=bfloat16"])
+def test_the_students_engine_is_in_the_key_of_all_that_a_student_writes(setting: str) -> None:
+    citer = ("citer.enabled=true", "citer.thresholds=[0.5]")
+    assert same(f"rollout.engine.{setting}", base=citer) == {"filter"}
+    assert same("rollout.engine.max_num_seqs=3", base=citer) == keys(*citer).keys()
+
+
+@pytest.mark.parametrize("change", ["models.teacher={pretrain: {steps: 7}}", "teacher.engine.max_model_len=120"])
+def test_a_warmup_depends_on_the_teacher_where_its_prompts_may_leave_problems_out(change: str) -> None:
+    all_problems = ("filter.enabled=false",)
+    assert "warmup" in same(change, base=all_problems)
+    assert "warmup" not in same(change, base=(*all_problems, "data.train.bad_rows=skip"))
+
+
+def test_problems_depend_on_the_room_for_their_prompts_where_longer_ones_are_left_out() -> None:
+    skipped = ("data.train.bad_rows=skip",)
+    assert "filter" in same("rollout.engine.max_model_len=120")
+    assert "filter" not in same("rollout.engine.max_model_len=120", base=skipped)
+    assert "filter" not in same("models.student={pretrain: {steps: 7}}", base=skipped)
+
+
 def test_an_unfiltered_run_shares_nothing_that_was_trained() -> None:
     assert same("filter.enabled=false") == {"evaluate-base-student", "evaluate-base-teacher"}
 
