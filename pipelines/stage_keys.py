@@ -189,7 +189,9 @@ class _Keys:
             )
 
     def _questions(self, experiment: Experiment) -> dict[str, Content]:
-        teachers, limits = [_teacher(self._experiment)], experiment.evaluation.limits
+        # All evaluations of a run have the same problems, so prompts have to suit both teachers.
+        teachers = [_teacher(self._experiment), _teacher(self._final())]
+        limits = experiment.evaluation.limits
         return {
             "problems": [self._problems(source, limits, teachers) for source in experiment.data.evaluation],
             "sampling": _dump(experiment.evaluation.sampling),

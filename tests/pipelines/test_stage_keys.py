@@ -185,6 +185,14 @@ def test_another_teacher_at_the_end_changes_the_final_evaluation_alone() -> None
     assert keys().keys() - same(other) == {"evaluate-final-student", "evaluate-final-relay"}
 
 
+def test_another_teacher_at_the_end_changes_all_evaluations_where_long_prompts_are_left_out() -> None:
+    other, skipped = "evaluation.teacher={pretrain: {steps: 7}}", "data.evaluation.0.bad_rows=skip"
+    assert same(other, base=(skipped,)) == {"filter", "warmup", "grpo"}
+    alone, training = ("evaluation.final=[teacher]", other), "models.teacher={pretrain: {steps: 8}}"
+    assert "evaluate-final-teacher" in same(training, base=alone)
+    assert "evaluate-final-teacher" not in same(training, base=(*alone, skipped))
+
+
 def test_the_teacher_of_training_named_again_changes_nothing() -> None:
     teacher = load(DEMO, (), Experiment).models.teacher.model_dump_json()
     assert same(f"evaluation.teacher={teacher}") == keys().keys()
