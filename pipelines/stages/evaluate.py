@@ -75,6 +75,13 @@ def evaluate_within_grpo(run: Run, step: int) -> None:
         _evaluate(run, evaluation_within_grpo(step), step, policy, None, sets)
 
 
+def discard_within_grpo(run: Run, step: int) -> None:
+    """Leave the evaluations after later steps to be done again: the weights that they are of are gone."""
+    for later, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
+        if later > step:
+            run.directory.mark_left(evaluation_stage(evaluation_within_grpo(later), policy))
+
+
 def publish_within_grpo(run: Run) -> None:
     """Show the evaluations within GRPO, whoever trained; some are missing if another run trained without them."""
     for step, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
