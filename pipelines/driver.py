@@ -37,8 +37,11 @@ def drive(experiment: Experiment) -> Path:
             SystemOnDemand() as actors,
         ):
             models = prepare_base_models(experiment, tracker)
-            prompts = PromptBuilder(models.student, models.teacher, experiment.data.prompt_suffix)
-            problems = with_room_for_answers(experiment, problems, prompts)
+            suffix, final_prompts = experiment.data.prompt_suffix, None
+            prompts = PromptBuilder(models.student, models.teacher, suffix)
+            if models.final_teacher != models.teacher:
+                final_prompts = PromptBuilder(models.student, models.final_teacher, suffix)
+            problems = with_room_for_answers(experiment, problems, prompts, final_prompts)
             directory.write_json(PROBLEM_SETS, problems.record())
             run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
             evaluate_base(run)

@@ -463,12 +463,15 @@ MAY_CHANGE_ON_RESUME = (
     "run_dir",
     "cluster",
     "tracking",
-    "rollout",
+    "rollout.workers",
+    "rollout.sequences_in_flight",
+    "rollout.deadline_s",
     "evaluation.traces",
     "models.cache_dir",
     "citer.max_sequences",
     *(
-        f"teacher.engine.{key}"
+        f"{engine}.engine.{key}"
+        for engine in ("rollout", "teacher")
         for key in (
             "max_num_seqs",
             "block_size",

@@ -82,8 +82,8 @@ METRICS: dict[str, Metric] = {
     "time/learn_s": Metric("s", "wall time of the learner's updates"),
     "time/sync_s": Metric("s", "wall time of moving new weights to the rollout engines"),
     "time/evaluate_s": Metric("s", "wall time of evaluation"),
-    "time/checkpoint_s": Metric("s", "wall time of writing a checkpoint"),
-    "time/step_s": Metric("s", "wall time of the whole step"),
+    "time/checkpoint_s": Metric("s", "wall time of writing the checkpoint of the step before"),
+    "time/step_s": Metric("s", "wall time of the whole step, since the step before was logged"),
 }
 
 

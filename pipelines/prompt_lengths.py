@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.settings import RelayLimits
@@ -10,20 +11,24 @@ from pipelines.experiment import Experiment
 from pipelines.prompts import PromptBuilder
 
 
-def with_room_for_answers(experiment: Experiment, problems: ProblemSets, prompts: PromptBuilder) -> ProblemSets:
-    """Return the problems whose prompts leave `max_new_tokens` of room in both models' contexts.
+def with_room_for_answers(
+    experiment: Experiment, problems: ProblemSets, prompts: PromptBuilder, final_prompts: PromptBuilder | None = None
+) -> ProblemSets:
+    """Return the problems whose prompts leave `max_new_tokens` of room in the contexts of student and teacher.
 
-    A longer prompt is a bad row of its source. Raises `DataError`.
+    `final_prompts` are given if the final evaluation has another teacher: all evaluations have the same problems, so
+    they have to suit that one too. A longer prompt is a bad row of its source. Raises `DataError`.
     """
     context = min(experiment.rollout.engine.max_model_len, experiment.teacher.engine.max_model_len)
 
-    def checked(found: AnySet, limits: RelayLimits) -> AnySet:
-        made = (prompts.prompt(problem) for problem in found.problems)
-        tokens = [max(len(prompt.student_ids), len(prompt.teacher_ids)) for prompt in made]
+    def checked(found: AnySet, limits: RelayLimits, builders: Sequence[PromptBuilder]) -> AnySet:
+        made = ([builder.prompt(problem) for builder in builders] for problem in found.problems)
+        tokens = [max(max(len(prompt.student_ids), len(prompt.teacher_ids)) for prompt in both) for both in made]
         return check_prompt_lengths(found, tokens, context - limits.max_new_tokens)
 
+    evaluating = [prompts] if final_prompts is None else [prompts, final_prompts]
     return replace(
         problems,
-        training=checked(problems.training, experiment.grpo.limits),
-        evaluation=tuple(checked(found, experiment.evaluation.limits) for found in problems.evaluation),
+        training=checked(problems.training, experiment.grpo.limits, [prompts]),
+        evaluation=tuple(checked(found, experiment.evaluation.limits, evaluating) for found in problems.evaluation),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import SupportsFloat
 
 from pydantic import JsonValue, TypeAdapter
@@ -32,32 +31,37 @@ def log_step(
 
 
 def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
-    """Bring the stage's steps to the run, as far as it lacks them."""
+    """Bring the stage's steps to the run, as far as it lacks them or has those of an earlier time."""
     known = read_metrics(directory, stage)
-    steps: dict[int, dict[str, float]] = {}
+    steps: dict[int, dict[str, float | None]] = {}
     for row in directory.read_jsonl(_metrics(stage)):
         step, metrics = row["step"], row["metrics"]
         assert isinstance(step, int) and isinstance(metrics, dict)
-        steps[step] = {name: math.nan if value is None else _number(value) for name, value in metrics.items()}
-    for step in sorted(steps.keys() - known.keys()):
-        tracker.log(stage, step, steps[step])
+        steps[step] = {name: None if value is None else _number(value) for name, value in metrics.items()}
+    for step, values in sorted(steps.items()):
+        if not values.items() <= known.get(step, {}).items():
+            tracker.log(stage, step, {name: math.nan if value is None else value for name, value in values.items()})
 
 
 def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
-    """Bring the rows and traces of a finished evaluation to the run, as far as it lacks them."""
-    published = {(row["name"], row["policy"], row["kind"]) for row in directory.read_jsonl(EVALUATIONS)}
-    for row in _EVALUATIONS.validate_python(directory.summary(stage)[ROWS]):
-        if (row.name, row.policy, row.kind) not in published:
+    """Bring the rows and traces of a finished evaluation to the run, as far as it lacks them or has earlier ones.
+
+    Earlier rows stay in the log, where the last one counts; earlier traces are removed.
+    """
+    published = {(row["name"], row["policy"], row["kind"]): row for row in directory.read_jsonl(EVALUATIONS)}
+    rows = _EVALUATIONS.validate_python(directory.summary(stage)[ROWS])
+    for row, values in zip(rows, _EVALUATIONS.dump_python(rows, mode="json"), strict=True):
+        if published.get((row.name, row.policy, row.kind)) != values:
             start = f"{row.policy}/{row.kind}"
             metrics = {f"{start}/accuracy": row.accuracy, f"{start}/call_ratio": row.call_ratio}
             tracker.log("evaluate", row.step, metrics)
-            directory.append_jsonl(EVALUATIONS, asdict(row))
-    shown = {json.dumps(row, sort_keys=True) for row in directory.read_jsonl(TRACES)}
-    traces = [
-        _TRACE.validate_python(row)
-        for row in directory.read_jsonl(traces_file(stage))
-        if json.dumps(row, sort_keys=True) not in shown
-    ]
+            directory.append_jsonl(EVALUATIONS, values)
+    own, shown = directory.read_jsonl(traces_file(stage)), directory.read_jsonl(TRACES)
+    names = {(row.name, row.policy) for row in rows}
+    kept = [trace for trace in shown if (trace["name"], trace["policy"]) not in names or trace in own]
+    if len(kept) < len(shown):
+        directory.write_text(TRACES, "".join(f"{json.dumps(trace, ensure_ascii=False)}\n" for trace in kept))
+    traces = [_TRACE.validate_python(trace) for trace in own if trace not in kept]
     if traces:
         tracker.log_traces("evaluate", traces[0].step, traces)
 

@@ -158,6 +158,13 @@ class RunDirectory:
         """Record that the stage has finished, and what it says of itself."""
         self.write_json(f"stages/{stage}/done.json", dict(summary))
 
+    def mark_left(self, stage: str) -> None:
+        """Record that the stage is left to do, as if it had not finished; its other files stay."""
+        marker = self._marker(stage)
+        if marker.exists():
+            marker.unlink()
+            _sync(marker.parent)
+
     def summary(self, stage: str) -> dict[str, JsonValue]:
         """What the stage said when it finished; raises `RunDirectoryError` if it has not."""
         if not self.stage_done(stage):

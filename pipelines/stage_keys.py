@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from actors.rollout import Policy
+from actors.settings import EngineSettings, RelayLimits
 from cluster.settings import Settings
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, ModelSettings, PretrainSettings
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, ModelSettings, PretrainSettings, SourceSettings
 from pipelines.stage_names import (
     BASE,
     CITER,
@@ -58,10 +59,10 @@ class _Keys:
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._student = _model("student", experiment.models.student)
+        self._student = _student(experiment)
         self._suffix = experiment.data.prompt_suffix
         self.by_stage: dict[str, str] = {}
-        self._training_problems: Content = _dump(experiment.data.train)
+        self._training_problems = self._problems(experiment.data.train, experiment.grpo.limits, [_teacher(experiment)])
         self._evaluations(BASE, experiment.evaluation.base, 0, self._student)
         if experiment.filters:
             self._training_problems = self._filter()
@@ -113,7 +114,7 @@ class _Keys:
                 "evaluate",
                 [router],
                 {
-                    **self._problems(experiment),
+                    **self._questions(experiment),
                     "threshold": threshold,
                     "limits": _dump(experiment.evaluation.limits),
                     "on_call": _dump(experiment.teacher.sampling),
@@ -184,24 +185,40 @@ class _Keys:
                 evaluation_stage(name, policy),
                 "evaluate",
                 builds_on,
-                {**self._problems(experiment), **uses, **settings, "step": step},
+                {**self._questions(experiment), **uses, **settings, "step": step},
             )
 
-    def _problems(self, experiment: Experiment) -> dict[str, Content]:
+    def _questions(self, experiment: Experiment) -> dict[str, Content]:
+        # All evaluations of a run have the same problems, so prompts have to suit both teachers.
+        teachers = [_teacher(self._experiment), _teacher(self._final())]
+        limits = experiment.evaluation.limits
         return {
-            "problems": [_dump(source) for source in experiment.data.evaluation],
+            "problems": [self._problems(source, limits, teachers) for source in experiment.data.evaluation],
             "sampling": _dump(experiment.evaluation.sampling),
             "grading": _grading(experiment),
         }
+
+    def _problems(self, source: SourceSettings, limits: RelayLimits, teachers: Sequence[Content]) -> Content:
+        """Return what decides on the problems of a source, where bad rows are skipped also the room for their prompts."""
+        if source.bad_rows == "stop":
+            return _dump(source)
+        return [_dump(source), self._student, list(teachers), limits.max_new_tokens]
 
 
 def _model(role: Role, settings: ModelSettings) -> Content:
     return settings.path if settings.pretrain is None else pretrained_key(role, settings.pretrain)
 
 
+def _student(experiment: Experiment) -> Content:
+    return [_model("student", experiment.models.student), *_engine(experiment.rollout.engine)]
+
+
 def _teacher(experiment: Experiment) -> Content:
-    engine = experiment.teacher.engine
-    return [_model("teacher", experiment.models.teacher), engine.dtype, engine.max_model_len]
+    return [_model("teacher", experiment.models.teacher), *_engine(experiment.teacher.engine)]
+
+
+def _engine(settings: EngineSettings) -> Sequence[Content]:
+    return settings.dtype, settings.max_model_len
 
 
 def _grading(experiment: Experiment) -> Content:

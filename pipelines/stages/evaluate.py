@@ -52,6 +52,10 @@ Decode = Callable[[EvaluationSet, int], Iterator[GradedOrder]]
 """from a set, and the number of answers to the sets before it, to its graded answers"""
 
 
+class EvaluationError(RuntimeError):
+    """A policy cannot be evaluated; the message says why."""
+
+
 def evaluate_base(run: Run) -> None:
     """Evaluate what there is before training."""
     for policy in run.experiment.evaluation.base:
@@ -69,6 +73,13 @@ def evaluate_within_grpo(run: Run, step: int) -> None:
     sets = first_problems(run.problems.evaluation, run.experiment.evaluation.problems_during_training)
     for policy in run.experiment.evaluation.training:
         _evaluate(run, evaluation_within_grpo(step), step, policy, None, sets)
+
+
+def discard_within_grpo(run: Run, step: int) -> None:
+    """Leave the evaluations after later steps to be done again: the weights that they are of are gone."""
+    for later, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
+        if later > step:
+            run.directory.mark_left(evaluation_stage(evaluation_within_grpo(later), policy))
 
 
 def publish_within_grpo(run: Run) -> None:
@@ -109,6 +120,19 @@ def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[Evaluatio
     return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
+def placement_plans(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple[Plan, ...]:
+    """Return for each answer the calls of the relay answer in its place, at random places. Raises `EvaluationError`."""
+    folder = run.directory.stage_dir(evaluation_stage(name, Policy.RELAY))
+    relayed = AnswerTable.read(folder / ANSWERS)
+    asked = [problem.question for found in sets for problem in found.problems for _ in range(found.samples)]
+    if relayed.question.tolist() != asked:
+        raise EvaluationError(
+            f"{folder.resolve()}: has answers to other problems than there are now, so their calls cannot be placed anew: "
+            "remove it to answer again, or undo what has changed in the files of data.evaluation"
+        )
+    return random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
+
+
 def _evaluate(
     run: Run, name: str, step: int, policy: Policy, student: str | None, sets: Sequence[EvaluationSet] | None = None
 ) -> None:
@@ -118,14 +142,11 @@ def _evaluate(
         if left:
             if student is not None and policy is not Policy.TEACHER:
                 run.system.use_student(student)
-            plans: tuple[Plan, ...] = ()
-            if policy is Policy.RANDOM_PLACEMENT:
-                relay = run.directory.stage_dir(evaluation_stage(name, Policy.RELAY))
-                relayed = AnswerTable.read(relay / ANSWERS)
-                plans = random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
+            sets = sets or run.problems.evaluation
+            plans = placement_plans(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
             decode = functools.partial(_decode, run, policy, plans)
             traced = policy in _TRACED and student is not None
-            _answer(run, stage, name, step, policy.value, sets or run.problems.evaluation, decode, traced)
+            _answer(run, stage, name, step, policy.value, sets, decode, traced)
     publish_evaluation(run.directory, run.tracker, stage)
 
 

@@ -21,7 +21,7 @@ from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
 from pipelines.run import MODEL, Run
 from pipelines.run_directory import directory_commit, prune
 from pipelines.stage_names import GRPO, evaluated_steps
-from pipelines.stages.evaluate import evaluate_within_grpo, publish_within_grpo
+from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.student_folder import export_student
 
 _LEARNER_STATE = "learner"
@@ -42,9 +42,10 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 def _train(run: Run, problems: list[Problem]) -> None:
     settings = run.experiment.grpo
     first = _load(run)
+    discard_within_grpo(run, first)
+    clock = PhaseClock()
     with Progress(settings.steps, "GRPO", done=first) as progress:
         for step in range(first, settings.steps):
-            clock = PhaseClock()
             with clock.phase("rollout"):
                 groups = _roll_out(
                     run, problems_of_step(problems, step, settings.prompts_per_step, run.experiment.seed)
@@ -56,11 +57,13 @@ def _train(run: Run, problems: list[Problem]) -> None:
             if step + 1 in evaluated_steps(run.experiment):
                 with clock.phase("evaluate"):
                     evaluate_within_grpo(run, step + 1)
+            metrics = _metrics(groups, learned, clock)
+            log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
+            clock = PhaseClock()
+            # After the log: no step before a checkpoint is done again, so a kill in between would leave it out for good.
             if (step + 1) % settings.checkpoint_every == 0:
                 with clock.phase("checkpoint"):
                     _save(run, step + 1)
-            metrics = _metrics(groups, learned, clock)
-            log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
             progress.update(1, accuracy=metrics["rollout/accuracy"], calls=metrics["rollout/call_ratio"])
     export_student(run, run.directory.stage_dir(GRPO) / MODEL)
     run.directory.mark_done(GRPO, {"steps": settings.steps})

@@ -186,6 +186,18 @@ def test_a_run_of_before_a_key_goes_on_unless_the_key_is_set(small: Path, tmp_pa
         bind("evaluation.final=[student]")
 
 
+def test_a_run_goes_on_with_more_workers_but_not_with_another_context(small: Path, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+
+    def bind(*overrides: str) -> None:
+        directory.bind_experiment(resolved_yaml(load(small, overrides, Experiment)), MAY_CHANGE_ON_RESUME)
+
+    bind()
+    bind("rollout.workers=2", "rollout.engine.max_num_seqs=3")
+    with pytest.raises(RunDirectoryError, match=r"rollout\.engine\.max_model_len: 16384 -> 16383"):
+        bind("rollout.engine.max_model_len=16383")
+
+
 def test_what_the_schema_rejects_is_left_as_it_is() -> None:
     assert with_defaults({"nme": "a"}, Experiment) == {"nme": "a"}
 

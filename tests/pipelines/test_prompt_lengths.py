@@ -25,13 +25,13 @@ class Prompts:
         return self._prompt
 
 
-def check(student_tokens: int, teacher_tokens: int, *overrides: str) -> int:
+def check(student_tokens: int, teacher_tokens: int, *overrides: str, final: Prompts | None = None) -> int:
     experiment = load(
         DEMO, ["rollout.engine.max_model_len=128", "teacher.engine.max_model_len=120", *overrides], Experiment
     )
     problems = load_problem_sets(experiment.data)
     prompts = Prompts(student_tokens, teacher_tokens)
-    return len(with_room_for_answers(experiment, problems, prompts).evaluation[0].problems)  # type: ignore[arg-type]
+    return len(with_room_for_answers(experiment, problems, prompts, final).evaluation[0].problems)  # type: ignore[arg-type]
 
 
 def test_prompts_that_fit_with_an_answer_are_kept() -> None:
@@ -42,6 +42,16 @@ def test_prompts_that_fit_with_an_answer_are_kept() -> None:
 def test_either_models_prompt_may_be_too_long(student: int, teacher: int) -> None:
     with pytest.raises(DataError, match=r"chain_arithmetic, problem 1: the prompt has 41 tokens, .* room for 40"):
         check(student, teacher)
+
+
+def test_the_final_evaluations_teacher_may_have_longer_prompts_than_the_one_of_training() -> None:
+    assert check(40, 40, final=Prompts(40, 40)) == 500
+    with pytest.raises(DataError, match=r"the prompt has 41 tokens, .* room for 40"):
+        check(40, 40, final=Prompts(40, 41))
+
+
+def test_the_final_evaluations_teacher_has_no_say_in_training() -> None:
+    assert check(40, 40, "evaluation.limits.max_new_tokens=60", final=Prompts(40, 60)) == 500
 
 
 def test_each_stage_has_its_own_room() -> None:

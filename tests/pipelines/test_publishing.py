@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.evaluations import Evaluation
 from pipelines.publishing import log_step, publish_evaluation, publish_steps, traces_file
+from pipelines.report.data import read_run
 from pipelines.run_directory import RunDirectory
 from pipelines.traces import Segment, Trace
 from pipelines.tracking import Tracker, TrackingSettings, read_metrics
@@ -72,6 +73,38 @@ def test_what_a_kill_left_out_is_added(evaluated: Path, tmp_path: Path) -> None:
     publish_evaluation(directory, tracker, STAGE)
     assert [row["kind"] for row in directory.read_jsonl("evaluations.jsonl")] == ["all", "sums"]
     assert [row["problem"] for row in directory.read_jsonl("traces.jsonl")] == ["1+1", "2+2"]
+
+
+def test_an_evaluation_that_is_done_anew_takes_the_place_of_the_earlier_one(evaluated: Path, tmp_path: Path) -> None:
+    directory, tracker = opened(tmp_path / "first")
+    publish_evaluation(directory, tracker, STAGE)
+    other = replace(TRACE, name="warmup", segments=(Segment("student", "\u03c0"),))
+    directory.append_jsonl("traces.jsonl", asdict(other))
+
+    new_trace = replace(TRACE, problem="3+3")
+    directory.write_text(traces_file(STAGE), "".join(json.dumps(asdict(trace)) + "\n" for trace in (TRACE, new_trace)))
+    directory.mark_done(STAGE, {"rows": [asdict(replace(ROW, accuracy=0.75)), asdict(replace(ROW, kind="sums"))]})
+    publish_evaluation(directory, tracker, STAGE)
+    publish_evaluation(directory, tracker, STAGE)
+
+    run = read_run(directory.path)
+    assert [(row.kind, row.accuracy) for row in run.evaluations] == [("all", 0.75), ("sums", 0.5)]
+    assert len(directory.read_jsonl("evaluations.jsonl")) == 3
+    assert run.traces == (TRACE, other, new_trace)
+    assert read_metrics(directory, "evaluate")[4]["relay/all/accuracy"] == 0.75
+
+
+def test_steps_that_are_done_anew_take_the_place_of_the_earlier_ones(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "first"), opened(tmp_path / "second")
+    for directory, _ in (first, second):
+        directory.share_stages({"grpo": tmp_path / "shared"})
+    for step in (1, 2):
+        log_step(*first, "grpo", step, {"reward/mean": 0.5, "learner/kl": float("nan")})
+    log_step(*second, "grpo", 2, {"reward/mean": 0.75, "learner/kl": 0.25})
+    publish_steps(*first, "grpo")
+    publish_steps(*first, "grpo")
+    assert read_metrics(first[0], "grpo")[2] == {"reward/mean": 0.75, "learner/kl": 0.25}
+    assert [row["step"] for row in first[0].read_jsonl("metrics.jsonl")] == [1, 2, 2]
 
 
 def test_steps_of_a_shared_stage_come_to_every_run(tmp_path: Path) -> None:

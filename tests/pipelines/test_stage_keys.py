@@ -16,14 +16,12 @@ from pydantic import ValidationError
 
 from pipelines.config import load
 from pipelines.config_problems import below, schema_paths
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
-from pipelines.stage_keys import shared_folders, stage_keys
+from pipelines.experiment import Experiment
+from pipelines.stage_keys import WITHOUT_EFFECT, shared_folders, stage_keys
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
 
-WITHOUT_EFFECT = (*MAY_CHANGE_ON_RESUME, "name", "share_dir")
-"""all other settings have to be in some stage's key, or say which stages there are"""
 FIXED = {"grpo.sampling.top_p", "grpo.sampling.top_k"}
 """settings that have one valid value"""
 
@@ -187,6 +185,14 @@ def test_another_teacher_at_the_end_changes_the_final_evaluation_alone() -> None
     assert keys().keys() - same(other) == {"evaluate-final-student", "evaluate-final-relay"}
 
 
+def test_another_teacher_at_the_end_changes_all_evaluations_where_long_prompts_are_left_out() -> None:
+    other, skipped = "evaluation.teacher={pretrain: {steps: 7}}", "data.evaluation.0.bad_rows=skip"
+    assert same(other, base=(skipped,)) == {"filter", "warmup", "grpo"}
+    alone, training = ("evaluation.final=[teacher]", other), "models.teacher={pretrain: {steps: 8}}"
+    assert "evaluate-final-teacher" in same(training, base=alone)
+    assert "evaluate-final-teacher" not in same(training, base=(*alone, skipped))
+
+
 def test_the_teacher_of_training_named_again_changes_nothing() -> None:
     teacher = load(DEMO, (), Experiment).models.teacher.model_dump_json()
     assert same(f"evaluation.teacher={teacher}") == keys().keys()
@@ -201,6 +207,27 @@ def test_limits_of_calls_leave_answers_without_calls_as_they_are() -> None:
     found = same("evaluation.limits.call_tokens=3")
     assert {"evaluate-base-student", "evaluate-base-teacher", "evaluate-final-student", "grpo"} <= found
     assert "evaluate-final-relay" not in found
+
+
+@pytest.mark.parametrize("setting", ["max_model_len=120", "dtype=bfloat16"])
+def test_the_students_engine_is_in_the_key_of_all_that_a_student_writes(setting: str) -> None:
+    citer = ("citer.enabled=true", "citer.thresholds=[0.5]")
+    assert same(f"rollout.engine.{setting}", base=citer) == {"filter"}
+    assert same("rollout.engine.max_num_seqs=3", base=citer) == keys(*citer).keys()
+
+
+@pytest.mark.parametrize("change", ["models.teacher={pretrain: {steps: 7}}", "teacher.engine.max_model_len=120"])
+def test_a_warmup_depends_on_the_teacher_where_its_prompts_may_leave_problems_out(change: str) -> None:
+    all_problems = ("filter.enabled=false",)
+    assert "warmup" in same(change, base=all_problems)
+    assert "warmup" not in same(change, base=(*all_problems, "data.train.bad_rows=skip"))
+
+
+def test_problems_depend_on_the_room_for_their_prompts_where_longer_ones_are_left_out() -> None:
+    skipped = ("data.train.bad_rows=skip",)
+    assert "filter" in same("rollout.engine.max_model_len=120")
+    assert "filter" not in same("rollout.engine.max_model_len=120", base=skipped)
+    assert "filter" not in same("models.student={pretrain: {steps: 7}}", base=skipped)
 
 
 def test_an_unfiltered_run_shares_nothing_that_was_trained() -> None:
