@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.grading import GradingHealth, GradingPool, GradingSettings, Verdict
-from actors.trajectory import Bool, CallEnding, FinishReason, Float32, Source, TrajectoryBatch, UInt8
+from actors.trajectory import Bool, CallEnding, Float32, Source, TrajectoryBatch, UInt8
 from rewards.advantages import group_advantages
 from rewards.scenarios import Outcome, Scenario, scenario_of
 from rewards.schemes import RewardSettings, group_rewards
@@ -133,8 +133,6 @@ def graded_groups(
     correct = np.array([verdict.correct for verdict in verdicts], np.bool_)
     called = written > 0
     trainable = failed_calls == 0
-    call_ratio = teacher_tokens / np.maximum(output_tokens, 1)
-    credited = correct if settings.credit_unfinished else correct & (batch.finish != FinishReason.LENGTH)
 
     scenario = np.full(len(batch) // group_size, NO_SCENARIO, np.uint8)
     reward = np.zeros(len(batch), np.float32)
@@ -143,7 +141,14 @@ def graded_groups(
         rows = i * group_size + np.flatnonzero(trainable[i * group_size : (i + 1) * group_size])
         if len(rows) == 0:
             continue
-        group = [Outcome(bool(credited[row]), bool(called[row]), float(call_ratio[row])) for row in rows]
+        lengths = np.maximum(output_tokens[rows], 1)
+        if settings.call_ratio_over == "group_mean":
+            lengths = np.full(len(rows), lengths.mean())
+        ratios = np.minimum(teacher_tokens[rows] / lengths, 1.0)
+        group = [
+            Outcome(bool(correct[row]), bool(called[row]), float(ratio))
+            for row, ratio in zip(rows, ratios, strict=True)
+        ]
         rewards = group_rewards(group, settings)
         scenario[i] = SCENARIOS.index(scenario_of(group))
         reward[rows] = rewards

@@ -26,10 +26,10 @@ class RewardSettings(BaseModel):
         -1.0, description="wrong without a call, where a call would have helped (teacher-dependent)"
     )
     exploration_weight: float = Field(1.0, description="times the call ratio, where none is correct; 0 takes it away")
-    credit_unfinished: bool = Field(
-        True,
-        description="whether an answer that the token limit cut off can be correct; false keeps a student from lowering "
-        "its call ratio by writing on after its answer",
+    call_ratio_over: Literal["answer", "group_mean"] = Field(
+        "answer",
+        description="the length that teacher tokens are divided by: the answer's own, as in the paper, or the group's mean, "
+        "so that no answer lowers its call ratio by going on for longer",
     )
     normalisation: Literal["std", "mean"] = Field(
         "std", description="mean leaves out the division, which blows the small rewards of unsolvable groups up"

@@ -107,15 +107,20 @@ def test_a_failed_call_has_no_part_in_its_group() -> None:
     assert with_failed.reward.tolist() == [0.0, *without.reward.tolist()]
 
 
-def test_an_unfinished_answer_earns_what_a_wrong_one_does_if_settings_say_so() -> None:
-    rows = [(trajectory(finish=FinishReason.LENGTH, written=[2]), True), (trajectory(written=[2]), False)]
-    credited, uncredited = (
-        graded(rows, group_size=2, settings=RewardSettings(credit_unfinished=credit)) for credit in (True, False)
+def test_over_the_groups_mean_length_a_longer_answer_earns_no_more() -> None:
+    rows = [(trajectory(tokens=10, written=[2]), True), (trajectory(tokens=30, written=[2]), True)]
+    own, shared = (
+        graded(rows, group_size=2, settings=RewardSettings(call_ratio_over=over)) for over in ("answer", "group_mean")
     )
-    assert credited.reward.tolist() == pytest.approx([0.8, 0.0])
-    assert SCENARIOS[uncredited.scenario[0]] is Scenario.TEACHER_UNSOLVABLE
-    assert uncredited.reward.tolist() == pytest.approx([0.2, 0.2])
-    assert uncredited.correct.tolist() == [True, False]
+    assert own.reward.tolist() == pytest.approx([0.8, 1 - 2 / 30])
+    assert shared.reward.tolist() == pytest.approx([0.9, 0.9])
+    assert shared.advantage.tolist() == [0.0, 0.0]
+    assert shared.call_ratio.tolist() == own.call_ratio.tolist()
+
+
+def test_over_the_groups_mean_length_fewer_teacher_tokens_earn_more() -> None:
+    rows = [(trajectory(tokens=10, written=[9]), True), (trajectory(tokens=2, written=[1]), True)]
+    assert graded(rows, 2, RewardSettings(call_ratio_over="group_mean")).reward.tolist() == pytest.approx([0.0, 5 / 6])
 
 
 def test_a_group_of_failed_calls_has_no_scenario() -> None:
