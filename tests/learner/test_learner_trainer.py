@@ -46,10 +46,12 @@ def dense_gradients(model, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def assert_same(gradients, expected):
+    """Sums in another order round at the scale of a tensor's largest entries, differently from processor to processor."""
     assert gradients.keys() == expected.keys()
     for name in expected:
+        atol = max(2e-6, 2e-5 * expected[name].abs().max().item())
         torch.testing.assert_close(
-            gradients[name], expected[name], atol=2e-6, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
+            gradients[name], expected[name], atol=atol, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
         )
 
 
