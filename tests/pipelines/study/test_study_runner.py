@@ -133,8 +133,9 @@ def waiting(scripted: Scripted):
 
     def start(how: str = "wait", seconds_to_stop: float = 60.0) -> subprocess.Popen[str]:
         scripted.tell(two=how)
-        code = (
-            "import sys; from pathlib import Path; from pipelines.study import runner;"
+        code = (  # a shell that starts the tests in the background has SIGINT ignored by all of them
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pathlib import Path;"
+            "from pipelines.study import runner;"
             f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
             "runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:])"
         )
