@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from actors.settings import SamplingSettings
 from pipelines.benchmarks import BENCHMARKS
 from pipelines.columns import ProblemColumns, RowError, problem_of, written
-from pipelines.experiment import (
+from pipelines.data_settings import (
     BadRows,
     BenchmarkSource,
     ChainArithmeticSource,

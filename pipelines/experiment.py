@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from actors.citer.settings import CiterSettings
 from actors.grading import GradingSettings
@@ -18,186 +18,13 @@ from actors.settings import (
     RelayLimits,
     SamplingSettings,
 )
-from actors.tiny_models import CommandTokens, TinyModelSettings
 from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
-from pipelines.benchmarks import BenchmarkName
-from pipelines.tasks.chain_arithmetic import LENGTHS, Form, Kind
+from pipelines.data_settings import DataSettings
+from pipelines.model_settings import ModelSettings, ModelsSettings
 from pipelines.tracking import TrackingSettings
 from rewards.schemes import RewardSettings
-
-PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
-
-Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
-
-
-class PretrainSettings(Settings):
-    """A tiny model, trained from scratch on chain arithmetic and cached by the content of these settings."""
-
-    architecture: TinyModelSettings = TinyModelSettings()
-    command_tokens: CommandTokens = Field("text", description="whether <call> and </call> are one special token each")
-    steps: int = Field(2500, gt=0)
-    problems_per_step: int = Field(64, gt=0)
-    mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
-        {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
-    )
-    lengths: Lengths | None = Field(None, description="operations of a problem, drawn evenly; 2 and 3 if empty")
-    forms: dict[Form, Annotated[int, Field(ge=0)]] | None = Field(
-        None, description="shares of the forms of problem; plain only if empty"
-    )
-    skill: float | None = Field(
-        None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
-    )
-    optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
-    seed: int = 0
-
-    @field_validator("mix", "forms")
-    @classmethod
-    def _some_share(cls, shares: dict[str, int] | None) -> dict[str, int] | None:
-        if shares is not None and not any(shares.values()):
-            raise ValueError("should have a share above 0")
-        return shares
-
-
-class ModelSettings(Settings):
-    """Where a base model comes from: a folder or hub name in Hugging Face format, or pretraining."""
-
-    path: str | None = Field(None, description="a folder or a hub name")
-    pretrain: PretrainSettings | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ModelSettings:
-        if (self.path is None) == (self.pretrain is None):
-            raise ValueError("give either path or pretrain")
-        return self
-
-
-class ModelsSettings(Settings):
-    """Both base models."""
-
-    student: ModelSettings
-    teacher: ModelSettings
-    cache_dir: Path = Field(Path("~/.cache/relayllm-ray"), description="where pretrained tiny models are kept")
-
-
-BadRows = Literal["stop", "skip"]
-
-
-class SourceSettings(Settings):
-    """What all data sources have."""
-
-    limit: int | None = Field(None, gt=0, description="at most this many problems, drawn from the seed; all if empty")
-    seed: int = 0
-    bad_rows: BadRows = Field("stop", description="skip leaves out rows that are no problem, and counts and logs them")
-
-    @property
-    def label(self) -> str:
-        """What the source is called in messages and records."""
-        raise NotImplementedError
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The names that results on its problems are reported by."""
-        return (self.label,)
-
-
-class ChainArithmeticSource(SourceSettings):
-    """Problems of the synthetic task, drawn from the seed."""
-
-    source: Literal["chain_arithmetic"] = "chain_arithmetic"
-    counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
-    lengths: Lengths = Field(LENGTHS, description="operations of a problem, drawn evenly")
-    form: Form = Field(Form.PLAIN, description="how operations are written")
-    kind_prefix: str = Field(
-        "", description="begins the names of the kinds that results are reported by, as in long/known"
-    )
-
-    @property
-    def label(self) -> str:
-        return self.source
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return tuple(f"{self.kind_prefix}{kind.value}" for kind, count in self.counts.items() if count)
-
-
-class BenchmarkSource(SourceSettings):
-    """A public data set, from the Hugging Face hub or from a local copy."""
-
-    source: Literal["benchmark"]
-    name: BenchmarkName = Field(description="results are reported by this name")
-    path: Path | None = Field(
-        None, description="a JSONL or Parquet file, or a folder of such files; the hub's copy if empty"
-    )
-    split: str | None = Field(None, description="the split that is usually evaluated on, if empty")
-
-    @property
-    def label(self) -> str:
-        return self.name.value
-
-
-class FileSource(SourceSettings):
-    """Problems of a JSONL or Parquet file, or of a folder of such files."""
-
-    source: Literal["file"]
-    path: Path
-    question: str = Field("question", description="the column of the question")
-    answer: str = Field("answer", description="the column of the reference answer, as it would stand in \\boxed{}")
-    options: str | None = Field(
-        None, description="the column of the list of options, if the answers are option letters"
-    )
-    kind: str = Field(description="the name that results are reported by")
-
-    @property
-    def label(self) -> str:
-        return self.kind
-
-
-class EvaluationKeys(SourceSettings):
-    """What all evaluation sources have besides."""
-
-    samples: int = Field(1, gt=0, description="answers per problem (k of avg@k and pass@k)")
-    sampling: SamplingSettings | None = Field(None, description="of these answers; evaluation.sampling if empty")
-
-
-class ChainArithmeticEvaluation(ChainArithmeticSource, EvaluationKeys):
-    """Evaluation on the synthetic task."""
-
-
-class BenchmarkEvaluation(BenchmarkSource, EvaluationKeys):
-    """Evaluation on a public data set."""
-
-
-class FileEvaluation(FileSource, EvaluationKeys):
-    """Evaluation on own problems."""
-
-
-DataSource = Annotated[ChainArithmeticSource | BenchmarkSource | FileSource, Field(discriminator="source")]
-EvaluationSource = Annotated[
-    ChainArithmeticEvaluation | BenchmarkEvaluation | FileEvaluation, Field(discriminator="source")
-]
-
-
-class DataSettings(Settings):
-    """What is trained on, what is evaluated on, and how a question becomes a prompt."""
-
-    train: DataSource
-    evaluation: tuple[EvaluationSource, ...] = Field(description="at least one source")
-    prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
-
-    @field_validator("evaluation")
-    @classmethod
-    def _told_apart(cls, sources: tuple[EvaluationSource, ...]) -> tuple[EvaluationSource, ...]:
-        if not sources:
-            raise ValueError("give at least one source")
-        kinds = [kind for source in sources for kind in source.kinds]
-        if "all" in kinds:
-            raise ValueError("'all' is the name of the results on all problems; give another kind")
-        twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
-        if twice:
-            raise ValueError(f"results on two sources would be reported by one name: {', '.join(twice)}")
-        return sources
 
 
 class FilterSettings(Settings):

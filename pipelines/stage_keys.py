@@ -10,7 +10,9 @@ from pathlib import Path
 from actors.rollout import Policy
 from actors.settings import EngineSettings, RelayLimits
 from cluster.settings import Settings
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, ModelSettings, PretrainSettings, SourceSettings
+from pipelines.data_settings import SourceSettings
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.model_settings import ModelSettings, PretrainSettings
 from pipelines.stage_names import (
     BASE,
     CITER,

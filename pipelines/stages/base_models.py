@@ -18,7 +18,8 @@ from actors.learner.model import ModelSpec
 from actors.settings import LearnerSettings
 from actors.tiny_models import write_config, write_tokenizer
 from cluster.devices import Device, learner_environment
-from pipelines.experiment import Experiment, ModelSettings, ModelsSettings, PretrainSettings
+from pipelines.experiment import Experiment
+from pipelines.model_settings import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.progress import Progress
 from pipelines.run_directory import directory_commit
 from pipelines.stage_keys import pretrained_key

@@ -21,8 +21,9 @@ from actors.trajectory import TrajectoryBatch
 from pipelines.answer_recording import answer_table
 from pipelines.answers import ANSWERS, AnswerTable
 from pipelines.data import EvaluationSet
+from pipelines.data_settings import ChainArithmeticSource
 from pipelines.evaluations import ALL, Evaluation, evaluation_of
-from pipelines.experiment import ChainArithmeticSource, ModelSettings
+from pipelines.model_settings import ModelSettings
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import ROWS, publish_evaluation, traces_file

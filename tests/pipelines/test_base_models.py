@@ -11,7 +11,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from actors.learner.batches import TokenSequences
 from actors.tiny_models import END, write_tokenizer
-from pipelines.experiment import Experiment, ModelSettings, ModelsSettings, PretrainSettings
+from pipelines.experiment import Experiment
+from pipelines.model_settings import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.stages import base_models
 from pipelines.stages.base_models import cached_path, prepare_base_models, pretraining_rows
 from pipelines.tasks.chain_arithmetic import MULTIPLIERS, Chain, Form, Kind, Split, Step, chain_of

@@ -14,7 +14,7 @@ import pytest
 from actors.grading import GradingPool, GradingSettings, Verdict
 from pipelines.benchmarks import BENCHMARKS, BenchmarkName
 from pipelines.data import ProblemSet, load_source
-from pipelines.experiment import BenchmarkSource
+from pipelines.data_settings import BenchmarkSource
 from pipelines.tasks.chain_arithmetic import Split
 from rewards.numbers import parse_number
 from rewards.verification import verify, verify_symbolically

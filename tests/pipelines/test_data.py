@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipelines.data import ProblemSet, check_prompt_lengths, load_problem_sets, load_source
-from pipelines.experiment import ChainArithmeticSource, DataSettings, FileSource
+from pipelines.data_settings import ChainArithmeticSource, DataSettings, FileSource
 from pipelines.problems import Problem
 from pipelines.rows import DataError
 from pipelines.tasks.chain_arithmetic import Form, Kind, Split, chain_of

@@ -10,7 +10,8 @@ import pytest
 from cluster.placement import table
 from pipelines.__main__ import main
 from pipelines.config import ConfigError, load, resolved_yaml, with_defaults
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, ModelSettings
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.model_settings import ModelSettings
 from pipelines.run_directory import RunDirectory, RunDirectoryError
 
 REPOSITORY = Path(__file__).parents[2]
