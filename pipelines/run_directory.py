@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 REPLACED = ".replaced"
+DONE = "done.json"
+"""the marker in the folder of a finished stage, and what the stage says of itself"""
 
 
 class RunDirectoryError(RuntimeError):
@@ -156,7 +158,7 @@ class RunDirectory:
 
     def mark_done(self, stage: str, summary: Mapping[str, object]) -> None:
         """Record that the stage has finished, and what it says of itself."""
-        self.write_json(f"stages/{stage}/done.json", dict(summary))
+        self.write_json(f"stages/{stage}/{DONE}", dict(summary))
 
     def mark_left(self, stage: str) -> None:
         """Record that the stage is left to do, as if it had not finished; its other files stay."""
@@ -175,7 +177,7 @@ class RunDirectory:
         return row
 
     def _marker(self, stage: str) -> Path:
-        return self.path / "stages" / stage / "done.json"
+        return self.path / "stages" / stage / DONE
 
     def claim(self) -> None:
         """Make this process the run's only driver until `release` or its end.

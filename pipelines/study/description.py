@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cluster.placement import table
+from pipelines.run_directory import DONE
 from pipelines.stage_keys import shared_folders
 from pipelines.study.finished import is_finished
 from pipelines.study.plan import Study, StudyRun
@@ -34,7 +35,7 @@ def described(study: Study) -> str:
 def stages_left(run: StudyRun, earlier: Collection[Path] = ()) -> str:
     """Return how many stages of a run are left, are done already, and will be by earlier runs, whose folders are given."""
     folders = set(shared_folders(run.experiment).values())
-    done = {folder for folder in folders if (folder / "done.json").exists()}
+    done = {folder for folder in folders if (folder / DONE).exists()}
     by_others = (folders - done) & set(earlier)
     parts = [f"{len(folders - done - by_others)} of {len(folders)} to do"]
     parts += [f"{len(done)} done already"] if done else []

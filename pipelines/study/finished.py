@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines.run_directory import write_atomically
+from pipelines.run_directory import RunDirectory, write_atomically
 from pipelines.stage_keys import stage_keys
 from pipelines.stage_names import evaluated_steps, evaluation_stage, evaluation_within_grpo
 from pipelines.study.plan import Study
@@ -32,7 +32,7 @@ def is_finished(study: Study, run: str) -> bool:
         for step in evaluated_steps(experiment)
         for policy in experiment.evaluation.training
     }
-    if not all((directory / "stages" / stage / "done.json").exists() for stage in keys.keys() - within_grpo):
+    if not all(RunDirectory(directory).stage_done(stage) for stage in keys.keys() - within_grpo):
         return False
     try:
         return bool(json.loads(_note(study, run).read_bytes()) == keys)

@@ -152,8 +152,8 @@ def waiting(scripted: Scripted):
 
     yield start
     for process in processes:
-        process.kill()
-        process.wait()
+        process.terminate()  # unless it has ended: so that its run ends with it
+        process.wait(timeout=60)
         process.stdout.close()
 
 
