@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pipelines.report.data import TRAINING_STAGE, Run, RunReadError, read_run
 from pipelines.report.drawing import FigureSpec, Panel, panel_rows, percent_axis, smoothed
 from pipelines.report.theme import Theme
+from pipelines.stage_names import GRPO
 
 _PANELS = (("rollout/accuracy", "accuracy of rollouts"), ("rollout/call_ratio", "call ratio of rollouts"))
 _STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))
@@ -20,7 +21,10 @@ _LEGEND_COLUMNS = 5
 
 @dataclass(frozen=True, slots=True)
 class TrainingRuns:
-    """The runs that trained by GRPO, by the study's names, and what is to be said of the others."""
+    """The runs that trained by GRPO, by the study's names, and what is to be said of the others.
+
+    Runs that share their training are one, named after all of them.
+    """
 
     runs: Mapping[str, Run]
     remarks: tuple[str, ...]
@@ -28,17 +32,21 @@ class TrainingRuns:
 
 def read_training_runs(directories: Mapping[str, Path]) -> TrainingRuns:
     """Return the runs with GRPO steps; one that cannot be read becomes a remark."""
-    found: dict[str, Run] = {}
+    found: dict[Path, tuple[list[str], Run]] = {}
     remarks: list[str] = []
     for name, directory in directories.items():
+        training = (directory / "stages" / GRPO).resolve()
+        if training in found:
+            found[training][0].append(name)
+            continue
         try:
             run = read_run(directory)
         except RunReadError as error:
             remarks.append(f"Run {name} has no learning curve: {error}.")
             continue
         if any(row.stage == TRAINING_STAGE for row in run.rows):
-            found[name] = run
-    return TrainingRuns(found, tuple(remarks))
+            found[training] = ([name], run)
+    return TrainingRuns({", ".join(names): run for names, run in found.values()}, tuple(remarks))
 
 
 def draw_learning(training: TrainingRuns, theme: Theme) -> Figure | None:

@@ -14,6 +14,7 @@ from pipelines.report.comparison.evidence import finding_blocks
 from pipelines.report.comparison.learning import LEARNING, read_training_runs
 from pipelines.report.comparison.paper_tables import paper_tables
 from pipelines.report.comparison.plane import PLANE
+from pipelines.report.comparison.samples import samples_table
 from pipelines.report.comparison.traces import StudyTraces, read_study_traces, study_filters, study_samples
 from pipelines.report.comparison.verdict import facts, verdict
 from pipelines.report.viewer import evenly
@@ -44,6 +45,7 @@ def render(
     plane, calls, learning = figures
     samples = study_samples(traces.by_system)
     chosen = evenly(samples)
+    several = samples_table(comparison)
     return filled(
         "comparison/template.html.j2",
         {
@@ -52,7 +54,7 @@ def render(
             "facts": facts(comparison),
             "remarks": remarks,
             "findings": finding_blocks(comparison),
-            "paper_tables": paper_tables(comparison),
+            "paper_tables": (*paper_tables(comparison), *([several] if several else [])),
             "plane": plane,
             "cost_tables": (cost_table(comparison), savings_table(comparison)),
             "calls": calls,

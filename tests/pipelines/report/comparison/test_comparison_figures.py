@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -90,6 +91,16 @@ def test_learning_curves_leave_out_runs_without_grpo(results: StudyResults, tmp_
     figure = draw_learning(training, LIGHT)
     assert figure is not None
     assert [{line.get_label() for line in axes.lines} for axes in figure.axes] == [{"grpo", "relay"}] * 2
+
+
+def test_runs_that_share_their_training_are_one_learning_curve(results: StudyResults, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(results.runs["relay"], twin)
+    for directory in (results.runs["relay"], twin):
+        (directory / "stages" / "grpo").symlink_to(tmp_path / "shared")
+    training = read_training_runs({**results.runs, "twin": twin})
+    (results.runs["relay"] / "stages" / "grpo").unlink()
+    assert set(training.runs) == {"grpo", "relay, twin"}
 
 
 def test_placement_is_that_of_the_analysis(results: StudyResults, table_of, tmp_path: Path) -> None:
