@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,12 @@ def test_a_study_is_told_by_its_runs_even_where_it_extends_another(tmp_path: Pat
     shorter.write_text("extends: study.yaml\nresamples: 100\n")
     experiment.write_text("name: a\n")
     assert [is_study(path) for path in (study, shorter, experiment)] == [True, True, False]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "pipelines", "run", "experiments/demo.yaml", "--dry-run"]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
