@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.rollout import RolloutOrder, StaleWeightsError
+from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -72,8 +73,9 @@ class RolloutPool:
     actors: Sequence[ActorHandle[Any]]
     sequences_in_flight: int
     deadline_s: float
+    in_flight: InFlight = InFlight.FINISH
     version: int = 0
-    _weights: ray.ObjectRef[Any] | None = None
+    _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
     _workers: list[_Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,27 @@ class RolloutPool:
         """Give all workers `weights` as policy `version`; returns when every one holds them."""
         self._weights, self.version = weights, version
         ray.get([self._send_weights(worker) for worker in self._workers], timeout=self.deadline_s)
+        for worker in self._workers:
+            worker.mending = None
+
+    @property
+    def engines(self) -> list[ActorHandle[Any]]:
+        """The workers that are not lost."""
+        return [worker.actor for worker in self._workers]
+
+    def processes(self) -> list[int]:
+        """Return the process ids of `engines`: others after a restart."""
+        ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
+        processes: list[int] = ray.get(ready, timeout=self.deadline_s)
+        return processes
+
+    def gpus(self) -> set[str]:
+        """Return the GPUs of all `engines`, as `own_gpus` names them."""
+        return set().union(*ray.get([engine.gpus.remote() for engine in self.engines], timeout=self.deadline_s))
+
+    def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
+        """Note that all workers hold policy `version`; `weights` puts it in the object store for one that restarts."""
+        self._weights, self.version = weights, version
         for worker in self._workers:
             worker.mending = None
 
@@ -167,7 +190,8 @@ class RolloutPool:
 
     def _send_weights(self, worker: _Worker) -> ray.ObjectRef[Any]:
         update = worker.actor.update_weights.options(**_THROUGH_RESTARTS)
-        sent: ray.ObjectRef[Any] = update.remote(self._weights, self.version)
+        weights = self._weights() if callable(self._weights) else self._weights
+        sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
         return sent
 
 

@@ -21,6 +21,7 @@ from actors.rollout import RolloutWorker
 from actors.teacher import TeacherActor
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.placement import Bundle, reserve
+from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment import Experiment
 from pipelines.rollout_pool import RolloutPool
 from pipelines.stages.base_models import BaseModels
@@ -45,6 +46,8 @@ class System:
     """None where nothing is left to train"""
     citer: ActorHandle[Any] | None
     """None where nothing of the baseline is left to do"""
+    transport: WeightTransport | None
+    """from the learner to the rollout workers; None without a learner"""
     student: str | None
     """the folder of the weights that the rollout workers hold; None if they are the learner's"""
 
@@ -58,7 +61,8 @@ class System:
 
         Version 0 is what a worker starts with, so one that has restarted since is always told from the others.
         """
-        self.rollout.load_weights(self.learner.weights(), self.rollout.version + 1)
+        assert self.transport is not None, "the learner was not started: nothing was left to train"
+        self.transport.sync(self.rollout.version + 1)
         self.student = None
 
     def use_student(self, folder: str) -> None:
@@ -178,8 +182,10 @@ def running_system(experiment: Experiment, models: BaseModels, parts: Collection
         engines = [teacher, *workers, *([citer] if citer is not None else [])]
         ray.get([actor.ready.remote() for actor in engines], timeout=experiment.cluster.start_timeout_s)
         ray.get(reward.health.remote(), timeout=experiment.cluster.start_timeout_s)
-        pool = RolloutPool(workers, experiment.rollout.sequences_in_flight, experiment.rollout.deadline_s)
-        yield System(teacher, pool, reward, learner, citer, student=models.student)
+        rollout, in_flight = experiment.rollout, experiment.grpo.in_flight
+        pool = RolloutPool(workers, rollout.sequences_in_flight, rollout.deadline_s, in_flight)
+        transport = weight_transport(device, learner, pool) if learner is not None else None
+        yield System(teacher, pool, reward, learner, citer, transport, student=models.student)
     finally:
         if learner is not None:
             learner.shutdown()

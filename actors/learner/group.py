@@ -13,10 +13,12 @@ from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
-from cluster.devices import Device
+from cluster.devices import Device, WeightBackend
+from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
     import ray
+    from ray.actor import ActorHandle
     from ray.util.placement_group import PlacementGroup
 
     from actors.learner.model import ModelSpec
@@ -125,6 +127,26 @@ class LearnerGroup:
     def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
         """Return a reference to all weights by name, as in `Trainer.weights`; they live as long as rank 0."""
         return self._call("weights", seconds)[0][0]
+
+    def gpus(self, seconds: float = 60.0) -> set[str]:
+        """Return the GPUs of all ranks, as `own_gpus` names them."""
+        return set().union(*self._call("gpus", seconds))
+
+    def connect_engines(
+        self, backend: WeightBackend, engines: Sequence[ActorHandle[Any]], in_flight: InFlight, seconds: float = 600.0
+    ) -> None:
+        """Meet rollout actors in a transfer over `backend`, leaving an earlier one; `in_flight` is for their turns."""
+        import ray
+
+        from actors.learner.weight_sender import EngineClient
+
+        gpus = ray.get([engine.gpus.remote() for engine in engines], timeout=seconds)
+        client = EngineClient(backend, engines, [len(own) for own in gpus], in_flight, deadline_s=seconds)
+        self._call("connect_engines", seconds, client)
+
+    def send_weights(self, version: int, seconds: float = 600.0) -> None:
+        """Send the weights, as policy `version`, to the engines that were met last; returns when they hold them."""
+        self._call("send_weights", seconds, version)
 
     def export(self, path: str, seconds: float = 600.0) -> None:
         """See `Trainer.export`."""

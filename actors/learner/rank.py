@@ -10,13 +10,14 @@ from actors.learner.batches import Int64, TokenSequences
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
-from cluster.devices import Device
+from cluster.devices import Device, own_gpus
 
 if TYPE_CHECKING:
     import ray
 
     from actors.learner.model import ModelSpec
     from actors.learner.trainer import Trainer
+    from actors.learner.weight_sender import EngineClient, WeightSender
 
 
 class LearnerRank:
@@ -25,6 +26,7 @@ class LearnerRank:
     def __init__(self, settings: LearnerSettings, rank: int, device: Device) -> None:
         self._settings, self._rank, self._device = settings, rank, device
         self._trainer: Trainer | None = None
+        self._sender: WeightSender | None = None
 
     def address(self) -> tuple[str, int]:
         """Return this node's address and a free port, for the process group to meet at."""
@@ -91,6 +93,24 @@ class LearnerRank:
 
         weights = self.trainer.weights()
         return [ray.put(weights)] if weights else []
+
+    def gpus(self) -> set[str]:
+        """Return this rank's GPUs, as `own_gpus` names them."""
+        return own_gpus()
+
+    def connect_engines(self, client: EngineClient) -> None:
+        """Meet the engines of `client` in a transfer, leaving an earlier one."""
+        from actors.learner.weight_sender import WeightSender
+
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = WeightSender(lambda: self.trainer.engine.module.model, self._rank, client, self.address())
+
+    def send_weights(self, version: int) -> None:
+        """Send the weights to the engines that were met last."""
+        if self._sender is None:
+            raise RuntimeError("no engines to send weights to: call connect_engines first")
+        self._sender.send(version)
 
     def export(self, path: str) -> None:
         self.trainer.export(path)
