@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
@@ -22,8 +21,8 @@ from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
 from cluster.weight_transport import InFlight
+from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
-PROMPT = (3, 10, 13, 16, 9, 11, 2, 4)
 SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
 
 
@@ -33,27 +32,6 @@ def engine(tiny_model: Path) -> Iterator[VllmEngine]:
     engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
     yield engine
     engine.shutdown()
-
-
-def reference_logprobs(
-    model: Qwen3ForCausalLM, output: np.ndarray, temperature: float, prompt: tuple[int, ...] = PROMPT
-) -> np.ndarray:
-    ids = torch.tensor([[*prompt, *output.tolist()]])
-    with torch.no_grad():
-        logprobs = (model(ids).logits[0, len(prompt) - 1 : -1] / temperature).log_softmax(-1)
-    return logprobs.gather(-1, ids[0, len(prompt) :, None])[:, 0].numpy()
-
-
-def disturbed(weights: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    noise = np.random.default_rng(seed)
-    return {name: (w + 0.1 * noise.standard_normal(w.shape)).astype(np.float32) for name, w in weights.items()}
-
-
-def changed_model(folder: Path, weights: dict[str, np.ndarray]) -> Qwen3ForCausalLM:
-    model = Qwen3ForCausalLM.from_pretrained(folder)
-    model.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()}, strict=False)
-    model.tie_weights()
-    return model
 
 
 async def test_logprobs_are_those_of_the_logits_over_the_temperature(engine: VllmEngine, tiny_model: Path) -> None:
