@@ -46,8 +46,12 @@ class LearnerGroup:
         cpus_per_rank: float = 1.0,
         gpus_per_rank: float = 0.0,
         seconds: float = 300.0,
+        wait: bool = True,
     ) -> None:
-        """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them."""
+        """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them.
+
+        Without `wait` they come up in the background, and the method `wait` has to be called before any other.
+        """
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -70,9 +74,16 @@ class LearnerGroup:
                 scheduling_strategy=strategy,
             )
             self._ranks.append(options.remote(settings, rank, device))
+        self.pids: list[int] = []
+        address = self._ranks[0].address.remote()
+        self._joining = [rank.join.remote(address) for rank in self._ranks]
+        if wait:
+            self.wait(seconds)
+
+    def wait(self, seconds: float = 300.0) -> None:
+        """Return when all ranks are connected; a group that fails to is shut down."""
         try:
-            address = self._call("address", seconds, ranks=self._ranks[:1])[0]
-            self.pids: list[int] = self._call("join", seconds, *address)
+            self.pids = self._results("join", seconds, self._joining)
         except LearnerError:
             self.shutdown()
             raise
@@ -168,14 +179,16 @@ class LearnerGroup:
             ray.kill(actor)
         self._ranks = []
 
-    def _call(self, method: str, seconds: float, *arguments: object, ranks: Sequence[Any] | None = None) -> list[Any]:
+    def _call(self, method: str, seconds: float, *arguments: object) -> list[Any]:
         """Call `method` on all ranks at once; return their results by rank. The first failure is raised at once."""
+        if not self._ranks:
+            raise LearnerError(f"{method}: the learner is shut down")
+        return self._results(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
+
+    def _results(self, method: str, seconds: float, calls: Sequence[ray.ObjectRef[Any]]) -> list[Any]:
         import ray
 
-        actors = self._ranks if ranks is None else ranks
-        if not actors:
-            raise LearnerError(f"{method}: the learner is shut down")
-        rank_of = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(actors)}
+        rank_of = {reference: rank for rank, reference in enumerate(calls)}
         results: dict[int, Any] = {}
         pending, deadline = list(rank_of), monotonic() + seconds
         while pending:
@@ -188,7 +201,7 @@ class LearnerGroup:
                     results[rank_of[reference]] = ray.get(reference)
                 except ray.exceptions.RayError as error:
                     raise LearnerError(f"{method} failed on learner rank {rank_of[reference]}: {error}") from error
-        return [results[rank] for rank in range(len(actors))]
+        return [results[rank] for rank in range(len(calls))]
 
 
 def _rows(groups: Sequence[Int64]) -> list[Int64]:

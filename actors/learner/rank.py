@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.learner.batches import Int64, TokenSequences
 from actors.learner.metrics import GrpoMetrics, SftMetrics
@@ -36,15 +36,15 @@ class LearnerRank:
 
         return ray.util.get_node_ip_address(), free_port()
 
-    def join(self, master_addr: str, master_port: int) -> int:
-        """Join the process group; return the process id."""
+    def join(self, address: tuple[str, int]) -> int:
+        """Join the process group that meets at `address`; return the process id."""
         import torch
 
         from actors.learner.distributed import init_distributed
         from actors.learner.trainer import Trainer
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        init_distributed(self._rank, self._settings.ranks, master_addr, master_port, self._device)
+        init_distributed(self._rank, self._settings.ranks, *address, self._device)
         self._trainer = Trainer(self._settings, self._rank, self._settings.ranks)
         return os.getpid()
 
@@ -84,7 +84,7 @@ class LearnerRank:
         version: int,
     ) -> GrpoMetrics:
         """Take the steps of one batch: the trajectories of all `batches`, in order; rows count over all of them."""
-        batch = TrajectoryBatch.concatenate([_fetched(part) for part in batches])
+        batch = TrajectoryBatch.concatenate(_fetched(batches))
         return self.trainer.grpo_step(batch, advantages, trainable, minibatches, loss, temperature, version)
 
     def weights(self) -> list[ray.ObjectRef]:
@@ -122,9 +122,12 @@ class LearnerRank:
         self.trainer.load_state(path)
 
 
-def _fetched(batch: Any) -> TrajectoryBatch:
-    if isinstance(batch, TrajectoryBatch):
-        return batch
+def _fetched(batches: Sequence[ray.ObjectRef | TrajectoryBatch]) -> list[TrajectoryBatch]:
+    """Return all batches, those in the object store fetched at once: there is one for every group."""
+    references = [batch for batch in batches if not isinstance(batch, TrajectoryBatch)]
+    if not references:
+        return [batch for batch in batches if isinstance(batch, TrajectoryBatch)]
     import ray
 
-    return ray.get(batch)
+    found = iter(ray.get(references))
+    return [batch if isinstance(batch, TrajectoryBatch) else next(found) for batch in batches]
