@@ -19,7 +19,7 @@ from actors.rollout import Policy, RolloutOrder, RolloutWorker
 from actors.settings import EngineSettings, LearnerSettings, OptimizerSettings, RelayLimits, SamplingSettings
 from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
 from actors.trajectory import TrajectoryBatch
-from benchmarks.harness import Row, arguments, paired, report
+from benchmarks.harness import RUNS, Row, arguments, paired, report
 from cluster.devices import Device, engine_environment, learner_environment
 from cluster.session import ray_session
 from cluster.shared_weights import Weights, total_bytes
@@ -31,7 +31,7 @@ SIZES = {
     "larger": TinyModelSettings(hidden_size=512, layers=6, heads=8, head_dim=64, intermediate_size=1536),
 }
 TURNS = 32
-TURN_TOKENS = 96
+TURN_TOKENS = 48
 PROMPT = RelayPrompt((3, 10, 13, 16, 9, 11, 2, 4), (3,))
 NAMESPACE = "weight-sync"
 
@@ -209,7 +209,7 @@ def measure(name: str, folder: Path, runs: int) -> list[Row]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=RUNS)
     options = parser.parse_args()
     sizes, runs = (["demo"], 1) if options.quick else (options.sizes, options.runs)
     rows: list[Row] = []

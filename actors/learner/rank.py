@@ -91,7 +91,7 @@ class LearnerRank:
         """Return a reference to rank 0's weights, in a list so that Ray does not fetch it; empty on other ranks."""
         import ray
 
-        weights = self.trainer.weights()
+        weights = self.trainer.weights(copy=False)  # the object store makes a copy of its own
         return [ray.put(weights)] if weights else []
 
     def gpus(self) -> set[str]:
