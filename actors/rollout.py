@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
-
-import numpy as np
+from typing import Any
 
 from actors.engine_host import EngineHost
 from actors.engines.base import Engine, EngineError, GenerationRequest
@@ -21,7 +20,9 @@ from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from actors.trajectory import Trajectory, TrajectoryBatch
-from cluster.devices import Device
+from cluster.devices import Device, WeightBackend, own_gpus
+from cluster.shared_weights import Weights
+from cluster.weight_transport import InFlight
 
 
 class Policy(StrEnum):
@@ -96,14 +97,37 @@ class RolloutWorker(EngineHost):
         self._student_context_tokens = student_engine.max_model_len
         self._teacher_context_tokens = teacher_engine.max_model_len
 
-    async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> int:
+    async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> int:
         """Load `weights` as policy `version` and return it, or raise `EngineError`; a dead engine ends the process."""
+        await self._done_or_dead(self.engine.update_weights(weights, version, in_flight))
+        return version
+
+    def gpus(self) -> set[str]:
+        """Return the engine's GPUs, as `own_gpus` names them."""
+        return own_gpus()
+
+    async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
+        """See `VllmEngine.connect_transfer`."""
+        await self._done_or_dead(self.engine.connect_transfer(backend, init_info))
+
+    async def start_transfer(self, in_flight: InFlight) -> None:
+        """See `VllmEngine.start_transfer`."""
+        await self._done_or_dead(self.engine.start_transfer(in_flight))
+
+    async def transfer(self, update_info: dict[str, Any]) -> None:
+        """See `VllmEngine.transfer`."""
+        await self._done_or_dead(self.engine.transfer(update_info))
+
+    async def finish_transfer(self, version: int) -> None:
+        """See `VllmEngine.finish_transfer`."""
+        await self._done_or_dead(self.engine.finish_transfer(version))
+
+    async def _done_or_dead(self, call: Awaitable[None]) -> None:
         try:
-            await self.engine.update_weights(weights, version)
+            await call
         except EngineError:
             self.exit_if_dead()
             raise
-        return version
 
     async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
         """Return the samples of each prompt side by side, in the order of the prompts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from enum import StrEnum
 
 
@@ -20,6 +21,35 @@ class Device(StrEnum):
     def torch_name(self) -> str:
         """Return what torch calls it."""
         return "cpu" if self is Device.CPU else "cuda"
+
+
+class WeightBackend(StrEnum):
+    """What carries weights from the learner to the engines; the GPU ones by their names in vLLM."""
+
+    SHARED_MEMORY = "shared_memory"
+    NCCL = "nccl"
+    CUDA_IPC = "ipc"
+
+
+def own_gpus() -> set[str]:
+    """Return the GPUs that Ray gave to this actor, each named by node and number."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return {f"{context.get_node_id()}/{number}" for number in context.get_accelerator_ids().get("GPU", [])}
+
+
+def weight_backend(learner_gpus: Set[str], engine_gpus: Set[str]) -> WeightBackend:
+    """Return what carries weights between GPUs that are named as by `own_gpus`.
+
+    CUDA IPC hands memory to a process on the same GPU. NCCL refuses two ranks on one GPU, so where only some are shared
+    the weights go through host memory.
+    """
+    if engine_gpus and engine_gpus <= learner_gpus:
+        return WeightBackend.CUDA_IPC
+    if learner_gpus and engine_gpus and not engine_gpus & learner_gpus:
+        return WeightBackend.NCCL
+    return WeightBackend.SHARED_MEMORY
 
 
 def common_environment(threads: int) -> dict[str, str]:

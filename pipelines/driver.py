@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from cluster.placement import total
@@ -11,10 +12,10 @@ from pipelines.data import load_problem_sets
 from pipelines.experiment import Experiment
 from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
-from pipelines.report.page import write_report
-from pipelines.run import Run
+from pipelines.run import Run, parts_left
 from pipelines.run_directory import RunDirectory
-from pipelines.stages.base_models import prepare_base_models
+from pipelines.stage_keys import stage_keys
+from pipelines.stages.base_models import finished_base_models, prepare_base_models
 from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
 from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
@@ -32,11 +33,16 @@ def drive(experiment: Experiment) -> Path:
         bind(directory, experiment)
         config = experiment.model_dump(mode="json")
         with (
-            Tracker(directory, experiment.tracking, config) as tracker,
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
             SystemOnDemand() as actors,
+            ExitStack() as ends,
         ):
-            models = prepare_base_models(experiment, tracker)
+            models = finished_base_models(experiment)
+            if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
+                # The slowest of all that a run does before its first token: everything else is done meanwhile.
+                actors.begin(experiment, models, parts_left(experiment, directory))
+            tracker = ends.enter_context(Tracker(directory, experiment.tracking, config))
+            models = models or prepare_base_models(experiment, tracker)
             suffix, final_prompts = experiment.data.prompt_suffix, None
             prompts = PromptBuilder(models.student, models.teacher, suffix)
             if models.final_teacher != models.teacher:
@@ -51,4 +57,6 @@ def drive(experiment: Experiment) -> Path:
             evaluate_warmup(run)
             grpo(run, kept)
             evaluate_final(run.with_final_teacher())
+    from pipelines.report.page import write_report
+
     return write_report(directory.path)

@@ -21,6 +21,7 @@ from actors.settings import (
 from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
+from cluster.weight_transport import InFlight
 from pipelines.data_settings import DataSettings
 from pipelines.model_settings import ModelSettings, ModelsSettings
 from pipelines.tracking import TrackingSettings
@@ -76,6 +77,11 @@ class GrpoSettings(Settings):
     checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, gt=0)
     evaluate_every: int = Field(25, gt=0, description="steps between evaluations on part of the problems")
+    in_flight: InFlight = Field(
+        InFlight.FINISH,
+        description="what becomes of turns being written when new weights arrive: finish under the old weights, or "
+        "continue under the new ones",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> GrpoSettings:

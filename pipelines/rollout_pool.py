@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import RayActorError, RayError
 
 from actors.rollout import RolloutOrder, StaleWeightsError
+from cluster.weight_transport import InFlight
+from pipelines.arrivals import Arrivals, Call, LateError
+from pipelines.least_loaded import LeastLoaded
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -42,22 +45,21 @@ class Finished(Generic[Graded]):
     graded: Graded
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Worker:
     actor: ActorHandle[Any]
-    sequences: int = 0
-    """in flight"""
-    mending: ray.ObjectRef[Any] | None = None
-    """done when the worker is back with the weights that it lacks; until then it gets no orders"""
-    mending_since: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Running:
     index: int
     batch: ray.ObjectRef[Any]
     worker: _Worker
-    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Mending:
+    worker: _Worker
 
 
 @dataclass(slots=True)
@@ -72,19 +74,42 @@ class RolloutPool:
     actors: Sequence[ActorHandle[Any]]
     sequences_in_flight: int
     deadline_s: float
+    in_flight: InFlight = InFlight.FINISH
     version: int = 0
-    _weights: ray.ObjectRef[Any] | None = None
-    _workers: list[_Worker] = field(default_factory=list)
+    _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
+    _workers: LeastLoaded[_Worker] = field(default_factory=LeastLoaded)
+    """loads are sequences in flight"""
+    _mending: dict[_Worker, ray.ObjectRef[Any]] = field(default_factory=dict)
+    """what is done when a worker is back with the weights that it lacks; until then it gets no orders"""
 
     def __post_init__(self) -> None:
-        self._workers = [_Worker(actor) for actor in self.actors]
+        self._workers = LeastLoaded.of(_Worker(actor) for actor in self.actors)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
         """Give all workers `weights` as policy `version`; returns when every one holds them."""
         self._weights, self.version = weights, version
-        ray.get([self._send_weights(worker) for worker in self._workers], timeout=self.deadline_s)
-        for worker in self._workers:
-            worker.mending = None
+        ray.get([self._send_weights(worker) for worker in self._workers.members], timeout=self.deadline_s)
+        self._all_mended()
+
+    @property
+    def engines(self) -> list[ActorHandle[Any]]:
+        """The workers that are not lost."""
+        return [worker.actor for worker in self._workers.members]
+
+    def processes(self) -> list[int]:
+        """Return the process ids of `engines`: others after a restart."""
+        ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
+        processes: list[int] = ray.get(ready, timeout=self.deadline_s)
+        return processes
+
+    def gpus(self) -> set[str]:
+        """Return the GPUs of all `engines`, as `own_gpus` names them."""
+        return set().union(*ray.get([engine.gpus.remote() for engine in self.engines], timeout=self.deadline_s))
+
+    def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
+        """Note that all workers hold policy `version`; `weights` puts it in the object store for one that restarts."""
+        self._weights, self.version = weights, version
+        self._all_mended()
 
     def run(
         self, orders: Sequence[RolloutOrder], grade: Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
@@ -95,36 +120,40 @@ class RolloutPool:
         """
         waiting = deque(range(len(orders)))
         attempts = [0] * len(orders)
-        running: dict[ray.ObjectRef[Any], _Running] = {}
+        arrivals: Arrivals[_Running | _Mending] = Arrivals(self.deadline_s)
+        for worker, mended in self._mending.items():
+            arrivals.add(_Mending(worker), mended)
         last_progress = time.monotonic()
-        while waiting or running:
+        if orders and not self._workers.members:
+            raise RolloutError("no rollout worker is left")
+
+        def hand_out() -> None:
             while waiting and (worker := self._free_worker(orders[waiting[0]])) is not None:
                 index = waiting.popleft()
-                worker.sequences += _sequences(orders[index])
+                self._workers.change(worker, _sequences(orders[index]))
                 batch = worker.actor.rollout.remote(orders[index])
-                running[grade(index, batch)] = _Running(index, batch, worker, time.monotonic())
-            mending = {worker.mending: worker for worker in self._workers if worker.mending is not None}
-            done, _ = ray.wait([*running, *mending], num_returns=1, timeout=min(_POLL_S, self.deadline_s))
-            started = {ref: run.started for ref, run in running.items()}
-            started |= {ref: worker.mending_since for ref, worker in mending.items()}
-            late = [ref for ref, since in started.items() if time.monotonic() - since > self.deadline_s]
-            for ref in {*done, *late}:
+                arrivals.add(_Running(index, batch, worker), grade(index, batch))
+
+        while waiting or len(arrivals) > len(self._mending):
+            hand_out()
+            for call in arrivals.next(_POLL_S):
                 last_progress = time.monotonic()
-                if ref in mending:
-                    self._finish_mending(mending[ref])
+                if isinstance(call.key, _Mending):
+                    self._finish_mending(call.key.worker, call)
                     continue
-                run = running.pop(ref)
-                run.worker.sequences -= _sequences(orders[run.index])
+                run = call.key
+                self._workers.change(run.worker, -_sequences(orders[run.index]))
                 try:
-                    graded = ray.get(ref, timeout=0)
-                except GetTimeoutError:
+                    graded = call.outcome()
+                except LateError as error:
                     ray.cancel(run.batch)
-                    failure: Exception = TimeoutError(f"no answer within {self.deadline_s:g} s")
+                    failure: Exception = error
                 except RayError as error:
                     failure = error
-                    if isinstance(error, RayActorError | StaleWeightsError):
-                        self._mend(run.worker)
+                    if isinstance(error, RayActorError | StaleWeightsError) and self._workers.finds(run.worker):
+                        arrivals.add(_Mending(run.worker), self._mend(run.worker))
                 else:
+                    hand_out()  # first: the caller may take its time
                     yield Finished(run.index, run.batch, graded)
                     continue
                 attempts[run.index] += 1
@@ -136,38 +165,46 @@ class RolloutPool:
                 waiting.append(run.index)
             if time.monotonic() - last_progress > _STALL_LOG_S:
                 last_progress = time.monotonic()
-                stalled = ", ".join(f"order {run.index} on {run.worker.actor}" for run in list(running.values())[:8])
+                oldest = [call.key for call in arrivals.oldest(8) if isinstance(call.key, _Running)]
+                stalled = ", ".join(f"order {run.index} on {run.worker.actor}" for run in oldest)
                 logger.warning("no rollout finished for %g s; in flight: %s", _STALL_LOG_S, stalled)
 
     def _free_worker(self, order: RolloutOrder) -> _Worker | None:
-        ready = [worker for worker in self._workers if worker.mending is None]
-        if not ready:
+        worker = self._workers.least()
+        if worker is None:
             return None
-        worker = min(ready, key=lambda worker: worker.sequences)
-        fits = worker.sequences + _sequences(order) <= self.sequences_in_flight
-        return worker if fits or worker.sequences == 0 else None
+        load = self._workers.load(worker)
+        return worker if load == 0 or load + _sequences(order) <= self.sequences_in_flight else None
 
-    def _mend(self, worker: _Worker) -> None:
+    def _mend(self, worker: _Worker) -> ray.ObjectRef[Any]:
         """Wait, beside the work of the others, for a worker that Ray restarts, and give it the weights that it lacks."""
-        if worker.mending is None:
-            ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
-            worker.mending = self._send_weights(worker) if self._weights is not None else ready.remote()
-            worker.mending_since = time.monotonic()
+        ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
+        self._workers.set_aside(worker)
+        self._mending[worker] = self._send_weights(worker) if self._weights is not None else ready.remote()
+        return self._mending[worker]
 
-    def _finish_mending(self, worker: _Worker) -> None:
-        assert worker.mending is not None
+    def _finish_mending(self, worker: _Worker, call: Call[Any]) -> None:
+        if self._mending.pop(worker, None) is None:  # it got newer weights since
+            return
         try:
-            ray.get(worker.mending, timeout=0)
-        except RayError as error:
+            call.outcome()
+        except (LateError, RayError) as error:
             self._workers.remove(worker)
-            if not self._workers:
+            if not self._workers.members:
                 raise RolloutError(f"no rollout worker is left; the last one failed with: {error}") from error
-            logger.warning("a rollout worker is lost, %d are left: %s", len(self._workers), error)
-        worker.mending = None
+            logger.warning("a rollout worker is lost, %d are left: %s", len(self._workers.members), error)
+        else:
+            self._workers.include(worker)
+
+    def _all_mended(self) -> None:
+        for worker in self._mending:
+            self._workers.include(worker)
+        self._mending.clear()
 
     def _send_weights(self, worker: _Worker) -> ray.ObjectRef[Any]:
         update = worker.actor.update_weights.options(**_THROUGH_RESTARTS)
-        sent: ray.ObjectRef[Any] = update.remote(self._weights, self.version)
+        weights = self._weights() if callable(self._weights) else self._weights
+        sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
         return sent
 
 

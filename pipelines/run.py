@@ -22,6 +22,20 @@ GetSystem = Callable[[Experiment, BaseModels, Collection[Part]], System]
 """where a run's actors come from, as in `SystemOnDemand.get`"""
 
 
+def parts_left(experiment: Experiment, directory: RunDirectory) -> set[Part]:
+    """Return the optional actors for which a stage is left to do."""
+
+    def left(stage: str) -> bool:
+        return not directory.stage_done(stage)
+
+    parts: set[Part] = set()
+    if (experiment.warmup.enabled and left(WARMUP)) or (experiment.grpo.enabled and left(GRPO)):
+        parts.add("learner")
+    if experiment.citer.enabled and any(map(left, citer_stages(experiment))):
+        parts.add("citer")
+    return parts
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run under way."""
@@ -36,14 +50,8 @@ class Run:
 
     @property
     def system(self) -> System:
-        """The actors, started by the first stage that needs them, as far as anything is left for them to do."""
-        experiment, left = self.experiment, lambda stage: not self.directory.stage_done(stage)
-        parts: set[Part] = set()
-        if (experiment.warmup.enabled and left(WARMUP)) or (experiment.grpo.enabled and left(GRPO)):
-            parts.add("learner")
-        if experiment.citer.enabled and any(map(left, citer_stages(experiment))):
-            parts.add("citer")
-        return self.get_system(experiment, self.models, parts)
+        """The actors, up at the latest when a stage first needs them, as far as anything is left for them to do."""
+        return self.get_system(self.experiment, self.models, parts_left(self.experiment, self.directory))
 
     @property
     def warm_student(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from actors.citer.actor import CiterActor
 from actors.learner.group import LearnerGroup
 from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
 from actors.teacher import TeacherActor
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.placement import Bundle, reserve
+from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment import Experiment
 from pipelines.rollout_pool import RolloutPool
 from pipelines.stages.base_models import BaseModels
@@ -45,6 +45,8 @@ class System:
     """None where nothing is left to train"""
     citer: ActorHandle[Any] | None
     """None where nothing of the baseline is left to do"""
+    transport: WeightTransport | None
+    """from the learner to the rollout workers; None without a learner"""
     student: str | None
     """the folder of the weights that the rollout workers hold; None if they are the learner's"""
 
@@ -58,7 +60,8 @@ class System:
 
         Version 0 is what a worker starts with, so one that has restarted since is always told from the others.
         """
-        self.rollout.load_weights(self.learner.weights(), self.rollout.version + 1)
+        assert self.transport is not None, "the learner was not started: nothing was left to train"
+        self.transport.sync(self.rollout.version + 1)
         self.student = None
 
     def use_student(self, folder: str) -> None:
@@ -69,23 +72,32 @@ class System:
 
 
 class SystemOnDemand:
-    """Starts the actors when a stage first needs them; a context manager that ends them."""
+    """Starts the actors, at the latest when a stage first needs them; a context manager that ends them."""
 
     def __init__(self) -> None:
-        self._running: tuple[str, System] | None = None
+        self._teacher: str | None = None
+        self._starting: Callable[[], System] | None = None
+        self._system: System | None = None
         self._ends = ExitStack()
+
+    def begin(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> None:
+        """Have a system with these optional parts come up in the background, unless there is one with this teacher."""
+        if self._teacher != models.teacher:
+            self.close()
+            self._starting = self._ends.enter_context(starting_system(experiment, models, parts))
+            self._teacher = models.teacher
 
     def get(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> System:
         """Return the running system, started with these optional parts if there is none with this teacher yet."""
-        if self._running is None or self._running[0] != models.teacher:
-            self.close()
-            system = self._ends.enter_context(running_system(experiment, models, parts))
-            self._running = models.teacher, system
-        return self._running[1]
+        self.begin(experiment, models, parts)
+        if self._system is None:
+            assert self._starting is not None
+            self._system = self._starting()
+        return self._system
 
     def close(self) -> None:
         """End the actors."""
-        self._running = None
+        self._teacher = self._starting = self._system = None
         self._ends.close()
 
     def __enter__(self) -> SystemOnDemand:
@@ -96,11 +108,14 @@ class SystemOnDemand:
 
 
 @contextmanager
-def running_system(experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> Iterator[System]:
+def starting_system(
+    experiment: Experiment, models: BaseModels, parts: Collection[Part]
+) -> Iterator[Callable[[], System]]:
     """Start the actors side by side in one placement group, those on shared GPUs in turn, and end them with the block.
 
-    The rollout workers start from the base student. Raises `PlacementError` if the cluster is too
-    small, and ray's `GetTimeoutError` if an actor is not up within `cluster.start_timeout_s`.
+    What it gives waits until they are up. The rollout workers start from the base student. Raises `PlacementError` if the
+    cluster is too small, and, when waited for, ray's `GetTimeoutError` if an actor is not up within
+    `cluster.start_timeout_s`.
     """
     left_out = tuple({"learner", "citer"} - set(parts))
     bundles = [bundle for bundle in experiment.bundles() if not bundle.actor.startswith(left_out)]
@@ -150,6 +165,8 @@ def running_system(experiment: Experiment, models: BaseModels, parts: Collection
         ]
         citer = None
         if "citer" in parts:
+            from actors.citer.actor import CiterActor
+
             citer = start(
                 "citer",
                 CiterActor,
@@ -164,7 +181,7 @@ def running_system(experiment: Experiment, models: BaseModels, parts: Collection
             )
         reward = start("reward", RewardActor, common_environment(threads=1), experiment.reward, experiment.grading)
         if "learner" in parts:
-            learner = LearnerGroup(  # returns when its ranks are connected; the engines come up meanwhile
+            learner = LearnerGroup(
                 experiment.learner,
                 device,
                 experiment.namespace,
@@ -173,13 +190,21 @@ def running_system(experiment: Experiment, models: BaseModels, parts: Collection
                 bundles=[i for i, bundle in enumerate(bundles) if bundle.actor.startswith("learner-")],
                 cpus_per_rank=experiment.cluster.cpus_per_actor,
                 gpus_per_rank=experiment.cluster.gpus.learner if device is Device.GPU else 0.0,
-                seconds=experiment.cluster.start_timeout_s,
+                wait=False,
             )
-        engines = [teacher, *workers, *([citer] if citer is not None else [])]
-        ray.get([actor.ready.remote() for actor in engines], timeout=experiment.cluster.start_timeout_s)
-        ray.get(reward.health.remote(), timeout=experiment.cluster.start_timeout_s)
-        pool = RolloutPool(workers, experiment.rollout.sequences_in_flight, experiment.rollout.deadline_s)
-        yield System(teacher, pool, reward, learner, citer, student=models.student)
+
+        def wait() -> System:
+            engines = [teacher, *workers, *([citer] if citer is not None else [])]
+            up = [*(actor.ready.remote() for actor in engines), reward.health.remote()]
+            ray.get(up, timeout=experiment.cluster.start_timeout_s)
+            rollout, transport = experiment.rollout, None
+            pool = RolloutPool(workers, rollout.sequences_in_flight, rollout.deadline_s, experiment.grpo.in_flight)
+            if learner is not None:
+                learner.wait(experiment.cluster.start_timeout_s)
+                transport = weight_transport(device, learner, pool)
+            return System(teacher, pool, reward, learner, citer, transport, student=models.student)
+
+        yield wait
     finally:
         if learner is not None:
             learner.shutdown()

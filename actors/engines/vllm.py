@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import queue
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.live_weights import LiveWeights, token_versions
 from actors.relay.grammar import CALL_CLOSE, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
-from cluster.devices import Device
+from cluster.devices import Device, WeightBackend
+from cluster.shared_weights import Weights
+from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -44,7 +46,6 @@ class EngineLoad:
 @dataclass(slots=True)
 class _Turn:
     request: GenerationRequest
-    version: int
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Generation]
 
@@ -56,6 +57,8 @@ class _Message:
     """tells whoever waits that the action will never be done"""
     needs_drain: bool = False
     """only with no turn in flight; later messages wait behind it"""
+    in_transfer: bool = False
+    """part of a transfer of weights, from whose start to whose end the others wait"""
 
 
 class VllmEngine:
@@ -96,7 +99,9 @@ class VllmEngine:
         self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._after_drain: _Message | None = None
         self._ids = itertools.count()
-        self._version = 0
+        self._weights = LiveWeights(self._engine)
+        self._transferring = False
+        self._held: deque[_Message] = deque()
         self._failure: EngineError | None = None
         self._load = EngineLoad(0, 0.0, 0, 0, 0)
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
@@ -109,7 +114,7 @@ class VllmEngine:
     @property
     def version(self) -> int:
         """Policy version of the weights in use."""
-        return self._version
+        return self._weights.version
 
     def check(self) -> None:
         """Raise `EngineError` if the engine has died."""
@@ -120,7 +125,7 @@ class VllmEngine:
         """Return one turn; cancelling the call aborts the request in the engine."""
         self.check()
         loop = asyncio.get_running_loop()
-        turn = _Turn(request, -1, loop, loop.create_future())
+        turn = _Turn(request, loop, loop.create_future())
         request_id = str(next(self._ids))
         self._mail.put(
             _Message(
@@ -136,28 +141,63 @@ class VllmEngine:
             self._mail.put(_Message(lambda: self._abort(request_id)))
             raise
 
-    async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> None:
-        """Load `weights` as policy `version` once the turns in flight are done; later turns wait for it.
+    async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> None:
+        """Load `weights` as policy `version`; turns asked for later are written under it.
 
         The prefix cache is emptied: its keys and values belong to the old weights.
         """
+        action = partial(self._weights.load, weights, version)
+        await self._between_steps(action, f"loading policy version {version}", in_flight is InFlight.FINISH)
+
+    async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
+        """Join the learner's weight transfer over `backend`; returns when the learner has joined too."""
+        await self._between_steps(
+            partial(self._weights.connect, backend.value, init_info), "joining the weight transfer"
+        )
+
+    async def start_transfer(self, in_flight: InFlight) -> None:
+        """Stop writing, until `finish_transfer`: the learner is about to send weights."""
+
+        def start() -> None:
+            self._weights.start_transfer()
+            self._transferring = True
+
+        await self._between_steps(start, "starting the weight transfer", in_flight is InFlight.FINISH)
+
+    async def transfer(self, update_info: dict[str, Any]) -> None:
+        """Receive weights while the learner sends them."""
+        action = partial(self._weights.transfer, update_info)
+        await self._between_steps(action, "receiving weights", in_transfer=True)
+
+    async def finish_transfer(self, version: int) -> None:
+        """Go on under the weights that were received, as policy `version`."""
+
+        def finish() -> None:
+            self._weights.finish_transfer(version)
+            self._transferring = False
+
+        await self._between_steps(finish, f"taking policy version {version}", in_transfer=True)
+
+    async def _between_steps(
+        self, action: Callable[[], None], what: str, needs_drain: bool = False, in_transfer: bool = False
+    ) -> None:
+        """Have the engine's thread do `action`; raises `EngineError`, which names `what`, if it fails."""
         self.check()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
-        def load() -> None:
+        def act() -> None:
             try:
-                self._load_weights(weights)
-                self._version = version
+                action()
             except Exception as error:  # reported to the caller, whose decision it is
-                failure = EngineError(f"loading policy version {version} failed: {error!r}")
-                loop.call_soon_threadsafe(_reject, [done], failure)
+                loop.call_soon_threadsafe(_reject, [done], EngineError(f"{what} failed: {error!r}"))
             else:
                 loop.call_soon_threadsafe(_resolve, [(done, None)])
 
-        self._mail.put(
-            _Message(load, lambda error: loop.call_soon_threadsafe(_reject, [done], error), needs_drain=True)
-        )
+        def fail(error: EngineError) -> None:
+            loop.call_soon_threadsafe(_reject, [done], error)
+
+        self._mail.put(_Message(act, fail, needs_drain, in_transfer))
         if self._failure is not None:
             self._fail_all()
         await done
@@ -182,9 +222,19 @@ class VllmEngine:
     def _take_mail(self) -> bool:
         """Do what was asked for since the last step, waiting while there is nothing to compute.
 
-        Return False at shutdown. Mail behind a message that needs a drained engine stays unread until it is drained.
+        Return False at shutdown. Mail behind a message that needs a drained engine stays unread until it is drained, and
+        what does not belong to a transfer of weights waits for its end.
         """
         while True:
+            if self._transferring:
+                received = self._mail.get()
+                if received is None:
+                    return False
+                if received.in_transfer:
+                    received.action()
+                else:
+                    self._held.append(received)
+                continue
             busy = self._engine.has_unfinished_requests()
             if self._after_drain is not None:
                 if busy:
@@ -193,7 +243,7 @@ class VllmEngine:
                 message.action()
                 continue
             try:
-                received = self._mail.get(block=not busy)
+                received = self._held.popleft() if self._held else self._mail.get(block=not busy)
             except queue.Empty:
                 return True
             if received is None:
@@ -206,7 +256,6 @@ class VllmEngine:
     def _add(self, request_id: str, turn: _Turn) -> None:
         if turn.done.cancelled():
             return
-        turn.version = self._version
         prompt_ids = [int(token) for token in turn.request.prompt_ids]
         try:
             self._engine.add_request(request_id, {"prompt_token_ids": prompt_ids}, self._sampling_params(turn.request))
@@ -248,11 +297,14 @@ class VllmEngine:
         turns, self._turns = self._turns, {}
         for turn in turns.values():
             turn.loop.call_soon_threadsafe(_reject, [turn.done], self._failure)
-        waiting, self._after_drain = self._after_drain, None
-        while waiting is not None or not self._mail.empty():
-            if waiting is not None:
-                waiting.fail(self._failure)
-            waiting = None if self._mail.empty() else self._mail.get()
+        if self._after_drain is not None:
+            self._held.appendleft(self._after_drain)
+            self._after_drain = None
+        while self._held:
+            self._held.popleft().fail(self._failure)
+        while not self._mail.empty():
+            if (message := self._mail.get()) is not None:
+                message.fail(self._failure)
 
     def _sampling_params(self, request: GenerationRequest) -> SamplingParams:
         from vllm import SamplingParams
@@ -291,27 +343,11 @@ class VllmEngine:
         return Generation(
             token_ids=tokens,
             logprobs=logprobs,
-            versions=np.full(len(tokens), turn.version, np.int32),
+            versions=token_versions(completion),
             stop=stop,
             prompt_tokens=len(turn.request.prompt_ids),
             cached_tokens=output.num_cached_tokens or 0,
         )
-
-    def _load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        import torch
-        from safetensors.torch import save_file
-
-        tied = self._engine.model_config.hf_config.tie_word_embeddings
-        arrays = {name: array for name, array in weights.items() if not (tied and name == "lm_head.weight")}
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors = {name: t.view(torch.bfloat16) if t.dtype == torch.uint16 else t for name, t in tensors.items()}
-        shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        with tempfile.TemporaryDirectory(prefix="relay-weights-", dir=shared_memory) as folder:
-            path = Path(folder) / "weights.safetensors"
-            save_file(tensors, path)
-            self._engine.collective_rpc("receive_weights", args=(str(path),))
-        if not self._engine.reset_prefix_cache():
-            raise RuntimeError("the prefix cache could not be emptied")
 
 
 def _resolve(results: list[tuple[asyncio.Future[T], T]]) -> None:

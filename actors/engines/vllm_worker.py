@@ -1,24 +1,68 @@
-"""What runs inside vLLM's worker processes: new weights from a shared-memory file into the live model."""
+"""What runs inside vLLM's worker processes: new weights into the live model."""
 
 from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cluster.shared_weights import Place, SharedWeights, Weights, attach
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class WeightReceiver:
     """Mixed into vLLM's worker by `worker_extension_cls`; its methods are called with `collective_rpc`."""
 
-    def receive_weights(self, path: str) -> None:
-        """Replace the model's weights by the safetensors file at `path`.
+    def load_arrays(self, weights: Weights) -> None:
+        """Replace the model's weights by arrays of this process; none is kept.
 
         The layer-wise reload undoes and redoes what vLLM does to weights after loading (packing linear layers on the
         CPU, for one). A tied head is packed apart from the embedding and would stay stale: it is loaded as well.
         """
-        from safetensors.torch import load_file
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
         model, model_config = self.model_runner.model, self.model_runner.model_config  # type: ignore[attr-defined]
-        weights = load_file(path)
+        tensors = _tensors(weights)
         if model_config.hf_config.tie_word_embeddings:
-            weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
         initialize_layerwise_reload(model)
-        model.load_weights(weights.items())
+        model.load_weights(tensors.items())
         finalize_layerwise_reload(model, model_config)
+
+    def load_shared(self, segment: str, places: Sequence[Place]) -> None:
+        """Replace the model's weights by those in shared memory: the fields of a `SharedWeights`."""
+        with attach(SharedWeights(segment, places)) as weights:
+            self.load_arrays(weights)
+
+    def connect_transfer(self, backend: str, init_info: dict[str, Any]) -> None:
+        """Join the learner's transfer over vLLM's weight-transfer engine `backend`, leaving an earlier one.
+
+        The engine is made here, and not by vLLM's configuration, since the back end depends on where the actors run.
+        """
+        from vllm.config.weight_transfer import WeightTransferConfig
+        from vllm.distributed.weight_transfer import WeightTransferEngineFactory
+
+        self.shutdown_weight_transfer_engine()  # type: ignore[attr-defined]
+        self.weight_transfer_engine = WeightTransferEngineFactory.create_engine(
+            WeightTransferConfig(backend=backend),
+            self.vllm_config,  # type: ignore[attr-defined]
+            self.device,  # type: ignore[attr-defined]
+            self.model_runner.get_model(),  # type: ignore[attr-defined]
+        )
+        self.init_weight_transfer_engine(init_info)  # type: ignore[attr-defined]
+
+    def receive_transfer(self, update_info: bytes) -> None:
+        """Receive weights that the learner is sending; pickled, since vLLM's own messages do not carry CUDA IPC handles."""
+        self.update_weights(pickle.loads(update_info))  # type: ignore[attr-defined]
+
+
+def _tensors(weights: Weights) -> dict[str, Tensor]:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # the object store's are not
+        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    return {name: t.view(torch.bfloat16) if t.dtype == torch.uint16 else t for name, t in tensors.items()}

@@ -28,17 +28,20 @@ def full_parameters(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
             yield name, parameter.detach()
 
 
-def gather_weights(model: PreTrainedModel, keep: bool) -> dict[str, NDArray]:
-    """Return copies of all weights as float32, or bfloat16 viewed as uint16; empty unless `keep`. Run on all ranks.
+def gather_weights(model: PreTrainedModel, keep: bool, copy: bool = True) -> dict[str, NDArray]:
+    """Return all weights as float32, or bfloat16 viewed as uint16; empty unless `keep`. Run on all ranks.
 
+    Without `copy` arrays may be the memory of the parameters themselves, good until the next optimizer step.
     `lm_head.weight` is always there: engines that tie it to the embedding keep a stale copy otherwise.
     """
+    partitioned = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
     weights: dict[str, NDArray] = {}
     for name, tensor in full_parameters(model):
         if keep:
             host = tensor.cpu().contiguous()
             array = host.view(torch.uint16).numpy() if host.dtype == torch.bfloat16 else host.numpy()
-            weights[name] = array.copy()
+            borrowed = host.data_ptr() == tensor.data_ptr()
+            weights[name] = array.copy() if borrowed and (copy or partitioned) else array
     if keep and "lm_head.weight" not in weights:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     return weights

@@ -13,10 +13,12 @@ from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
-from cluster.devices import Device
+from cluster.devices import Device, WeightBackend
+from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
     import ray
+    from ray.actor import ActorHandle
     from ray.util.placement_group import PlacementGroup
 
     from actors.learner.model import ModelSpec
@@ -44,8 +46,12 @@ class LearnerGroup:
         cpus_per_rank: float = 1.0,
         gpus_per_rank: float = 0.0,
         seconds: float = 300.0,
+        wait: bool = True,
     ) -> None:
-        """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them."""
+        """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them.
+
+        Without `wait` they come up in the background, and the method `wait` has to be called before any other.
+        """
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -68,9 +74,16 @@ class LearnerGroup:
                 scheduling_strategy=strategy,
             )
             self._ranks.append(options.remote(settings, rank, device))
+        self.pids: list[int] = []
+        address = self._ranks[0].address.remote()
+        self._joining = [rank.join.remote(address) for rank in self._ranks]
+        if wait:
+            self.wait(seconds)
+
+    def wait(self, seconds: float = 300.0) -> None:
+        """Return when all ranks are connected; a group that fails to is shut down."""
         try:
-            address = self._call("address", seconds, ranks=self._ranks[:1])[0]
-            self.pids: list[int] = self._call("join", seconds, *address)
+            self.pids = self._results("join", seconds, self._joining)
         except LearnerError:
             self.shutdown()
             raise
@@ -126,6 +139,26 @@ class LearnerGroup:
         """Return a reference to all weights by name, as in `Trainer.weights`; they live as long as rank 0."""
         return self._call("weights", seconds)[0][0]
 
+    def gpus(self, seconds: float = 60.0) -> set[str]:
+        """Return the GPUs of all ranks, as `own_gpus` names them."""
+        return set().union(*self._call("gpus", seconds))
+
+    def connect_engines(
+        self, backend: WeightBackend, engines: Sequence[ActorHandle[Any]], in_flight: InFlight, seconds: float = 600.0
+    ) -> None:
+        """Meet rollout actors in a transfer over `backend`, leaving an earlier one; `in_flight` is for their turns."""
+        import ray
+
+        from actors.learner.weight_sender import EngineClient
+
+        gpus = ray.get([engine.gpus.remote() for engine in engines], timeout=seconds)
+        client = EngineClient(backend, engines, [len(own) for own in gpus], in_flight, deadline_s=seconds)
+        self._call("connect_engines", seconds, client)
+
+    def send_weights(self, version: int, seconds: float = 600.0) -> None:
+        """Send the weights, as policy `version`, to the engines that were met last; returns when they hold them."""
+        self._call("send_weights", seconds, version)
+
     def export(self, path: str, seconds: float = 600.0) -> None:
         """See `Trainer.export`."""
         self._call("export", seconds, path)
@@ -146,14 +179,16 @@ class LearnerGroup:
             ray.kill(actor)
         self._ranks = []
 
-    def _call(self, method: str, seconds: float, *arguments: object, ranks: Sequence[Any] | None = None) -> list[Any]:
+    def _call(self, method: str, seconds: float, *arguments: object) -> list[Any]:
         """Call `method` on all ranks at once; return their results by rank. The first failure is raised at once."""
+        if not self._ranks:
+            raise LearnerError(f"{method}: the learner is shut down")
+        return self._results(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
+
+    def _results(self, method: str, seconds: float, calls: Sequence[ray.ObjectRef[Any]]) -> list[Any]:
         import ray
 
-        actors = self._ranks if ranks is None else ranks
-        if not actors:
-            raise LearnerError(f"{method}: the learner is shut down")
-        rank_of = {getattr(actor, method).remote(*arguments): rank for rank, actor in enumerate(actors)}
+        rank_of = {reference: rank for rank, reference in enumerate(calls)}
         results: dict[int, Any] = {}
         pending, deadline = list(rank_of), monotonic() + seconds
         while pending:
@@ -166,7 +201,7 @@ class LearnerGroup:
                     results[rank_of[reference]] = ray.get(reference)
                 except ray.exceptions.RayError as error:
                     raise LearnerError(f"{method} failed on learner rank {rank_of[reference]}: {error}") from error
-        return [results[rank] for rank in range(len(actors))]
+        return [results[rank] for rank in range(len(calls))]
 
 
 def _rows(groups: Sequence[Int64]) -> list[Int64]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.learner.batches import Int64, TokenSequences
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
-from cluster.devices import Device
+from cluster.devices import Device, own_gpus
 
 if TYPE_CHECKING:
     import ray
 
     from actors.learner.model import ModelSpec
     from actors.learner.trainer import Trainer
+    from actors.learner.weight_sender import EngineClient, WeightSender
 
 
 class LearnerRank:
@@ -25,6 +26,7 @@ class LearnerRank:
     def __init__(self, settings: LearnerSettings, rank: int, device: Device) -> None:
         self._settings, self._rank, self._device = settings, rank, device
         self._trainer: Trainer | None = None
+        self._sender: WeightSender | None = None
 
     def address(self) -> tuple[str, int]:
         """Return this node's address and a free port, for the process group to meet at."""
@@ -34,15 +36,15 @@ class LearnerRank:
 
         return ray.util.get_node_ip_address(), free_port()
 
-    def join(self, master_addr: str, master_port: int) -> int:
-        """Join the process group; return the process id."""
+    def join(self, address: tuple[str, int]) -> int:
+        """Join the process group that meets at `address`; return the process id."""
         import torch
 
         from actors.learner.distributed import init_distributed
         from actors.learner.trainer import Trainer
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        init_distributed(self._rank, self._settings.ranks, master_addr, master_port, self._device)
+        init_distributed(self._rank, self._settings.ranks, *address, self._device)
         self._trainer = Trainer(self._settings, self._rank, self._settings.ranks)
         return os.getpid()
 
@@ -82,15 +84,33 @@ class LearnerRank:
         version: int,
     ) -> GrpoMetrics:
         """Take the steps of one batch: the trajectories of all `batches`, in order; rows count over all of them."""
-        batch = TrajectoryBatch.concatenate([_fetched(part) for part in batches])
+        batch = TrajectoryBatch.concatenate(_fetched(batches))
         return self.trainer.grpo_step(batch, advantages, trainable, minibatches, loss, temperature, version)
 
     def weights(self) -> list[ray.ObjectRef]:
         """Return a reference to rank 0's weights, in a list so that Ray does not fetch it; empty on other ranks."""
         import ray
 
-        weights = self.trainer.weights()
+        weights = self.trainer.weights(copy=False)  # the object store makes a copy of its own
         return [ray.put(weights)] if weights else []
+
+    def gpus(self) -> set[str]:
+        """Return this rank's GPUs, as `own_gpus` names them."""
+        return own_gpus()
+
+    def connect_engines(self, client: EngineClient) -> None:
+        """Meet the engines of `client` in a transfer, leaving an earlier one."""
+        from actors.learner.weight_sender import WeightSender
+
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = WeightSender(lambda: self.trainer.engine.module.model, self._rank, client, self.address())
+
+    def send_weights(self, version: int) -> None:
+        """Send the weights to the engines that were met last."""
+        if self._sender is None:
+            raise RuntimeError("no engines to send weights to: call connect_engines first")
+        self._sender.send(version)
 
     def export(self, path: str) -> None:
         self.trainer.export(path)
@@ -102,9 +122,12 @@ class LearnerRank:
         self.trainer.load_state(path)
 
 
-def _fetched(batch: Any) -> TrajectoryBatch:
-    if isinstance(batch, TrajectoryBatch):
-        return batch
+def _fetched(batches: Sequence[ray.ObjectRef | TrajectoryBatch]) -> list[TrajectoryBatch]:
+    """Return all batches, those in the object store fetched at once: there is one for every group."""
+    references = [batch for batch in batches if not isinstance(batch, TrajectoryBatch)]
+    if not references:
+        return [batch for batch in batches if isinstance(batch, TrajectoryBatch)]
     import ray
 
-    return ray.get(batch)
+    found = iter(ray.get(references))
+    return [batch if isinstance(batch, TrajectoryBatch) else next(found) for batch in batches]

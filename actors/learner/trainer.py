@@ -163,9 +163,9 @@ class Trainer:
         """Pack one micro-batch, or a stand-in if `rows` is empty; `mask` [N] replaces the batch's loss mask."""
         return pack(batch, rows, self.device, mask) if len(rows) else self._empty
 
-    def weights(self) -> dict[str, NDArray]:
-        """Return all weights on rank 0 and nothing on others: float32, or bfloat16 viewed as uint16."""
-        return gather_weights(self.engine.module.model, keep=self.rank == 0)
+    def weights(self, copy: bool = True) -> dict[str, NDArray]:
+        """Return all weights on rank 0 and nothing on others, as `gather_weights` has it."""
+        return gather_weights(self.engine.module.model, keep=self.rank == 0, copy=copy)
 
     def export(self, path: str | Path) -> None:
         """Write the model as a Hugging Face folder, without a tokenizer; returns on all ranks when it is there."""

@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
-import ray
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from actors.learner.batches import TokenSequences
 from actors.learner.group import LearnerGroup
-from actors.learner.model import ModelSpec
 from actors.settings import LearnerSettings
 from actors.tiny_models import write_config, write_tokenizer
 from cluster.devices import Device, learner_environment
@@ -26,6 +24,9 @@ from pipelines.stage_keys import pretrained_key
 from pipelines.tasks import chain_arithmetic as task
 from pipelines.tasks.knowledge import Role, knowledge_of, learned_solution
 from pipelines.tracking import Tracker
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _STEPS_PER_CALL = 25
 
@@ -78,19 +79,36 @@ def pretraining_rows(
     return TokenSequences.of_prompts_and_targets(prompts, solutions)
 
 
+def finished_base_models(experiment: Experiment) -> BaseModels | None:
+    """Return the base models if all are given or cached."""
+    folders = []
+    for role, settings in _wanted(experiment).values():
+        folder = cached_path(role, settings, experiment.models)
+        folders.append(Path(settings.path or "") if folder is None else folder / "model")
+        if folder is not None and not folders[-1].exists():
+            return None
+    student, *teachers = map(str, folders)
+    return BaseModels(student, teachers[0], teachers[-1])
+
+
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
     """Return the base models, pretraining side by side what is neither given nor cached."""
-    final_teacher = experiment.with_final_teacher().models.teacher
-    models: list[tuple[str, Role, ModelSettings]] = [
-        ("student", "student", experiment.models.student),
-        ("teacher", "teacher", experiment.models.teacher),
-    ]
-    if final_teacher != experiment.models.teacher:
-        models.append(("final-teacher", "teacher", final_teacher))
+    models = _wanted(experiment)
     with ThreadPoolExecutor(max_workers=len(models)) as threads:
-        prepared = [threads.submit(_prepare, *model, experiment, tracker) for model in models]
+        prepared = [threads.submit(_prepare, name, *model, experiment, tracker) for name, model in models.items()]
         student, *teachers = (model.result() for model in prepared)
     return BaseModels(student, teachers[0], teachers[-1])
+
+
+def _wanted(experiment: Experiment) -> dict[str, tuple[Role, ModelSettings]]:
+    """The models by name: the student, the teacher, and that of the final evaluation if it is another one."""
+    models: dict[str, tuple[Role, ModelSettings]] = {
+        "student": ("student", experiment.models.student),
+        "teacher": ("teacher", experiment.models.teacher),
+    }
+    if (final_teacher := experiment.with_final_teacher().models.teacher) != experiment.models.teacher:
+        models["final-teacher"] = ("teacher", final_teacher)
+    return models
 
 
 def _prepare(name: str, role: Role, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
@@ -111,6 +129,11 @@ def _prepare(name: str, role: Role, settings: ModelSettings, experiment: Experim
 def _pretrain(
     name: str, role: Role, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker
 ) -> None:
+    import ray
+    from transformers import AutoTokenizer
+
+    from actors.learner.model import ModelSpec
+
     write_tokenizer(folder, settings.command_tokens)
     write_config(folder, settings.architecture)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -39,7 +39,6 @@ from pipelines.stage_names import (
     evaluation_stage,
     evaluation_within_grpo,
 )
-from pipelines.stages.citer import decode_routed, train_router
 from pipelines.tasks.knowledge import Knowledge, Role, knowledge_of
 from pipelines.tasks.oracle import oracle_cost
 from pipelines.traces import Trace, trace_of
@@ -104,6 +103,8 @@ def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
     """Train CITER's token router on the training problems, and evaluate the routed pair at every threshold."""
     if not run.experiment.citer.enabled:
         return
+    from pipelines.stages.citer import train_router  # loads torch, which other runs' drivers do without
+
     router = train_router(run, training)
     for threshold in run.experiment.citer.thresholds:
         policy = citer_policy(threshold)
@@ -242,6 +243,8 @@ def _decode_routed(
 ) -> Iterator[GradedOrder]:
     settings = run.experiment.evaluation
     sampling = found.sampling or settings.sampling
+    from pipelines.stages.citer import decode_routed
+
     return decode_routed(
         run, found.problems, router, threshold, limits=settings.limits, sampling=sampling, samples=found.samples
     )

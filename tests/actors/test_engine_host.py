@@ -13,6 +13,7 @@ from actors.engines.base import EngineError, Generation, GenerationRequest, Stop
 from actors.engines.remote import RemoteEngine
 from actors.rollout import RolloutWorker
 from actors.settings import SamplingSettings
+from cluster.weight_transport import InFlight
 
 REQUEST = GenerationRequest(prompt_ids=[1], max_tokens=1, sampling=SamplingSettings())
 
@@ -35,7 +36,7 @@ class Engine:
             np.array([7], np.int32), np.zeros(1, np.float32), np.zeros(1, np.int32), StopReason.LENGTH, 9, 8
         )
 
-    async def update_weights(self, weights: Mapping[str, np.ndarray], version: int) -> None:
+    async def update_weights(self, weights: Mapping[str, np.ndarray], version: int, in_flight: InFlight) -> None:
         self.check()
         if self.refuses:
             raise EngineError("the weights do not fit")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from actors.engines.base import EngineError, GenerationRequest, StopReason
 from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
+from cluster.weight_transport import InFlight
+from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
-PROMPT = (3, 10, 13, 16, 9, 11, 2, 4)
 SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
 
 
@@ -28,15 +32,6 @@ def engine(tiny_model: Path) -> Iterator[VllmEngine]:
     engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
     yield engine
     engine.shutdown()
-
-
-def reference_logprobs(
-    model: Qwen3ForCausalLM, output: np.ndarray, temperature: float, prompt: tuple[int, ...] = PROMPT
-) -> np.ndarray:
-    ids = torch.tensor([[*prompt, *output.tolist()]])
-    with torch.no_grad():
-        logprobs = (model(ids).logits[0, len(prompt) - 1 : -1] / temperature).log_softmax(-1)
-    return logprobs.gather(-1, ids[0, len(prompt) :, None])[:, 0].numpy()
 
 
 async def test_logprobs_are_those_of_the_logits_over_the_temperature(engine: VllmEngine, tiny_model: Path) -> None:
@@ -61,15 +56,12 @@ async def test_concurrent_requests_share_a_batch_and_get_their_own_answers(engin
 
 async def test_new_weights_replace_the_old_ones_without_a_trace(engine: VllmEngine, tiny_model: Path) -> None:
     weights = load_file(tiny_model / "model.safetensors")
-    noise = np.random.default_rng(0)
-    changed = {name: (w + 0.1 * noise.standard_normal(w.shape)).astype(np.float32) for name, w in weights.items()}
+    changed = disturbed(weights, seed=0)
     request = GenerationRequest(tuple(range(6, 46)), 24, SamplingSettings(), want_logprobs=True)
     await engine.generate(request)  # fills the prefix cache under the old weights
     await engine.update_weights(changed, version=7)
     generation = await engine.generate(request)
-    model = Qwen3ForCausalLM.from_pretrained(tiny_model)
-    model.load_state_dict({name: torch.from_numpy(w) for name, w in changed.items()}, strict=False)
-    model.tie_weights()
+    model = changed_model(tiny_model, changed)
     expected = reference_logprobs(model, generation.token_ids, 1.0, tuple(request.prompt_ids))
     np.testing.assert_allclose(generation.logprobs, expected, atol=2e-4)
     assert set(generation.versions.tolist()) == {7}
@@ -88,6 +80,65 @@ async def test_a_weight_update_waits_for_the_turns_in_flight(engine: VllmEngine,
     await update
     assert {v for g in await asyncio.gather(*after) for v in g.versions.tolist()} == {3}
     await engine.update_weights(weights, version=0)
+
+
+async def test_turns_in_flight_go_on_under_the_new_weights_if_so_asked(
+    engine: VllmEngine, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = load_file(tiny_model / "model.safetensors")
+    changed = disturbed(weights, seed=1)
+    prompt = tuple(range(6, 46))
+    request = GenerationRequest(prompt, 80, SamplingSettings(), want_logprobs=True)
+    loop, reached, asked = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    real_step, steps = engine._engine.step, itertools.count(1)
+
+    def step() -> Any:
+        if next(steps) == 8:
+            loop.call_soon_threadsafe(reached.set)
+            asked.wait(60)
+        return real_step()
+
+    monkeypatch.setattr(engine._engine, "step", step)
+    turns = [asyncio.create_task(engine.generate(request)) for _ in range(8)]
+    await reached.wait()
+    update = asyncio.create_task(engine.update_weights(changed, version=4, in_flight=InFlight.CONTINUE))
+    await asyncio.sleep(0)
+    asked.set()
+    answers = await asyncio.gather(*turns)
+    await update
+    old, new = Qwen3ForCausalLM.from_pretrained(tiny_model), changed_model(tiny_model, changed)
+    assert any(set(answer.versions.tolist()) == {0, 4} for answer in answers)
+    for answer in answers:
+        assert np.all(np.diff(answer.versions) >= 0)
+        under_old = reference_logprobs(old, answer.token_ids, 1.0, prompt)
+        under_new = reference_logprobs(new, answer.token_ids, 1.0, prompt)
+        expected = np.where(answer.versions == 0, under_old, under_new)
+        np.testing.assert_allclose(answer.logprobs, expected, atol=2e-4)
+    await engine.update_weights(weights, version=0)
+
+
+async def test_weights_that_do_not_fit_are_refused_and_the_turns_in_flight_are_kept(engine: VllmEngine) -> None:
+    with pytest.raises(EngineError, match="loading policy version 5 failed"):
+        await engine.update_weights({}, version=5)
+    assert engine.version == 0
+    assert len((await engine.generate(GenerationRequest(PROMPT, 8, SamplingSettings()))).token_ids) > 0
+
+
+async def test_during_a_transfer_only_its_own_calls_are_served(
+    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("start_transfer", "transfer", "finish_transfer"):
+        monkeypatch.setattr(engine._weights, name, lambda *_, name=name: done.append(name))
+    request = GenerationRequest(PROMPT, 8, SamplingSettings())
+    await engine.start_transfer(InFlight.FINISH)
+    turn = asyncio.create_task(engine.generate(request))
+    await engine.transfer({})
+    await asyncio.sleep(0.2)
+    assert not turn.done()
+    await engine.finish_transfer(1)
+    assert len((await turn).token_ids) > 0
+    assert done == ["start_transfer", "transfer", "finish_transfer"]
 
 
 async def test_a_prompt_that_comes_back_longer_is_found_in_the_prefix_cache(engine: VllmEngine) -> None:
@@ -124,6 +175,26 @@ async def test_a_cancelled_turn_leaves_the_engine(engine: VllmEngine) -> None:
         await turn
     await engine.generate(GenerationRequest(PROMPT, 2, SamplingSettings()))
     assert engine._engine.get_num_unfinished_requests() == 0
+
+
+async def test_a_live_update_leaves_what_a_fresh_engine_has(
+    engine: VllmEngine, tiny_model: Path, tmp_path: Path
+) -> None:
+    weights = load_file(tiny_model / "model.safetensors")
+    changed = disturbed(weights, seed=2)
+    exported = shutil.copytree(tiny_model, tmp_path / "exported")
+    save_file(changed, exported / "model.safetensors", metadata={"format": "pt"})
+    greedy = GenerationRequest(PROMPT, 40, SamplingSettings(temperature=0.0), want_logprobs=True)
+    await engine.update_weights(changed, version=9)
+    live = await engine.generate(greedy)
+    await engine.update_weights(weights, version=0)
+    fresh = VllmEngine(str(exported), SETTINGS, Device.CPU, seed=0)
+    try:
+        expected = await fresh.generate(greedy)
+    finally:
+        fresh.shutdown()
+    assert live.token_ids.tolist() == expected.token_ids.tolist()
+    np.testing.assert_allclose(live.logprobs, expected.logprobs, atol=1e-5)
 
 
 async def test_everyone_who_waits_is_told_when_the_engine_dies(tiny_model: Path) -> None:

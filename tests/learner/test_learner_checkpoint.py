@@ -51,6 +51,21 @@ def test_weights_name_the_tied_head(make_trainer, model_folder):
     assert np.array_equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
 
 
+@pytest.mark.parametrize(("zero_stage", "borrowed"), [(2, True), (3, False)])
+def test_weights_that_are_not_copied_are_the_parameters_where_those_are_whole(
+    make_trainer, model_folder, zero_stage, borrowed
+):
+    trainer = make_trainer(zero_stage=zero_stage)
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    copied, lent = trainer.weights(), trainer.weights(copy=False)
+    assert all(np.array_equal(copied[name], lent[name]) for name in copied)
+    with torch.no_grad():
+        for parameter in trainer.engine.module.model.parameters():
+            parameter.fill_(7)
+    assert np.all(lent["model.norm.weight"] == 7) == borrowed
+    assert not np.any(copied["model.norm.weight"] == 7)
+
+
 def test_bfloat16_weights_travel_as_uint16(make_trainer, model_folder):
     trainer = make_trainer(dtype="bfloat16")
     trainer.load(str(model_folder), OPTIMIZER, 10)

@@ -14,7 +14,12 @@ from actors.tiny_models import END, write_tokenizer
 from pipelines.experiment import Experiment
 from pipelines.model_settings import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.stages import base_models
-from pipelines.stages.base_models import cached_path, prepare_base_models, pretraining_rows
+from pipelines.stages.base_models import (
+    cached_path,
+    finished_base_models,
+    prepare_base_models,
+    pretraining_rows,
+)
 from pipelines.tasks.chain_arithmetic import MULTIPLIERS, Chain, Form, Kind, Split, Step, chain_of
 from pipelines.tasks.knowledge import Knowledge, Role
 
@@ -203,7 +208,10 @@ def test_two_teachers_are_pretrained_side_by_side_and_told_apart(
         "evaluation": {"teacher": model(1)},
     }
     tracked = Tracked()
-    models = prepare_base_models(Experiment.model_validate(settings), tracked)  # type: ignore[arg-type]
+    experiment = Experiment.model_validate(settings)
+    assert finished_base_models(experiment) is None
+    models = prepare_base_models(experiment, tracked)  # type: ignore[arg-type]
+    assert finished_base_models(experiment) == models
     assert len({models.student, models.teacher, models.final_teacher}) == 3
     assert len(set(namespaces)) == 3, "Ray refuses a second actor of one name in one namespace"
     assert sorted(tracked.stages) == ["pretrain-final-teacher", "pretrain-student", "pretrain-teacher"]

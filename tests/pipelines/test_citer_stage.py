@@ -134,6 +134,7 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
             reward=actors["reward"],
             learners=None,
             citer=actors["citer"] if citer else None,
+            transport=None,
             student=str(tiny_model),
         ),
     )

@@ -121,6 +121,7 @@ def run(path: Path, model: Path, reward: Any, *overrides: str, fails: str | None
         reward=reward,
         learners=None,
         citer=None,
+        transport=None,
         student=str(model),
     )
     made = Run(

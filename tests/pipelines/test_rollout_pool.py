@@ -30,7 +30,7 @@ class Worker:
     async def ready(self) -> int:
         return os.getpid()
 
-    async def update_weights(self, weights: str, version: int) -> int:
+    async def update_weights(self, weights: str, version: int, in_flight: str = "finish") -> int:
         self.version = version
         return version
 

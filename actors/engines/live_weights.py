@@ -1,0 +1,82 @@
+"""The weights of a running vLLM engine: replaced between two of its steps, by the thread that owns it."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actors.trajectory import Int32
+from cluster.shared_weights import Weights, share
+
+if TYPE_CHECKING:
+    from vllm.outputs import CompletionOutput
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+
+class LiveWeights:
+    """Weights and policy version of one engine. Requests in flight go on under the new weights, from where they are.
+
+    Their keys and values are computed again; tokens keep the log-probs with which they were sampled. Whoever wants
+    requests to end under the weights that they began with waits for them first.
+    """
+
+    def __init__(self, engine: LLMEngine) -> None:
+        from vllm.v1.engine.core_client import InprocClient
+
+        self._engine = engine
+        self._core_apart = not isinstance(engine.engine_core, InprocClient)
+        executor = engine.vllm_config.parallel_config.distributed_executor_backend
+        self._model_apart = self._core_apart or executor != "uni"
+        self.version = 0
+        engine.set_weight_version("0")
+
+    def load(self, weights: Weights, version: int) -> None:
+        """Load `weights` as policy `version`, out of this process's memory."""
+        self._pause()
+        if self._model_apart:
+            with share(weights) as shared:
+                self._engine.collective_rpc("load_shared", args=(shared.segment, shared.places))
+        else:
+            self._engine.collective_rpc("load_arrays", args=(weights,))
+        self._resume(version)
+
+    def connect(self, backend: str, init_info: dict[str, Any]) -> None:
+        """Join the learner's transfer; returns when the learner has joined too."""
+        self._engine.collective_rpc("connect_transfer", args=(backend, init_info))
+
+    def start_transfer(self) -> None:
+        """Get ready for weights from the learner; the engine may not step until `finish_transfer`."""
+        self._pause()
+        self._engine.collective_rpc("start_weight_update")
+
+    def transfer(self, update_info: dict[str, Any]) -> None:
+        """Receive weights that the learner is sending."""
+        self._engine.collective_rpc("receive_transfer", args=(pickle.dumps(update_info),))
+
+    def finish_transfer(self, version: int) -> None:
+        """Take what was received as policy `version`."""
+        self._engine.collective_rpc("finish_weight_update")
+        self._resume(version)
+
+    def _pause(self) -> None:
+        # In one process nothing runs between two steps; a core of its own steps by itself, and is told to stop.
+        if self._core_apart:
+            self._engine.engine_core.call_utility("pause_scheduler", "keep", False)
+
+    def _resume(self, version: int) -> None:
+        if not self._engine.reset_prefix_cache(reset_running_requests=True):
+            raise RuntimeError("the prefix cache could not be emptied")
+        self._engine.set_weight_version(str(version))
+        self.version = version
+        if self._core_apart:
+            self._engine.engine_core.call_utility("resume_scheduler")
+
+
+def token_versions(completion: CompletionOutput) -> Int32:
+    """Return [t] the policy version that sampled each token of a finished turn."""
+    versions = np.empty(len(completion.token_ids), np.int32)
+    for span in completion.weight_versions or ():
+        versions[span.start : span.end] = int(span.version)
+    return versions

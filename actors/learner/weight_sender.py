@@ -1,0 +1,113 @@
+"""The learner's end of a weight transfer between GPUs, over vLLM's trainer engines (`vllm.distributed.weight_transfer`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actors.learner.export import full_parameters
+from cluster.devices import WeightBackend
+from cluster.weight_transport import InFlight
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+    from torch import Tensor
+    from transformers import PreTrainedModel
+    from vllm.distributed.weight_transfer import WeightSource
+
+
+@dataclass(slots=True)
+class EngineClient:
+    """The control calls of a transfer, to rollout actors; the four methods are those of `VLLMWeightSyncClient`.
+
+    Raises ray's `GetTimeoutError` if an engine does not answer within `deadline_s`, which includes the end of its turns.
+    """
+
+    backend: WeightBackend
+    engines: Sequence[ActorHandle[Any]]
+    gpus_per_engine: Sequence[int]
+    in_flight: InFlight
+    deadline_s: float
+    version: int = 0
+    """policy version that the next update makes"""
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Have every engine join; vLLM counts the ranks of one engine, so each further one begins after those before."""
+        infos = [dict(init_info) for _ in self.engines]
+        if (offset := init_info.get("rank_offset")) is not None:
+            for info, gpus in zip(infos, self.gpus_per_engine, strict=True):
+                info["rank_offset"], offset = offset, offset + gpus
+        self._call("connect_transfer", [(self.backend, info) for info in infos])
+
+    def start_weight_update(self) -> None:
+        """Have the engines stop, as their turns in flight allow."""
+        self._call("start_transfer", [(self.in_flight,)] * len(self.engines))
+
+    def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
+        """Have the engines receive."""
+        self._call("transfer", [(update_info,)] * len(self.engines))
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Have the engines go on, as policy `version`."""
+        self._call("finish_transfer", [(self.version,)] * len(self.engines))
+
+    def _call(self, method: str, arguments: Sequence[tuple[object, ...]]) -> None:
+        import ray
+
+        calls = zip(self.engines, arguments, strict=True)
+        ray.get([getattr(engine, method).remote(*each) for engine, each in calls], timeout=self.deadline_s)
+
+
+class WeightSender:
+    """Sends a model that is spread over the learner's ranks; every rank makes one and calls it alike."""
+
+    def __init__(
+        self,
+        model: Callable[[], PreTrainedModel],
+        rank: int,
+        client: EngineClient,
+        address: tuple[str, int],
+    ) -> None:
+        """Meet the engines; `address` is where rank 0 listens."""
+        from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
+        from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+        from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+        self._client = client
+        init_info: NCCLTrainerInitInfo | IPCTrainerInitInfo
+        if client.backend is WeightBackend.CUDA_IPC:
+            init_info = IPCTrainerInitInfo(rank=rank, packed=True)
+        else:
+            host, port = address
+            world_size = 1 + sum(client.gpus_per_engine)
+            init_info = NCCLTrainerInitInfo(host, port, world_size, rank=rank)
+        self._engine = WeightTransferTrainerFactory.trainer_init(init_info, client=client, source=learner_source(model))
+
+    def send(self, version: int) -> None:
+        """Send the model as it is now, as policy `version`; returns when the engines have it."""
+        self._client.version = version
+        self._engine.send_weights()
+
+    def close(self) -> None:
+        """Leave the transfer."""
+        self._engine.shutdown()
+
+
+def learner_source(model: Callable[[], PreTrainedModel]) -> WeightSource:
+    """Return the model's weights as vLLM's trainer engines take them; a collective under ZeRO-3."""
+    from vllm.distributed.weight_transfer import ParamMeta, WeightSource
+
+    class LearnerSource(WeightSource):
+        def metadata(self) -> list[ParamMeta]:
+            return [
+                ParamMeta(name, parameter.dtype, tuple(getattr(parameter, "ds_shape", parameter.shape)))
+                for name, parameter in model().named_parameters()
+            ]
+
+        def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+            for name, tensor in full_parameters(model()):
+                # What ZeRO-3 gathered is freed at the next parameter, while vLLM's streams may still read it.
+                yield name, tensor.clone()
+
+    return LearnerSource()

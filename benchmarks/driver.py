@@ -1,0 +1,167 @@
+"""Driver: what it costs by itself for each trajectory, and how that grows with workers and with trajectories.
+
+Engines, learner and reward actor are stand-ins that answer at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actors.reward_metrics import summarise
+from actors.rollout import Policy
+from actors.settings import RelayLimits, SamplingSettings
+from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
+from benchmarks._stand_ins import Answers, StandInReward, StandInWorker, graded_group, stand_in_run
+from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
+from cluster.session import ray_session
+from pipelines.problems import Problem
+from pipelines.prompts import PromptBuilder
+from pipelines.rollouts import Decoding, decode_and_grade
+from pipelines.run import Run
+
+GROUP = 8
+IN_FLIGHT = 512
+"""sequences of one worker, as in the default experiment"""
+WORKERS, TRAJECTORIES = (2, 16, 64, 256), (1_000, 10_000, 100_000)
+PER_TRAJECTORY = Goal("value", "<=", 100.0)
+LINEAR = Goal("ratio", "<=", 1.2)
+DECODING = Decoding(Policy.RELAY, GROUP, RelayLimits(), SamplingSettings(), SamplingSettings(), want_logprobs=True)
+
+
+def step(run: Run, problems: list[Problem]) -> None:
+    """Do what the driver does in one step of GRPO: order, collect, hand to the learner, measure."""
+    groups = list(decode_and_grade(run, problems, DECODING))
+    graded = [group.graded for group in groups]
+    advantages = np.concatenate([columns.advantage for columns in graded])
+    trainable = np.concatenate([columns.trainable for columns in graded])
+    rows = np.array_split(np.arange(len(groups) * GROUP).reshape(len(groups), GROUP), 4)
+    assert len(advantages) == len(trainable) == sum(part.size for part in rows) == len(problems) * GROUP
+    summarise(graded)
+
+
+def problems_of(trajectories: int) -> list[Problem]:
+    return [Problem(f"{i % 9}+{i // 9 % 9}*{i // 81 % 9}=?", "7", "known") for i in range(trajectories // GROUP)]
+
+
+@contextmanager
+def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Run, Answers]]:
+    """Give a run over `workers` stand-ins of this process."""
+    answers = Answers(capacity=workers * (IN_FLIGHT // GROUP))
+    thread = threading.Thread(target=answers.run, daemon=True)
+    thread.start()
+    stand_ins = [StandInWorker() for _ in range(workers)]
+    try:
+        yield stand_in_run(prompts, stand_ins, StandInReward(answers, GROUP), IN_FLIGHT), answers
+    finally:
+        answers.close()
+        thread.join()
+
+
+def microseconds(prompts: PromptBuilder, workers: int, trajectories: int) -> float:
+    """Return the driver's time for each trajectory of a step."""
+    problems = problems_of(trajectories)
+    with local(prompts, workers) as (run, answers):
+        answers.expect(len(problems))
+        gc.collect()
+        started = time.perf_counter()
+        step(run, problems)
+        return (time.perf_counter() - started) / (len(problems) * GROUP) * 1e6
+
+
+def scaling(prompts: PromptBuilder, quick: bool) -> list[Row]:
+    """Return rows for numbers of workers and of trajectories."""
+    workers, trajectories = (WORKERS[:2], TRAJECTORIES[:2]) if quick else (WORKERS, TRAJECTORIES)
+    rows: list[Row] = []
+    for names in (
+        {f"{count} workers, {trajectories[1]} trajectories": (count, trajectories[1]) for count in workers},
+        {f"16 workers, {count} trajectories a step": (16, count) for count in trajectories},
+    ):
+        contestants = {name: lambda sizes=sizes: microseconds(prompts, *sizes) for name, sizes in names.items()}
+        first, *others = contestants
+        goals = {first: PER_TRAJECTORY} | dict.fromkeys(others, LINEAR)
+        rows += paired(contestants, unit="µs", runs=2 if quick else RUNS, goals=goals)
+    return rows
+
+
+def growth(prompts: PromptBuilder, trajectories: int, steps: int) -> Row:
+    """Return by how much the driver's memory grows from the third to the last of some steps."""
+    problems, sizes = problems_of(trajectories), []
+    with local(prompts, 16) as (run, answers):
+        for _ in range(steps):
+            answers.expect(len(problems))
+            step(run, problems)
+            gc.collect()
+            sizes.append(_resident_bytes())
+    name = f"growth of the driver over {steps - 3} steps of {trajectories} trajectories"
+    return Row(name, "MB", [(sizes[-1] - sizes[2]) / 1e6], goal=Goal("value", "<=", 5.0))
+
+
+class RemoteWorker:
+    """A real actor in the place of a rollout worker."""
+
+    def rollout(self, order: object) -> int:
+        return 0
+
+
+class RemoteReward:
+    """A real actor in the place of the reward actor."""
+
+    def __init__(self) -> None:
+        self._graded = graded_group(GROUP)
+
+    def grade_groups(self, batch: object, golds: object, samples: int, forms: object) -> Any:
+        return self._graded
+
+
+def over_ray(prompts: PromptBuilder, trajectories: int, runs: int) -> Row:
+    """Return the time for each trajectory with real actors, which do nothing, on this machine's cores."""
+    import ray
+
+    problems = problems_of(trajectories)
+    with ray_session("driver-benchmark", None, 3, 0):
+        workers = [ray.remote(RemoteWorker).options(num_cpus=0).remote() for _ in range(2)]
+        run = stand_in_run(prompts, workers, ray.remote(RemoteReward).options(num_cpus=0).remote(), IN_FLIGHT)
+        values = []
+        for _ in range(runs + 1):
+            started = time.perf_counter()
+            step(run, problems)
+            values.append((time.perf_counter() - started) / (len(problems) * GROUP) * 1e6)
+    return Row(f"2 Ray actors that do nothing, {trajectories} trajectories", "µs", values[1:])
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--without-ray", action="store_true", help="leave out the row over real actors")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer(Path(folder), "text")
+        write_config(Path(folder), TinyModelSettings())
+        prompts = PromptBuilder(folder, folder, "")
+        rows = scaling(prompts, options.quick)
+        rows.append(growth(prompts, 1_000 if options.quick else 10_000, 8))
+        if not options.without_ray:
+            rows.append(over_ray(prompts, 800 if options.quick else 4_000, 1 if options.quick else 3))
+    notes = [
+        f"Groups of {GROUP}, one in each order; up to {IN_FLIGHT} sequences in flight on a worker. Microseconds of wall time "
+        "for each trajectory of a step: prompts, orders, collecting, columns for the learner, metrics.",
+        "Workers and reward actor are objects of the driver's process, but in the last row: 256 actors do not fit here.",
+    ]
+    report("driver", rows, options, notes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What has finished, among very many calls under way: the cost of one arrival does not grow with their number."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class LateError(TimeoutError):
+    """A call has missed its deadline."""
+
+
+class Reference(Protocol):
+    """A call under way, as a Ray object reference."""
+
+    def future(self) -> Future[Any]:
+        """Return a future of the call's result."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Call(Generic[Key]):
+    """A call under way, or one that has come back."""
+
+    key: Key
+    """what the caller knows it by"""
+    result: Future[Any]
+    started: float
+    deadline_s: float
+
+    def outcome(self) -> Any:
+        """Return the result of a call that has come back; raises its error, or `LateError`."""
+        if not self.result.done():
+            raise LateError(f"no answer within {self.deadline_s:g} s")
+        return self.result.result()
+
+
+@dataclass(slots=True)
+class Arrivals(Generic[Key]):
+    """Calls with one deadline; each is returned once, when it is finished or late.
+
+    Ray tells about each reference by itself, so that nobody has to ask about all of them again and again.
+    """
+
+    deadline_s: float
+    _calls: dict[int, Call[Key]] = field(default_factory=dict)
+    """by their numbers, the first to be started first"""
+    _finished: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, key: Key, reference: Reference) -> None:
+        """Watch a call, whose time begins now."""
+        number = next(self._numbers)
+        result = reference.future()
+        self._calls[number] = Call(key, result, time.monotonic(), self.deadline_s)
+        result.add_done_callback(lambda _: self._finished.put(number))
+
+    def next(self, timeout_s: float) -> list[Call[Key]]:
+        """Wait for a call to finish or to be late; return those that have, and nothing after `timeout_s` without one."""
+        found: deque[Call[Key]] = deque()
+        wait_s = max(min(timeout_s, self._first_deadline() - time.monotonic()), 0.0)
+        try:
+            number = self._finished.get(timeout=wait_s) if wait_s else self._finished.get_nowait()
+            while True:
+                if (call := self._calls.pop(number, None)) is not None:  # else it was late, and is back now
+                    found.append(call)
+                number = self._finished.get_nowait()
+        except queue.Empty:
+            pass
+        now = time.monotonic()
+        while self._calls and self._first_deadline() <= now:
+            found.append(self._calls.pop(next(iter(self._calls))))
+        return list(found)
+
+    def oldest(self, count: int) -> list[Call[Key]]:
+        """Return the calls that have been under way the longest."""
+        return list(itertools.islice(self._calls.values(), count))
+
+    def _first_deadline(self) -> float:
+        first = next(iter(self._calls.values()), None)
+        return time.monotonic() + self.deadline_s if first is None else first.started + self.deadline_s

@@ -1,0 +1,90 @@
+"""Weight transports: what each asks of the learner and of the workers, and which one is chosen."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from cluster.devices import Device, WeightBackend, weight_backend
+from cluster.weight_transport import GpuTransport, InFlight, SharedMemoryTransport, weight_transport
+
+
+class Learner:
+    def __init__(self, gpus: set[str]) -> None:
+        self.log: list[object] = []
+        self._gpus = gpus
+
+    def gpus(self) -> set[str]:
+        return self._gpus
+
+    def weights(self) -> Any:
+        return "reference"
+
+    def connect_engines(self, backend: WeightBackend, engines: Sequence[Any], in_flight: InFlight) -> None:
+        self.log.append(("connect", backend, list(engines), in_flight))
+
+    def send_weights(self, version: int) -> None:
+        self.log.append(("send", version))
+
+
+class Workers:
+    in_flight = InFlight.CONTINUE
+    engines = ("first", "second")
+
+    def __init__(self, gpus: set[str]) -> None:
+        self.pids = [1, 2]
+        self.log: list[object] = []
+        self._gpus = gpus
+
+    def gpus(self) -> set[str]:
+        return self._gpus
+
+    def processes(self) -> list[int]:
+        return self.pids
+
+    def load_weights(self, weights: Any, version: int) -> None:
+        self.log.append(("load", weights, version))
+
+    def took_weights(self, version: int, weights: Callable[[], Any]) -> None:
+        self.log.append(("took", version, weights()))
+
+
+def test_on_cpus_the_weights_go_through_shared_memory() -> None:
+    learner, workers = Learner(set()), Workers(set())
+    transport = weight_transport(Device.CPU, learner, workers)
+    transport.sync(3)
+    assert isinstance(transport, SharedMemoryTransport)
+    assert (learner.log, workers.log) == ([], [("load", "reference", 3)])
+
+
+def test_on_gpus_engines_are_met_once_and_again_after_a_restart() -> None:
+    learner, workers = Learner({"n/0"}), Workers({"n/1", "n/2"})
+    transport = weight_transport(Device.GPU, learner, workers)
+    assert isinstance(transport, GpuTransport)
+    transport.sync(1)
+    transport.sync(2)
+    workers.pids = [1, 7]
+    transport.sync(3)
+    met = ("connect", WeightBackend.NCCL, ["first", "second"], InFlight.CONTINUE)
+    assert learner.log == [met, ("send", 1), ("send", 2), met, ("send", 3)]
+    assert workers.log == [("took", version, "reference") for version in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("learner", "engines", "backend"),
+    [
+        ({"n/0"}, {"n/1"}, WeightBackend.NCCL),
+        ({"n/0"}, {"m/0"}, WeightBackend.NCCL),
+        ({"n/0", "n/1"}, {"n/1"}, WeightBackend.CUDA_IPC),
+        ({"n/0"}, {"n/0", "n/1"}, WeightBackend.SHARED_MEMORY),
+        (set(), set(), WeightBackend.SHARED_MEMORY),
+    ],
+)
+def test_where_the_actors_run_decides_what_carries_the_weights(
+    learner: set[str], engines: set[str], backend: WeightBackend
+) -> None:
+    assert weight_backend(learner, engines) is backend
+
+
+def test_gpus_of_which_only_some_are_shared_use_host_memory() -> None:
+    assert isinstance(weight_transport(Device.GPU, Learner({"n/0"}), Workers({"n/0", "n/1"})), SharedMemoryTransport)

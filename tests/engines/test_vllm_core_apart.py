@@ -1,0 +1,55 @@
+"""A vLLM engine whose core has a process of its own, as on GPUs: weights through shared memory, and turns that go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from transformers import Qwen3ForCausalLM
+
+from actors.engines.base import GenerationRequest
+from actors.engines.vllm import VllmEngine
+from actors.settings import EngineSettings, SamplingSettings
+from cluster.devices import Device, engine_environment
+from cluster.weight_transport import InFlight
+from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
+
+SETTINGS = EngineSettings(dtype="float32", max_model_len=256, max_num_seqs=64, block_size=32)
+
+
+@pytest.fixture
+def engine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmEngine]:
+    for name, value in engine_environment(Device.CPU, threads=1, kv_cache_gib=1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
+    yield engine
+    engine.shutdown()
+    engine._engine.engine_core.shutdown()
+
+
+async def test_turns_in_flight_go_on_under_weights_from_shared_memory(engine: VllmEngine, tiny_model: Path) -> None:
+    changed = disturbed(load_file(tiny_model / "model.safetensors"), seed=1)
+    request = GenerationRequest(PROMPT, 240, SamplingSettings(), want_logprobs=True)
+    turns = [asyncio.create_task(engine.generate(request)) for _ in range(32)]
+    while engine.load.steps < 8:
+        await asyncio.sleep(0.001)
+    segments = set(os.listdir("/dev/shm"))
+    await engine.update_weights(changed, version=4, in_flight=InFlight.CONTINUE)
+    assert set(os.listdir("/dev/shm")) <= segments
+    old, new = Qwen3ForCausalLM.from_pretrained(tiny_model), changed_model(tiny_model, changed)
+    answers = await asyncio.gather(*turns)
+    assert any(set(answer.versions.tolist()) == {0, 4} for answer in answers)
+    for answer in answers:
+        under_old = reference_logprobs(old, answer.token_ids, 1.0)
+        under_new = reference_logprobs(new, answer.token_ids, 1.0)
+        expected = np.where(answer.versions == 0, under_old, under_new)
+        np.testing.assert_allclose(answer.logprobs, expected, atol=2e-4)
+    after = await engine.generate(request)
+    assert set(after.versions.tolist()) == {4}
+    np.testing.assert_allclose(after.logprobs, reference_logprobs(new, after.token_ids, 1.0), atol=2e-4)

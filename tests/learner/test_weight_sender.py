@@ -1,0 +1,76 @@
+"""The learner's end of a GPU transfer, as far as it goes without GPUs: the control calls, and what is sent."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from actors.learner.trainer import Trainer
+from actors.learner.weight_sender import EngineClient, learner_source
+from actors.settings import OptimizerSettings
+from cluster.devices import WeightBackend
+from cluster.weight_transport import InFlight
+
+
+class Engine:
+    """In the place of a rollout actor's handle: remembers the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def __getattr__(self, method: str) -> Any:
+        def remote(*arguments: object) -> None:
+            self.calls.append((method, *arguments))
+
+        return type("Method", (), {"remote": staticmethod(remote)})
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "get", lambda calls, timeout: calls)
+
+
+def client(*engines: Engine, gpus: tuple[int, ...] = (1, 1)) -> EngineClient:
+    return EngineClient(WeightBackend.NCCL, engines, gpus, InFlight.CONTINUE, deadline_s=5)  # type: ignore[arg-type]
+
+
+def test_each_engine_joins_after_the_ranks_of_those_before_it(no_ray: None) -> None:
+    first, second, third = Engine(), Engine(), Engine()
+    client(first, second, third, gpus=(2, 4, 1)).init_weight_transfer_engine({"rank_offset": 1, "world_size": 8})
+    offsets = [call[2]["rank_offset"] for engine in (first, second, third) for call in engine.calls]  # type: ignore[index]
+    assert offsets == [1, 3, 7]
+
+
+def test_a_transfer_without_ranks_needs_no_offset(no_ray: None) -> None:
+    engine = Engine()
+    client(engine, gpus=(1,)).init_weight_transfer_engine({"packed": True})
+    assert engine.calls == [("connect_transfer", WeightBackend.NCCL, {"packed": True})]
+
+
+def test_an_update_stops_the_engines_feeds_them_and_names_the_version(no_ray: None) -> None:
+    engines = Engine(), Engine()
+    calls = client(*engines)
+    calls.version = 4
+    calls.start_weight_update()
+    calls.update_weights({"names": ["a"]})
+    calls.finish_weight_update()
+    expected = [("start_transfer", InFlight.CONTINUE), ("transfer", {"names": ["a"]}), ("finish_transfer", 4)]
+    assert [engine.calls for engine in engines] == [expected, expected]
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_what_is_sent_is_what_was_declared_and_stays_what_it_was(
+    make_trainer: Callable[..., Trainer], model_folder: Path, zero_stage: int
+) -> None:
+    from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerWeightTransferEngine
+
+    trainer = make_trainer(zero_stage=zero_stage)
+    trainer.load(str(model_folder), OptimizerSettings(), total_steps=1)
+    source = learner_source(lambda: trainer.engine.module.model)
+    sent = dict(NCCLTrainerWeightTransferEngine._checked_iter(source, source.metadata()))
+    weights = trainer.weights()
+    assert sent.keys() | {"lm_head.weight"} == weights.keys()
+    assert all(torch.equal(tensor, torch.from_numpy(weights[name])) for name, tensor in sent.items())
