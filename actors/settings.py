@@ -73,7 +73,12 @@ class LearnerSettings(Settings):
     zero_stage: Literal[0, 1, 2, 3] = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     max_tokens_per_micro_batch: int = Field(16384, gt=0, description="tokens of one packed forward pass")
-    logprob_chunk_tokens: int = Field(1024, gt=0, description="positions whose vocabulary logits exist at one time")
+    logprob_chunk_tokens: int = Field(
+        1024, gt=0, description="most positions whose vocabulary logits exist at one time"
+    )
+    logprob_chunk_mib: int = Field(
+        256, gt=0, description="most memory of those logits, so that a large vocabulary makes smaller chunks"
+    )
     gradient_checkpointing: bool = False
 
 

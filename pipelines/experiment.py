@@ -312,6 +312,9 @@ MAY_CHANGE_ON_RESUME = (
     "grading.start_timeout_s",
     "grpo.checkpoint_every",
     "grpo.keep_checkpoints",
-    *(f"learner.{key}" for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing")),
+    *(
+        f"learner.{key}"
+        for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "logprob_chunk_mib", "gradient_checkpointing")
+    ),
 )
 """keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

@@ -149,7 +149,12 @@ class _Keys:
                 # What a checkpoint depends on: another run may go on from it.
                 "learner": _dump(
                     experiment.learner,
-                    {"max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing"},
+                    {
+                        "max_tokens_per_micro_batch",
+                        "logprob_chunk_tokens",
+                        "logprob_chunk_mib",
+                        "gradient_checkpointing",
+                    },
                 ),
                 "grading": _grading(experiment),
             },
