@@ -18,6 +18,7 @@ from actors.learner.batches import Int64, TokenSequences, policy_sequences
 from actors.learner.engine import backward, build_engine, step
 from actors.learner.export import export_model, gather_weights
 from actors.learner.grpo import grpo_update
+from actors.learner.kernels import compile_parts, use_liger
 from actors.learner.logprobs import Chunking
 from actors.learner.losses import target_counts
 from actors.learner.meters import Meters
@@ -76,6 +77,10 @@ class Trainer:
             self.reference = load_model(ModelSpec(reference), dtype, self.device, chunking)
             self.reference.eval().requires_grad_(False)
         module = load_model(spec, torch.float32, self.device, chunking, compute_dtype=dtype)
+        if self.settings.liger_kernels:
+            use_liger(module.model)
+        if self.settings.torch_compile:
+            compile_parts(module.model)
         if self.settings.gradient_checkpointing:
             reentrant = self.settings.zero_stage == 3
             module.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
