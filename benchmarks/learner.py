@@ -98,7 +98,7 @@ def _candidates(name: str, order: Order) -> list[int]:
     if name == "floor":
         return [1]
     if name == "trl":
-        return [2, order.rows // 4, order.rows]
+        return sorted({2, order.rows // 4, order.rows})
     longest = order.lengths[1] + order.prompts[1]
     return [longest, 3 * longest, order.rows * longest]
 
@@ -109,8 +109,8 @@ def _fastest(name: str, worker: Worker, candidates: Sequence[int]) -> int:
         return candidates[0]
     tried = {}
     for candidate in candidates:
-        _, *counted = [worker.step(candidate) for _ in range(3)]
-        tried[candidate] = min(step.seconds for step in counted), counted[-1].peak_bytes
+        _, counted = worker.step(candidate), worker.step(candidate)
+        tried[candidate] = counted.seconds, counted.peak_bytes
         seconds, peak = tried[candidate]
         print(f"{name}, micro-batches of {candidate}: {seconds:.3f} s, {peak / MIB:.0f} MiB", flush=True)
     limit = EQUALLY_FAST * min(seconds for seconds, _ in tried.values())

@@ -31,8 +31,8 @@ class ModelShape:
 
 
 TINY = ModelShape(64, 2, 4, 2, 16, 128, 512)
-SMALL = ModelShape(256, 6, 4, 2, 64, 768, 8192)
-"""the share of the LM head in the parameters is that of Qwen3-0.6B"""
+SMALL = ModelShape(256, 4, 4, 2, 64, 768, 4096)
+"""the share of the LM head in the parameters, a quarter, is that of Qwen3-0.6B"""
 QWEN3_0_6B = ModelShape(1024, 28, 16, 8, 128, 3072, 151936)
 QWEN3_1_7B = ModelShape(2048, 28, 16, 8, 128, 6144, 151936)
 
