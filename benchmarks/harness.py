@@ -103,7 +103,7 @@ def paired(
         raise ValueError(f"a comparison needs two contestants at least, not {list(contestants)}")
     values: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-warmups, runs):
-        names = list(contestants) if turn % 2 == 0 else list(reversed(contestants))
+        names = list(contestants)[:: 1 if turn % 2 == 0 else -1]
         for name in names:
             value = contestants[name]()
             if turn >= 0:
