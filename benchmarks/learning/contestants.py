@@ -51,7 +51,10 @@ class Contestant(Protocol):
 
 
 class OurLearner:
-    """`actors.learner.trainer.Trainer` with DeepSpeed on one rank; micro-batches of so many tokens."""
+    """`actors.learner.trainer.Trainer` with DeepSpeed on one rank, which has nothing to spread: ZeRO stage 0.
+
+    Micro-batches are of so many tokens.
+    """
 
     def __init__(self, task: Task) -> None:
         from actors.learner.distributed import free_port, init_distributed
@@ -60,7 +63,7 @@ class OurLearner:
         from cluster.devices import Device
 
         init_distributed(0, 1, "127.0.0.1", free_port(), Device.GPU if task.device == "cuda" else Device.CPU)
-        settings = LearnerSettings(dtype=task.dtype)  # type: ignore[arg-type]
+        settings = LearnerSettings(dtype=task.dtype, zero_stage=0)  # type: ignore[arg-type]
         self._task = task
         self._rows = np.arange(len(task.batch))
         self._trainable: Bool = np.ones(len(task.batch), np.bool_)
