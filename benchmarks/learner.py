@@ -80,7 +80,9 @@ def _compare(
             name: running.enter_context(Worker(replace(order, contestant=name), folder / f"{name}.log"))
             for name in names
         }
-        chosen = {name: _fastest(name, workers[name], _candidates(name, order)) for name in names}
+        chosen = {
+            name: _fastest(name, workers[name], _candidates(name, order), order.device == "cuda") for name in names
+        }
 
         def player(name: str) -> Callable[[], float]:
             def take() -> float:
@@ -103,14 +105,17 @@ def _candidates(name: str, order: Order) -> list[int]:
     return [longest, 2 * longest, 4 * longest, order.rows * longest]
 
 
-def _fastest(name: str, worker: Worker, candidates: Sequence[int]) -> int:
-    """Return the fastest size of micro-batches; of those that are equally fast, the one of least memory."""
+def _fastest(name: str, worker: Worker, candidates: Sequence[int], on_gpu: bool) -> int:
+    """Return the fastest size of micro-batches; of those that are equally fast, the one of least memory.
+
+    On the CPU the time of all threads counts, since one step each is too few to tell what else the machine does.
+    """
     if len(candidates) == 1:
         return candidates[0]
     tried = {}
     for candidate in candidates:
         _, counted = worker.step(candidate), worker.step(candidate)
-        tried[candidate] = counted.seconds, counted.peak_bytes
+        tried[candidate] = (counted.seconds if on_gpu else counted.cpu_seconds), counted.peak_bytes
         seconds, peak = tried[candidate]
         print(f"{name}, micro-batches of {candidate}: {seconds:.3f} s, {peak / MIB:.0f} MiB", flush=True)
     limit = EQUALLY_FAST * min(seconds for seconds, _ in tried.values())

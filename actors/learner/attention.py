@@ -38,20 +38,23 @@ def packed_attention(
     """Attend within each row: query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D].
 
     Only here tokens are laid out padded, as `PackedRows` describes: each group of rows to the length of its longest.
-    Padding comes last in a row, where causality hides it from tokens. Raises NotImplementedError for
-    sliding windows.
+    Padding comes last in a row, where causality hides it from tokens. Raises NotImplementedError for sliding windows.
     """
     if sliding_window is not None:
         raise NotImplementedError("packed attention has no sliding window")
     cells = [rows * length for rows, length in groups]
 
-    def padded(states: Tensor) -> tuple[Tensor, ...]:
-        return _Pad.apply(states[0].transpose(0, 1), padded_index, packed_index).split(cells)
+    def padded(states: Tensor) -> list[Tensor]:
+        """[n, heads, L, D] of each group."""
+        flat = _Pad.apply(states[0].transpose(0, 1), padded_index, packed_index).split(cells)
+        return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(flat, groups, strict=True)]
 
     attended = []
-    for (_rows, length), *states in zip(groups, padded(query), padded(key), padded(value), strict=True):
+    for of_query, of_key, of_value in zip(padded(query), padded(key), padded(value), strict=True):
         of_group = functional.scaled_dot_product_attention(
-            *(cell.unflatten(0, (-1, length)).transpose(1, 2) for cell in states),
+            of_query,
+            of_key,
+            of_value,
             dropout_p=dropout,
             is_causal=True,
             scale=scaling,
