@@ -1,8 +1,10 @@
 """Settings that actors take: engines, sampling, relay limits, learner, optimizer and loss."""
 
+from __future__ import annotations
+
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cluster.settings import Settings
 
@@ -73,8 +75,48 @@ class LearnerSettings(Settings):
     zero_stage: Literal[0, 1, 2, 3] = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     max_tokens_per_micro_batch: int = Field(16384, gt=0, description="tokens of one packed forward pass")
-    logprob_chunk_tokens: int = Field(1024, gt=0, description="positions whose vocabulary logits exist at one time")
-    gradient_checkpointing: bool = False
+    logprob_chunk_tokens: int = Field(
+        1024, gt=0, description="most positions whose vocabulary logits exist at one time"
+    )
+    logprob_chunk_mib: int = Field(
+        256, gt=0, description="most memory of those logits, so that a large vocabulary makes smaller chunks"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="activations are computed again in the backward pass: a third more time, far less memory"
+    )
+    torch_compile: bool = Field(
+        False, description="norms and MLPs as fused kernels; the first steps take minutes. Not with ZeRO-3"
+    )
+    liger_kernels: bool = Field(
+        False, description="Liger's Triton kernels for norms, rotary embedding and MLPs; GPUs only"
+    )
+    offload_optimizer: bool = Field(
+        False, description="optimizer states and step on the host: less GPU memory, slower steps; needs ZeRO 1 to 3"
+    )
+
+    @model_validator(mode="after")
+    def _can_work(self) -> LearnerSettings:
+        if self.torch_compile and self.zero_stage == 3:
+            raise ValueError(
+                "torch_compile should be false with zero_stage 3, which gathers parameters in hooks that cannot be compiled"
+            )
+        if self.torch_compile and self.liger_kernels:
+            raise ValueError("one of torch_compile and liger_kernels should be false: both replace norms and MLPs")
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("offload_optimizer should be false with zero_stage 0: offloading is a part of ZeRO 1 to 3")
+        return self
+
+
+SPEED_OF_LEARNER = (
+    "max_tokens_per_micro_batch",
+    "logprob_chunk_tokens",
+    "logprob_chunk_mib",
+    "gradient_checkpointing",
+    "torch_compile",
+    "liger_kernels",
+    "offload_optimizer",
+)
+"""settings of the learner that decide on time and memory, and on results by no more than rounding"""
 
 
 class GrpoLossSettings(Settings):

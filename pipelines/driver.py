@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from actors.learner.kernels import require_liger
 from cluster.placement import total
 from cluster.session import ray_session
 from pipelines.binding import bind
@@ -28,6 +29,8 @@ PROBLEM_SETS = "problem_sets.json"
 
 def drive(experiment: Experiment) -> Path:
     """Do what is left of the run, and return its report. A finished stage is not repeated."""
+    if experiment.trains and experiment.learner.liger_kernels:
+        require_liger()
     problems = load_problem_sets(experiment.data)
     with RunDirectory(experiment.directory.resolve()) as directory:
         bind(directory, experiment)

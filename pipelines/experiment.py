@@ -11,6 +11,7 @@ from actors.citer.settings import CiterSettings
 from actors.grading import GradingSettings
 from actors.rollout import Policy
 from actors.settings import (
+    SPEED_OF_LEARNER,
     EngineSettings,
     GrpoLossSettings,
     LearnerSettings,
@@ -182,6 +183,12 @@ class ClusterSettings(Settings):
     start_timeout_s: float = Field(900.0, gt=0.0, description="for engines and learner ranks to come up")
 
 
+_ONLY_ON_GPUS = {
+    "liger_kernels": "they are Triton kernels for GPUs",
+    "offload_optimizer": "the optimizer is on the host already",
+}
+
+
 class Experiment(Settings):
     """One run."""
 
@@ -281,6 +288,14 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _speed_of_learner(self) -> Experiment:
+        if self.cluster.device is Device.CPU:
+            for key, reason in _ONLY_ON_GPUS.items():
+                if getattr(self.learner, key):
+                    raise ValueError(f"learner.{key} should be false with cluster.device cpu: {reason}")
+        return self
+
+    @model_validator(mode="after")
     def _fits(self) -> Experiment:
         for where, limits in (("grpo.limits", self.grpo.limits), ("evaluation.limits", self.evaluation.limits)):
             room = self.rollout.engine.max_model_len
@@ -318,6 +333,6 @@ MAY_CHANGE_ON_RESUME = (
     "grading.start_timeout_s",
     "grpo.checkpoint_every",
     "grpo.keep_checkpoints",
-    *(f"learner.{key}" for key in ("max_tokens_per_micro_batch", "logprob_chunk_tokens", "gradient_checkpointing")),
+    *(f"learner.{key}" for key in SPEED_OF_LEARNER),
 )
 """keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

@@ -30,33 +30,38 @@ def packed_attention(
     scaling: float,
     padded_index: Tensor,
     packed_index: Tensor,
-    max_length: int,
+    groups: tuple[tuple[int, int], ...],
     dropout: float = 0.0,
     sliding_window: int | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
     """Attend within each row: query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D].
 
-    Only here tokens are laid out padded, row by row. Padding comes last in a row, where causality hides it from tokens.
-    Raises NotImplementedError for sliding windows.
+    Only here tokens are laid out padded, as `PackedRows` describes: each group of rows to the length of its longest.
+    Padding comes last in a row, where causality hides it from tokens. Raises NotImplementedError for sliding windows.
     """
     if sliding_window is not None:
         raise NotImplementedError("packed attention has no sliding window")
+    cells = [rows * length for rows, length in groups]
 
-    def padded(states: Tensor) -> Tensor:
-        flat = _Pad.apply(states[0].transpose(0, 1), padded_index, packed_index)
-        return flat.unflatten(0, (-1, max_length)).transpose(1, 2)
+    def padded(states: Tensor) -> list[Tensor]:
+        """[n, heads, L, D] of each group."""
+        flat = _Pad.apply(states[0].transpose(0, 1), padded_index, packed_index).split(cells)
+        return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(flat, groups, strict=True)]
 
-    attended = functional.scaled_dot_product_attention(
-        padded(query),
-        padded(key),
-        padded(value),
-        dropout_p=dropout,
-        is_causal=True,
-        scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    return _Unpad.apply(attended.transpose(1, 2).flatten(0, 1), packed_index)[None], None
+    attended = []
+    for of_query, of_key, of_value in zip(padded(query), padded(key), padded(value), strict=True):
+        of_group = functional.scaled_dot_product_attention(
+            of_query,
+            of_key,
+            of_value,
+            dropout_p=dropout,
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        attended.append(of_group.transpose(1, 2).flatten(0, 1))
+    return _Unpad.apply(torch.cat(attended), packed_index)[None], None
 
 
 class _Pad(torch.autograd.Function):

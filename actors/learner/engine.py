@@ -40,7 +40,9 @@ def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: Optimi
             "stage3_prefetch_bucket_size": bucket,
             "stage3_param_persistence_threshold": min(_PERSISTENT_ELEMENTS, largest // 16),
             "overlap_comm": next(module.parameters()).is_cuda,
+            **({"offload_optimizer": {"device": "cpu"}} if settings.offload_optimizer else {}),
         },
+        "zero_force_ds_cpu_optimizer": False,  # AdamW of torch is fused on the host too, and needs no compiler
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from actors.learner.batches import Int64, PolicySequences
 from actors.learner.engine import backward
-from actors.learner.losses import k3, policy_terms, row_weights, target_counts
+from actors.learner.losses import PolicyTerms, k3, policy_terms, row_weights, target_counts
 from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics
 from actors.learner.packing import PackedRows
@@ -63,32 +63,16 @@ def grpo_update(
         plan = trainer.plan(sequences, rows)
         for index, chosen in enumerate(plan):
             packed = trainer.pack(sequences, chosen)
-            logprobs, entropies = trainer.engine(packed, temperature, True)
-            if len(chosen):
-                token = _TokenColumns(packed, policy, behaviour, weights)
-                terms = policy_terms(logprobs, token.behaviour_logprobs, token.advantages, settings)
-                pg_loss = (terms.loss * token.weights).sum()
-                loss = pg_loss
-                if kl_coefficient > 0:
-                    divergence = k3(logprobs, _reference_logprobs(trainer, packed, temperature))
-                    loss = pg_loss + kl_coefficient * (divergence * token.weights).sum()
-                    meters.add("kl", divergence)
-                meters.add("loss", loss)
-                meters.add("pg_loss", pg_loss)
-                meters.add("entropy", entropies)
-                meters.add("clipped", terms.clipped)
-                meters.add("ratio", terms.ratio)
-                meters.top("ratio_max", terms.ratio)
-                meters.add("behaviour_kl", terms.behaviour_kl)
-                meters.add("tokens", torch.ones_like(logprobs))
-                meters.add("student_tokens", token.student)
-                meters.add("staleness", (version - token.versions) * token.student)
-                if not grad_norms:
-                    meters.add("gap", (logprobs - token.behaviour_logprobs).abs() * token.student)
-                    meters.add("gap_tokens", token.student)
-            else:
-                loss = logprobs.sum() * 0.0
-            backward(trainer.engine, loss * trainer.world_size, last=index == len(plan) - 1)
+            last = index == len(plan) - 1
+            if not len(chosen):
+                loss, *_ = trainer.engine(packed, temperature, _nothing)
+                backward(trainer.engine, loss, last)
+                continue
+            reference = _reference_logprobs(trainer, packed, temperature) if kl_coefficient > 0 else None
+            token = _TokenColumns(packed, policy, behaviour, weights, reference, settings)
+            loss, logprobs, entropies = trainer.engine(packed, temperature, token.objective, True)
+            backward(trainer.engine, loss * trainer.world_size, last)
+            token.meter(meters, logprobs, entropies, version, first=not grad_norms)
         lr, grad_norm = trainer.update()
         grad_norms.append(grad_norm)
         micro_batches += len(plan)
@@ -124,23 +108,71 @@ def grpo_update(
 class _TokenColumns:
     """What the objective needs of a micro-batch's M targets, each [M] on the device."""
 
-    def __init__(self, packed: PackedRows, policy: PolicySequences, behaviour: Float32, weights: Float32) -> None:
+    def __init__(
+        self,
+        packed: PackedRows,
+        policy: PolicySequences,
+        behaviour: Float32,
+        weights: Float32,
+        reference_logprobs: Tensor | None,
+        settings: GrpoLossSettings,
+    ) -> None:
         columns, rows = packed.target_columns, packed.target_rows
 
         def tensor(values: NDArray) -> Tensor:
             return torch.from_numpy(values).to(packed.targets.device, non_blocking=True)
 
+        self.settings = settings
         self.behaviour_logprobs = tensor(behaviour[columns])
+        self.reference_logprobs = reference_logprobs
         self.advantages = tensor(policy.advantages[rows])
         self.weights = tensor(weights[rows])
         self.student = tensor((~policy.recompute[columns]).astype(np.float32))
         self.versions = tensor(policy.versions[columns])
 
+    def objective(self, logprobs: Tensor, part: slice) -> Tensor:
+        """The summed loss of the targets of `part`, whose log-probs are given."""
+        return self._losses(self._policy_terms(logprobs, part), logprobs, part).sum()
+
+    def meter(self, meters: Meters, logprobs: Tensor, entropies: Tensor, version: int, first: bool) -> None:
+        """Meter all targets; the gap to the rollout only before the `first` update."""
+        everything = slice(None)
+        terms = self._policy_terms(logprobs, everything)
+        meters.add("loss", self._losses(terms, logprobs, everything))
+        meters.add("pg_loss", terms.loss * self.weights)
+        if self.reference_logprobs is not None:
+            meters.add("kl", k3(logprobs, self.reference_logprobs))
+        meters.add("entropy", entropies)
+        meters.add("clipped", terms.clipped)
+        meters.add("ratio", terms.ratio)
+        meters.top("ratio_max", terms.ratio)
+        meters.add("behaviour_kl", terms.behaviour_kl)
+        meters.add("tokens", torch.ones_like(logprobs))
+        meters.add("student_tokens", self.student)
+        meters.add("staleness", (version - self.versions) * self.student)
+        if first:
+            meters.add("gap", (logprobs - self.behaviour_logprobs).abs() * self.student)
+            meters.add("gap_tokens", self.student)
+
+    def _policy_terms(self, logprobs: Tensor, part: slice) -> PolicyTerms:
+        return policy_terms(logprobs, self.behaviour_logprobs[part], self.advantages[part], self.settings)
+
+    def _losses(self, terms: PolicyTerms, logprobs: Tensor, part: slice) -> Tensor:
+        losses = terms.loss
+        if self.reference_logprobs is not None:
+            losses = losses + self.settings.kl_coefficient * k3(logprobs, self.reference_logprobs[part])
+        return losses * self.weights[part]
+
+
+def _nothing(logprobs: Tensor, part: slice) -> Tensor:
+    """The objective of a rank without rows: it takes part in the collectives, and adds no gradient."""
+    return logprobs.sum() * 0.0
+
 
 @torch.no_grad()
 def _reference_logprobs(trainer: Trainer, packed: PackedRows, temperature: float) -> Tensor:
     assert trainer.reference is not None
-    logprobs, _ = trainer.reference(packed, temperature)
+    _, logprobs, _ = trainer.reference(packed, temperature)
     return logprobs
 
 
@@ -156,7 +188,7 @@ def _behaviour_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, 
     rows = rows[running[offsets[rows + 1]] > running[offsets[rows]]]
     for chosen in trainer.plan(policy.sequences, rows):
         packed = trainer.pack(policy.sequences, chosen, recompute)
-        logprobs, _ = trainer.engine(packed, temperature)
+        _, logprobs, _ = trainer.engine(packed, temperature)
         if len(chosen):
             recomputed[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
     if trainer.world_size > 1:

@@ -2,43 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
+Objective = Callable[[Tensor, slice], Tensor]
+"""(log-probs [m] float32, which of the M positions they are) -> the sum of their losses, differentiable"""
 
-def chunked_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk_tokens: int, with_entropy: bool = False
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How many positions have logits over the vocabulary at one time: as many as both bounds allow, at least one."""
+
+    tokens: int
+    logits_bytes: int
+    """of float32 logits"""
+
+    def positions(self, vocabulary: int) -> int:
+        """Return the positions of one chunk."""
+        return max(min(self.tokens, self.logits_bytes // (4 * vocabulary)), 1)
+
+
+@torch.no_grad()
+def target_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunking: Chunking, with_entropy: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return log-softmax(hidden weight^T / temperature) at `targets`, and the distributions' entropies in nats.
 
-    hidden [M, d], weight [V, d], targets [M] int64 -> [M], [M] float32. Forward and backward hold the logits of at most
-    `chunk_tokens` positions. The entropy carries no gradient, and is 0 unless asked for.
+    hidden [M, d], weight [V, d], targets [M] int64 -> [M], [M] float32 without gradient. The entropies are 0 unless
+    asked for.
     """
-    logprobs, entropies = _ChunkedLogprobs.apply(hidden, weight, targets, temperature, chunk_tokens, with_entropy)
-    return logprobs, entropies
+    scores = _Scores.empty(hidden)
+    for chunk in _chunks(len(hidden), chunking.positions(len(weight))):
+        scores.write(chunk, hidden[chunk], weight, targets[chunk], temperature, with_entropy)
+    return scores.logprobs, scores.entropies
+
+
+def target_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float,
+    chunking: Chunking,
+    objective: Objective,
+    with_entropy: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the sum of `objective` over the targets' log-probs, differentiable once, and what `target_logprobs` does.
+
+    The gradient is taken while a chunk's logits exist: they are computed once, and the backward pass only scales what
+    was kept, [M, d] and [V, d].
+    """
+    positions = chunking.positions(len(weight))
+    return _TargetLoss.apply(hidden, weight, targets, temperature, positions, objective, with_entropy)
 
 
 class LogprobHead(nn.Module):
-    """An LM head that returns log-probs of given tokens instead of logits.
+    """An LM head that scores given tokens instead of returning logits.
 
     It owns the weight, so that ZeRO-3 gathers it for this module's forward and backward.
     """
 
-    def __init__(self, weight: nn.Parameter, chunk_tokens: int) -> None:
+    def __init__(self, weight: nn.Parameter, chunking: Chunking) -> None:
         super().__init__()
         self.weight = weight
-        self.chunk_tokens = chunk_tokens
+        self.chunking = chunking
 
     def forward(
-        self, hidden: Tensor, targets: Tensor, temperature: float, with_entropy: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        return chunked_logprobs(hidden, self.weight, targets, temperature, self.chunk_tokens, with_entropy)
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        temperature: float,
+        objective: Objective | None = None,
+        with_entropy: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss, log-probs and entropies as `target_loss` does; without an objective the loss is 0."""
+        if objective is None:
+            scores = target_logprobs(hidden, self.weight, targets, temperature, self.chunking, with_entropy)
+            return torch.zeros((), device=hidden.device), *scores
+        return target_loss(hidden, self.weight, targets, temperature, self.chunking, objective, with_entropy)
 
 
-class _ChunkedLogprobs(torch.autograd.Function):
-    """Backward recomputes each chunk's softmax: d logp / d logits = (onehot - softmax) / temperature."""
+class _TargetLoss(torch.autograd.Function):
+    """d logp / d logits = (onehot - softmax) / temperature, times the objective's gradient at each position."""
 
     @staticmethod
     def forward(
@@ -47,39 +96,81 @@ class _ChunkedLogprobs(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         temperature: float,
-        chunk_tokens: int,
+        positions: int,
+        objective: Objective,
         with_entropy: bool,
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(hidden, weight, targets)
-        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens  # type: ignore[attr-defined]
-        logprobs = hidden.new_empty(len(hidden), dtype=torch.float32)
-        entropies = hidden.new_zeros(len(hidden), dtype=torch.float32)
-        for start in range(0, len(hidden), chunk_tokens):
-            chunk = slice(start, start + chunk_tokens)
-            log_softmax = _log_softmax(hidden[chunk], weight, temperature)
-            logprobs[chunk] = log_softmax.gather(1, targets[chunk, None])[:, 0]
-            if with_entropy:
-                entropies[chunk] = -(log_softmax.exp() * log_softmax).sum(1)
-        ctx.mark_non_differentiable(entropies)
-        return logprobs, entropies
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, targets = ctx.saved_tensors  # type: ignore[attr-defined]
-        temperature, chunk_tokens = ctx.temperature, ctx.chunk_tokens  # type: ignore[attr-defined]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        loss = torch.zeros((), device=hidden.device)
+        scores = _Scores.empty(hidden)
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
-        for start in range(0, len(hidden), chunk_tokens):
-            chunk = slice(start, start + chunk_tokens)
-            scale = gradient[chunk, None] / temperature
-            logits_gradient = _log_softmax(hidden[chunk], weight, temperature).exp_().mul_(-scale)
-            logits_gradient.scatter_add_(1, targets[chunk, None], scale)
+        for chunk in _chunks(len(hidden), positions):
+            probabilities = scores.write(chunk, hidden[chunk], weight, targets[chunk], temperature, with_entropy)
+            value, gradient = _value_and_gradient(objective, scores.logprobs[chunk], chunk)
+            loss += value
+            scale = gradient[:, None] / temperature
+            logits_gradient = probabilities.mul_(-scale).scatter_add_(1, targets[chunk, None], scale)
             logits_gradient = logits_gradient.to(weight.dtype)
             hidden_gradient[chunk] = logits_gradient @ weight
-            weight_gradient += logits_gradient.t() @ hidden[chunk]
-        return hidden_gradient, weight_gradient.to(weight.dtype), None, None, None, None
+            _add_product(weight_gradient, logits_gradient.t(), hidden[chunk])
+        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        ctx.weight_dtype = weight.dtype  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(scores.logprobs, scores.entropies)
+        return loss, scores.logprobs, scores.entropies
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden_gradient, weight_gradient = ctx.saved_tensors  # type: ignore[attr-defined]
+        scaled = weight_gradient.mul_(upstream).to(ctx.weight_dtype)  # type: ignore[attr-defined]
+        return hidden_gradient * upstream, scaled, None, None, None, None, None
 
 
-def _log_softmax(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """[m, d], [V, d] -> [m, V] float32."""
-    return functional.log_softmax(functional.linear(hidden, weight).float() / temperature, dim=-1)
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Log-probs and entropies of M targets, filled chunk by chunk; [M] float32."""
+
+    logprobs: Tensor
+    entropies: Tensor
+
+    @classmethod
+    def empty(cls, hidden: Tensor) -> _Scores:
+        return cls(
+            hidden.new_empty(len(hidden), dtype=torch.float32), hidden.new_zeros(len(hidden), dtype=torch.float32)
+        )
+
+    def write(
+        self, chunk: slice, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+    ) -> Tensor:
+        """Write the scores of a chunk of m positions; return its distributions [m, V] float32. Makes two such buffers."""
+        logits = functional.linear(hidden, weight).float()
+        if temperature != 1.0:
+            logits.div_(temperature)
+        log_softmax = functional.log_softmax(logits, dim=-1)
+        self.logprobs[chunk] = log_softmax.gather(1, targets[:, None])[:, 0]
+        probabilities = torch.exp(log_softmax, out=logits)
+        if with_entropy:
+            self.entropies[chunk] = log_softmax.mul_(probabilities).sum(1).neg_()
+        return probabilities
+
+
+def _chunks(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+@torch.enable_grad()
+def _value_and_gradient(objective: Objective, logprobs: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
+    """Return the objective, and its gradient [m]."""
+    leaf = logprobs.detach().requires_grad_()
+    value = objective(leaf, chunk)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return value.detach(), gradient
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left right to `total`, float32, without rounding the product to the factors' dtype where that can be had."""
+    if left.dtype == torch.float32:
+        total.addmm_(left, right)
+    elif total.is_cuda:
+        torch.addmm(total, left, right, out_dtype=torch.float32, out=total)
+    else:
+        total += left @ right

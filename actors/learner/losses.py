@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from actors.learner.batches import Int64, TokenSequences
-from actors.settings import GrpoLossSettings
 from actors.trajectory import Float32
 
 _MAX_LOG_RATIO = 20.0
+
+
+class Clipping(Protocol):
+    """The part of `GrpoLossSettings` that the policy loss of a token depends on."""
+
+    @property
+    def clip_low(self) -> float: ...
+
+    @property
+    def clip_high(self) -> float: ...
+
+    @property
+    def dual_clip(self) -> float | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +41,7 @@ class PolicyTerms:
     """k3 estimate of KL(behaviour || policy)"""
 
 
-def policy_terms(
-    logprobs: Tensor, behaviour_logprobs: Tensor, advantages: Tensor, settings: GrpoLossSettings
-) -> PolicyTerms:
+def policy_terms(logprobs: Tensor, behaviour_logprobs: Tensor, advantages: Tensor, settings: Clipping) -> PolicyTerms:
     """PPO's clipped loss with the group's advantage at every token; all arguments [M] float32.
 
     -min(r A, clip(r, 1 - low, 1 + high) A), and with a dual clip c no more than -c A where A < 0.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from actors.learner.attention import PACKED, register_packed_attention
-from actors.learner.logprobs import LogprobHead
+from actors.learner.logprobs import Chunking, LogprobHead, Objective
 from actors.learner.packing import PackedRows
 
 if TYPE_CHECKING:
@@ -32,18 +32,23 @@ class IncompleteModelError(ValueError):
 
 
 class PackedCausalLM(nn.Module):
-    """A Hugging Face causal LM whose LM head returns log-probs of given tokens, for packed rows."""
+    """A Hugging Face causal LM whose LM head scores given tokens, for packed rows."""
 
-    def __init__(self, model: PreTrainedModel, chunk_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, chunking: Chunking) -> None:
         super().__init__()
         head = model.get_output_embeddings()
         if getattr(head, "bias", None) is not None:
             raise NotImplementedError("an LM head with a bias")
         self.model = model
-        self.model.set_output_embeddings(LogprobHead(head.weight, chunk_tokens))
+        self.model.set_output_embeddings(LogprobHead(head.weight, chunking))
 
-    def forward(self, packed: PackedRows, temperature: float, with_entropy: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the targets' log-probs at `temperature` and the entropies there, [M] and [M] float32."""
+    def forward(
+        self, packed: PackedRows, temperature: float, objective: Objective | None = None, with_entropy: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the summed objective, the targets' log-probs at `temperature` and the entropies there.
+
+        The log-probs and entropies are [M] float32 without gradient; without an objective the sum is 0.
+        """
         hidden = self.model.base_model(
             input_ids=packed.input_ids,
             position_ids=packed.position_ids,
@@ -54,17 +59,17 @@ class PackedCausalLM(nn.Module):
             max_length_k=packed.max_length,
             padded_index=packed.padded_index,
             packed_index=packed.packed_index,
-            max_length=packed.max_length,
+            groups=packed.groups,
         ).last_hidden_state[0]
         predictors = hidden.index_select(0, packed.predictors)
-        return self.model.get_output_embeddings()(predictors, packed.targets, temperature, with_entropy)
+        return self.model.get_output_embeddings()(predictors, packed.targets, temperature, objective, with_entropy)
 
 
 def load_model(
     spec: ModelSpec,
     dtype: torch.dtype,
     device: torch.device,
-    chunk_tokens: int,
+    chunking: Chunking,
     compute_dtype: torch.dtype | None = None,
 ) -> PackedCausalLM:
     """Build the model in full, in `dtype`, on `device`; it is going to compute in `compute_dtype` (default: `dtype`).
@@ -88,4 +93,4 @@ def load_model(
         wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "mismatched_keys") if loading[kind]}
         if wrong:
             raise IncompleteModelError(f"{spec.path} does not fit its configuration: {wrong}")
-    return PackedCausalLM(model.to(device), chunk_tokens)
+    return PackedCausalLM(model.to(device), chunking)

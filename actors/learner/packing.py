@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from actors.learner.batches import Int64, TokenSequences
+
+_SHORTEST_OF_GROUP = 0.75
+"""of its longest row, what every row of a group has at least"""
 
 
 def plan_micro_batches(lengths: Int64, ranks: int, max_tokens: int) -> list[list[Int64]]:
@@ -55,8 +59,10 @@ class PackedRows:
     boundaries: Tensor
     """[n + 1] int32, where each row begins"""
     max_length: int
+    groups: tuple[tuple[int, int], ...]
+    """(rows, cells of each row) of the padded layout: rows of similar length, one group after the other"""
     padded_index: Tensor
-    """[n * max_length] int64, for each cell of the padded layout its token; padding names its row's last token"""
+    """[C] int64, for each cell of the padded layout its token; padding names its row's last token"""
     packed_index: Tensor
     """[T] int64, for each token its cell in the padded layout"""
     predictors: Tensor
@@ -80,8 +86,7 @@ def pack(batch: TokenSequences, rows: Int64, device: torch.device, mask: np.ndar
     is_target = (batch.loss_mask if mask is None else mask)[columns] & (positions > 0)
     target_places = np.flatnonzero(is_target)
     tokens = batch.token_ids[columns].astype(np.int64)
-    max_length = int(lengths.max())
-    cells = np.minimum(np.arange(max_length)[None, :], lengths[:, None] - 1) + boundaries[:-1, None]
+    groups, cells, first_cell = _padded_layout(lengths, boundaries)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
@@ -90,14 +95,47 @@ def pack(batch: TokenSequences, rows: Int64, device: torch.device, mask: np.ndar
         input_ids=tensor(tokens[None]),
         position_ids=tensor(positions[None]),
         boundaries=tensor(boundaries.astype(np.int32)),
-        max_length=max_length,
-        padded_index=tensor(cells.reshape(-1)),
-        packed_index=tensor(local_row * max_length + positions),
+        max_length=int(lengths.max()),
+        groups=groups,
+        padded_index=tensor(cells),
+        packed_index=tensor(first_cell[local_row] + positions),
         predictors=tensor(target_places - 1),
         targets=tensor(tokens[target_places]),
         target_columns=columns[target_places],
         target_rows=rows[local_row[target_places]],
     )
+
+
+def length_groups(lengths: Sequence[int]) -> list[int]:
+    """Return the sizes of groups of `lengths`, which fall, so that no length is below 3/4 of its group's first.
+
+    Attention costs the square of the padded length: less than 1.8 times, so, of what it would without padding, and on
+    average a quarter more. Finer groups would cost as much again in calls of short rows.
+    """
+    sizes: list[int] = []
+    first = 0
+    for length in lengths:
+        if not sizes or length < _SHORTEST_OF_GROUP * first:
+            sizes.append(0)
+            first = length
+        sizes[-1] += 1
+    return sizes
+
+
+def _padded_layout(lengths: Int64, boundaries: Int64) -> tuple[tuple[tuple[int, int], ...], Int64, Int64]:
+    """Return the groups, the token of each cell [C], and each row's first cell [n]; see `PackedRows`."""
+    order = np.argsort(-lengths, kind="stable")
+    groups, cells = [], []
+    first_cell = np.zeros(len(lengths), np.int64)
+    start, row = 0, 0
+    for size in length_groups(lengths[order].tolist()):
+        rows = order[row : row + size]
+        longest = int(lengths[rows[0]])
+        groups.append((size, longest))
+        cells.append(np.minimum(np.arange(longest)[None, :], lengths[rows, None] - 1) + boundaries[rows, None])
+        first_cell[rows] = start + np.arange(size) * longest
+        start, row = start + size * longest, row + size
+    return tuple(groups), np.concatenate([of_group.reshape(-1) for of_group in cells]), first_cell
 
 
 def empty_rows(device: torch.device) -> PackedRows:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from actors.learner import checkpoint
 from actors.learner.batches import Int64, TokenSequences, policy_sequences
 from actors.learner.engine import backward, build_engine, step
 from actors.learner.export import export_model, gather_weights
 from actors.learner.grpo import grpo_update
+from actors.learner.kernels import compile_parts, use_liger
+from actors.learner.logprobs import Chunking
 from actors.learner.losses import target_counts
 from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics, SftMetrics
@@ -69,11 +72,15 @@ class Trainer:
         torch.manual_seed(seed)
         dtype = getattr(torch, self.settings.dtype)
         spec = ModelSpec(model) if isinstance(model, str) else model
-        chunk_tokens = self.settings.logprob_chunk_tokens
+        chunking = Chunking(self.settings.logprob_chunk_tokens, self.settings.logprob_chunk_mib * 2**20)
         if reference is not None:
-            self.reference = load_model(ModelSpec(reference), dtype, self.device, chunk_tokens)
+            self.reference = load_model(ModelSpec(reference), dtype, self.device, chunking)
             self.reference.eval().requires_grad_(False)
-        module = load_model(spec, torch.float32, self.device, chunk_tokens, compute_dtype=dtype)
+        module = load_model(spec, torch.float32, self.device, chunking, compute_dtype=dtype)
+        if self.settings.liger_kernels:
+            use_liger(module.model)
+        if self.settings.torch_compile:
+            compile_parts(module.model)
         if self.settings.gradient_checkpointing:
             reentrant = self.settings.zero_stage == 3
             module.model.gradient_checkpointing_enable({"use_reentrant": reentrant})
@@ -114,9 +121,12 @@ class Trainer:
         meters = Meters(self.device)
         plan = self.plan(batch, rows)
         for index, chosen in enumerate(plan):
-            packed = self.pack(batch, chosen)
-            logprobs, _ = self.engine(packed, 1.0)
-            loss = -logprobs.sum() * (len(chosen) > 0) / tokens
+            used = len(chosen) > 0
+
+            def objective(logprobs: Tensor, _: slice, used: bool = used) -> Tensor:
+                return -logprobs.sum() * used / tokens
+
+            loss, *_ = self.engine(self.pack(batch, chosen), 1.0, objective)
             meters.add("loss", loss)
             backward(self.engine, loss * self.world_size, index == len(plan) - 1)
         lr, grad_norm = self.update()

@@ -29,7 +29,7 @@ def test_an_export_has_the_trained_logits_in_transformers(make_trainer, model_fo
     trainer.export(tmp_path / "export")
     packed = trainer.pack(texts, np.asarray([1]))
     with torch.no_grad():
-        logprobs, _ = trainer.engine(packed, 1.0)
+        _, logprobs, _ = trainer.engine(packed, 1.0)
         logits = AutoModelForCausalLM.from_pretrained(tmp_path / "export")(packed.input_ids).logits[0, :-1]
     torch.testing.assert_close(
         logits.log_softmax(-1).gather(1, packed.targets[:, None])[:, 0], logprobs, atol=1e-5, rtol=1e-5

@@ -1,12 +1,14 @@
 """Micro-batch plans are complete, bounded and equal in length; packed rows keep every token in place."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.learner.batches import TokenSequences
-from actors.learner.packing import empty_rows, pack, plan_micro_batches
+from actors.learner.packing import empty_rows, length_groups, pack, plan_micro_batches
 
 CPU = torch.device("cpu")
 ROW_LENGTHS = st.lists(st.integers(1, 50), max_size=40)
@@ -72,6 +74,29 @@ def test_padding_and_unpadding_are_inverse():
     packed = pack(batch(), np.asarray([2, 0, 1]), CPU)
     tokens = packed.input_ids[0]
     assert torch.equal(tokens[packed.padded_index][packed.packed_index], tokens)
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=40))
+def test_attention_costs_less_than_twice_what_it_would_without_padding(lengths):
+    falling = sorted(lengths, reverse=True)
+    sizes = length_groups(falling)
+    assert sum(sizes) == len(lengths)
+    padded = sum(size * falling[sum(sizes[:i])] ** 2 for i, size in enumerate(sizes))
+    assert padded <= 16 / 9 * sum(length**2 for length in lengths)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.randoms())
+def test_every_token_has_a_cell_in_the_order_of_its_row(lengths, random):
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.arange(offsets[-1], dtype=np.int32)
+    rows = list(range(len(lengths)))
+    random.shuffle(rows)
+    packed = pack(TokenSequences(tokens, offsets, np.ones(len(tokens), np.bool_)), np.asarray(rows), CPU)
+    flat = packed.input_ids[0]
+    assert torch.equal(flat[packed.padded_index][packed.packed_index], flat)
+    cells = flat[packed.padded_index].split([length for count, length in packed.groups for _ in range(count)])
+    shown = sorted(row.unique_consecutive().tolist() for row in cells)
+    assert shown == sorted(tokens[a:b].tolist() for a, b in pairwise(offsets))
 
 
 def test_the_stand_in_has_one_target():

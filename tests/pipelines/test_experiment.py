@@ -279,3 +279,32 @@ def test_a_resolved_experiment_loads_back(small: Path, tmp_path: Path) -> None:
     resolved = tmp_path / "resolved.yaml"
     resolved.write_text(resolved_yaml(experiment))
     assert load(resolved, [], Experiment) == experiment
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["cluster.device=cpu", "learner.liger_kernels=true"], "learner.liger_kernels should be false"),
+        (["cluster.device=cpu", "learner.offload_optimizer=true"], "the optimizer is on the host already"),
+        (["learner.offload_optimizer=true", "learner.zero_stage=0"], "false with zero_stage 0"),
+        (["learner.torch_compile=true", "learner.zero_stage=3"], "false with zero_stage 3"),
+        (["learner.torch_compile=true", "learner.liger_kernels=true"], "both replace norms and MLPs"),
+    ],
+)
+def test_what_cannot_speed_up_the_learner_is_refused(small: Path, overrides: list[str], message: str) -> None:
+    assert message in problems(small, *overrides)
+
+
+def test_settings_of_the_learners_speed_work_on_gpus(small: Path) -> None:
+    load(small, ["learner.torch_compile=true", "learner.offload_optimizer=true"], Experiment)
+    load(small, ["learner.liger_kernels=true", "learner.zero_stage=3"], Experiment)
+
+
+def test_a_run_with_liger_kernels_stops_before_anything_starts_where_they_are_missing(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    monkeypatch.chdir(small.parent)
+    assert main(["run", str(small), "learner.liger_kernels=true"]) == 2
+    assert "pip install liger-kernel" in capsys.readouterr().err
+    assert list(small.parent.iterdir()) == [small]

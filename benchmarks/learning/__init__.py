@@ -1,0 +1,1 @@
+"""What the benchmarks of the learner share: a random model, long-tailed trajectories, contestants."""
