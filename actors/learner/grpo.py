@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,15 @@ from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics
 from actors.learner.packing import PackedRows
 from actors.settings import GrpoLossSettings
-from actors.trajectory import Float32
+from actors.trajectory import Bool, Float32
 
 if TYPE_CHECKING:
     from actors.learner.trainer import Trainer
 
 _STUDENT_SUMS = ("gap", "gap_tokens", "staleness", "student_tokens")
-_SUMS = ("loss", "pg_loss", "kl", "entropy", "clipped", "ratio", "behaviour_kl", "tokens", *_STUDENT_SUMS)
-_MAXIMA = ("ratio_max",)
+_TIS_SUMS = ("tis_weight", "tis_truncated")
+_SUMS = ("loss", "pg_loss", "kl", "entropy", "clipped", "ratio", "behaviour_kl", "tokens", *_STUDENT_SUMS, *_TIS_SUMS)
+_MAXIMA = ("ratio_max", "tis_ratio_max", "staleness_max")
 
 
 def grpo_update(
@@ -40,6 +42,10 @@ def grpo_update(
 
     Rows without advantage are left out where there is no KL term: their gradient is 0. They still count in the
     objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step.
+
+    With `tis_cap` the proximal log-probs are the learner's own before the first step: those of the first mini-batch as it
+    is learned from, those of later ones from a forward pass beforehand. The KL term is a mean over the tokens as they
+    were sampled, and is not weighted.
     """
     started = perf_counter()
     sequences, kl_coefficient = policy.sequences, settings.kl_coefficient
@@ -49,7 +55,7 @@ def grpo_update(
     counts = target_counts(sequences, np.arange(len(sequences)))
     learnable = (counts > 0) & ((policy.advantages != 0) | (kl_coefficient > 0))
     all_rows = np.concatenate(minibatches)
-    behaviour = _behaviour_logprobs(trainer, policy, np.unique(all_rows[learnable[all_rows]]), temperature)
+    given = _given_logprobs(trainer, policy, minibatches, learnable, settings, temperature)
     meters = Meters(trainer.device)
     grad_norms: list[float] = []
     lr, micro_batches, context_tokens, used_rows = 0.0, 0, 0, 0
@@ -65,8 +71,10 @@ def grpo_update(
             packed = trainer.pack(sequences, chosen)
             logprobs, entropies = trainer.engine(packed, temperature, True)
             if len(chosen):
-                token = _TokenColumns(packed, policy, behaviour, weights)
-                terms = policy_terms(logprobs, token.behaviour_logprobs, token.advantages, settings)
+                token = _TokenColumns(packed, policy, given, weights)
+                own_is_proximal = settings.tis_cap is not None and not grad_norms
+                proximal = logprobs.detach() if own_is_proximal else token.proximal_logprobs
+                terms = policy_terms(logprobs, proximal, token.behaviour_logprobs, token.advantages, settings)
                 pg_loss = (terms.loss * token.weights).sum()
                 loss = pg_loss
                 if kl_coefficient > 0:
@@ -80,9 +88,14 @@ def grpo_update(
                 meters.add("ratio", terms.ratio)
                 meters.top("ratio_max", terms.ratio)
                 meters.add("behaviour_kl", terms.behaviour_kl)
+                meters.add("tis_weight", terms.tis_weight)
+                meters.add("tis_truncated", terms.tis_weight < terms.tis_ratio)
+                meters.top("tis_ratio_max", terms.tis_ratio)
                 meters.add("tokens", torch.ones_like(logprobs))
                 meters.add("student_tokens", token.student)
-                meters.add("staleness", (version - token.versions) * token.student)
+                staleness = (version - token.versions) * token.student
+                meters.add("staleness", staleness)
+                meters.top("staleness_max", staleness)
                 if not grad_norms:
                     meters.add("gap", (logprobs - token.behaviour_logprobs).abs() * token.student)
                     meters.add("gap_tokens", token.student)
@@ -104,9 +117,13 @@ def grpo_update(
         clip_fraction=total["clipped"] / tokens,
         ratio_mean=total["ratio"] / tokens,
         ratio_max=total["ratio_max"],
+        tis_weight_mean=total["tis_weight"] / tokens,
+        tis_ratio_max=total["tis_ratio_max"],
+        tis_truncated_share=total["tis_truncated"] / tokens,
         behaviour_kl=total["behaviour_kl"] / tokens,
         logprob_gap=total["gap"] / max(total["gap_tokens"], 1.0),
         staleness=total["staleness"] / max(total["student_tokens"], 1.0),
+        staleness_max=total["staleness_max"],
         grad_norm=float(np.mean(grad_norms)) if grad_norms else 0.0,
         lr=lr,
         optimizer_steps=len(grad_norms),
@@ -121,16 +138,25 @@ def grpo_update(
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _GivenLogprobs:
+    """What the policy's log-probs are compared with, each [N]; meaningless where it is not needed."""
+
+    behaviour: Float32
+    proximal: Float32
+
+
 class _TokenColumns:
     """What the objective needs of a micro-batch's M targets, each [M] on the device."""
 
-    def __init__(self, packed: PackedRows, policy: PolicySequences, behaviour: Float32, weights: Float32) -> None:
+    def __init__(self, packed: PackedRows, policy: PolicySequences, given: _GivenLogprobs, weights: Float32) -> None:
         columns, rows = packed.target_columns, packed.target_rows
 
         def tensor(values: NDArray) -> Tensor:
             return torch.from_numpy(values).to(packed.targets.device, non_blocking=True)
 
-        self.behaviour_logprobs = tensor(behaviour[columns])
+        self.behaviour_logprobs = tensor(given.behaviour[columns])
+        self.proximal_logprobs = tensor(given.proximal[columns])
         self.advantages = tensor(policy.advantages[rows])
         self.weights = tensor(weights[rows])
         self.student = tensor((~policy.recompute[columns]).astype(np.float32))
@@ -144,23 +170,40 @@ def _reference_logprobs(trainer: Trainer, packed: PackedRows, temperature: float
     return logprobs
 
 
-@torch.no_grad()
-def _behaviour_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, temperature: float) -> Float32:
-    """[N] the rollout's log-probs, and the learner's own, before any update, where they have to be recomputed."""
-    recompute = policy.recompute
-    if not recompute.any():
-        return policy.behaviour_logprobs
-    recomputed = torch.zeros(len(recompute), device=trainer.device)
-    running = np.concatenate([[0], np.cumsum(recompute)])
-    offsets = policy.sequences.offsets
+def _given_logprobs(
+    trainer: Trainer,
+    policy: PolicySequences,
+    minibatches: Sequence[Int64],
+    learnable: Bool,
+    settings: GrpoLossSettings,
+    temperature: float,
+) -> _GivenLogprobs:
+    """Return the rollout's log-probs, and the learner's own, before any update, where they have to be computed."""
+    learned = [minibatch[learnable[minibatch]] for minibatch in minibatches]
+    learned = [rows for rows in learned if len(rows)]
+    rows = np.unique(np.concatenate(learned)) if learned else np.zeros(0, np.int64)
+    mask, offsets = policy.recompute, policy.sequences.offsets
+    running = np.concatenate([[0], np.cumsum(mask)])
     rows = rows[running[offsets[rows + 1]] > running[offsets[rows]]]
+    if settings.tis_cap is not None:
+        mask = policy.sequences.loss_mask
+        rows = np.unique(np.concatenate([rows, *learned[1:]]))
+    own = _own_logprobs(trainer, policy, rows, mask, temperature) if len(rows) else policy.behaviour_logprobs
+    behaviour = np.where(policy.recompute, own, policy.behaviour_logprobs)
+    return _GivenLogprobs(behaviour, behaviour if settings.tis_cap is None else own)
+
+
+@torch.no_grad()
+def _own_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, mask: Bool, temperature: float) -> Float32:
+    """[N] the learner's log-probs at the tokens of `mask` in `rows`, 0 elsewhere; collective."""
+    own = torch.zeros(len(mask), device=trainer.device)
     for chosen in trainer.plan(policy.sequences, rows):
-        packed = trainer.pack(policy.sequences, chosen, recompute)
+        packed = trainer.pack(policy.sequences, chosen, mask)
         logprobs, _ = trainer.engine(packed, temperature)
         if len(chosen):
-            recomputed[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
+            own[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
     if trainer.world_size > 1:
         from deepspeed import comm
 
-        comm.all_reduce(recomputed)
-    return np.where(recompute, recomputed.cpu().numpy(), policy.behaviour_logprobs).astype(np.float32)
+        comm.all_reduce(own)
+    return own.cpu().numpy()

@@ -42,7 +42,7 @@ EVERYTHING: dict[str, Any] = {
     "grpo": {
         "prompts_per_step": 8,
         "limits": {"max_new_tokens": 90, "call_tokens": 5},
-        "loss": {"dual_clip": 3.0},
+        "loss": {"dual_clip": 3.0, "tis_cap": 2.0},
     },
     "evaluation": {
         "base": ["student"],
