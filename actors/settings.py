@@ -125,6 +125,11 @@ class GrpoLossSettings(Settings):
     clip_low: float = Field(0.2, gt=0.0, lt=1.0)
     clip_high: float = Field(0.2, gt=0.0)
     dual_clip: float | None = Field(None, gt=1.0, description="bound on the loss of negative advantages, off if empty")
+    tis_cap: float | None = Field(
+        None,
+        ge=1.0,
+        description="truncated importance sampling: bound on a token's weight proximal / behaviour policy; off if empty",
+    )
     kl_coefficient: float = Field(
         0.01, ge=0.0, description="weight of the k3 KL to the warm-up policy; 0 loads no reference"
     )

@@ -31,12 +31,13 @@ MIB, GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Clipping:
+class Objective:
     """Of the objective; the defaults of `GrpoLossSettings`, which needs pydantic."""
 
     clip_low: float = 0.2
     clip_high: float = 0.2
     dual_clip: float | None = None
+    tis_cap: float | None = None
 
 
 def main() -> None:
@@ -119,7 +120,7 @@ def _objective(policy: PolicySequences, packed: PackedRows) -> Callable[[Tensor,
     weights = on_device(weight[packed.target_rows])
 
     def objective(logprobs: Tensor, part: slice) -> Tensor:
-        terms = policy_terms(logprobs, behaviour[part], advantages[part], Clipping())
+        terms = policy_terms(logprobs, behaviour[part], behaviour[part], advantages[part], Objective())
         return (terms.loss * weights[part]).sum()
 
     return objective

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -71,6 +71,15 @@ class GrpoSettings(Settings):
     prompts_per_step: int = Field(128, gt=0)
     group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
     mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
+    async_depth: Literal[0, 1] = Field(
+        0, description="1: a step's groups are decoded while the step before is learned from, by the policy before that"
+    )
+    extra_prompts: int = Field(
+        0, ge=0, description="groups beyond a step's that are decoded at a time: the last to finish join a later step"
+    )
+    max_staleness: int = Field(
+        2, ge=1, description="policy versions that a group may be behind; a step waits for one that would be more"
+    )
     sampling: SamplingSettings = SamplingSettings()
     limits: RelayLimits = RelayLimits()
     loss: GrpoLossSettings = GrpoLossSettings()
@@ -89,6 +98,15 @@ class GrpoSettings(Settings):
         if self.mini_batches > self.prompts_per_step:
             raise ValueError(
                 f"mini_batches ({self.mini_batches}) should be at most prompts_per_step ({self.prompts_per_step})"
+            )
+        if self.extra_prompts > self.prompts_per_step:
+            raise ValueError(
+                f"extra_prompts ({self.extra_prompts}) should be at most prompts_per_step ({self.prompts_per_step})"
+            )
+        if self.max_staleness < (needed := self.async_depth + (self.extra_prompts > 0)):
+            raise ValueError(
+                f"max_staleness ({self.max_staleness}) should be at least {needed}: async_depth ({self.async_depth}), and "
+                "one more where extra_prompts lets groups be late"
             )
         if self.sampling.top_p != 1.0 or self.sampling.top_k != -1 or self.sampling.greedy:
             raise ValueError(

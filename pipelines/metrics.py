@@ -37,6 +37,9 @@ METRICS: dict[str, Metric] = {
     "rollout/trainable_share": Metric("share", "trajectories without a failed call"),
     "rollout/teacher_ended_share": Metric("share", "trajectories whose end of text the teacher wrote"),
     "rollout/truncated_share": Metric("share", "trajectories that ended at the output limit"),
+    "rollout/late_groups": Metric(
+        "groups", "groups that an earlier step had been ordered with, see `grpo.extra_prompts`"
+    ),
     "reward/mean": Metric("1", "mean reward of the trajectories"),
     "reward/std": Metric("1", "standard deviation of the rewards over all trajectories of the step"),
     "reward/zero_advantage_group_share": Metric("share", "groups of equal rewards, which teach nothing"),
@@ -48,11 +51,23 @@ METRICS: dict[str, Metric] = {
     "learner/kl": Metric("nats", "k3 estimate of the KL to the warm-up policy, per trained token"),
     "learner/entropy": Metric("nats", "entropy of the policy's next-token distribution, per trained token"),
     "learner/clip_fraction": Metric("share", "trained tokens whose ratio was clipped"),
-    "learner/ratio_mean": Metric("1", "mean of new over old probability of the trained tokens"),
+    "learner/ratio_mean": Metric(
+        "1", "mean of new over old probability of the trained tokens; old is the proximal one with `grpo.loss.tis_cap`"
+    ),
     "learner/ratio_max": Metric("1", "largest of new over old probability of the trained tokens"),
-    "learner/logprob_gap": Metric("nats", "mean absolute difference of learner's and engine's log-probs, same weights"),
+    "learner/tis_weight_mean": Metric(
+        "1", "mean weight of truncated importance sampling; 1 without `grpo.loss.tis_cap`"
+    ),
+    "learner/tis_ratio_max": Metric(
+        "1", "largest of proximal over sampling probability, before it is truncated to a weight"
+    ),
+    "learner/tis_truncated_share": Metric("share", "trained tokens whose weight was cut to the cap"),
+    "learner/logprob_gap": Metric(
+        "nats", "mean absolute difference of learner's and engine's log-probs; of the same weights if no token is stale"
+    ),
     "learner/behaviour_kl": Metric("nats", "k3 estimate of KL(sampling policy || policy), per trained token"),
     "learner/staleness": Metric("versions", "learner's policy version less the one that sampled the token, mean"),
+    "learner/staleness_max": Metric("versions", "the largest of these over the trained tokens"),
     "learner/optimizer_steps": Metric("steps", "mini-batches with something to learn from"),
     "learner/skipped_rows": Metric("trajectories", "left out: no advantage and no KL term, or not trainable"),
     "learner/policy_tokens": Metric("tokens", "student-written tokens of all rows: the denominator of the token mean"),
@@ -78,8 +93,12 @@ METRICS: dict[str, Metric] = {
     "citer/validation_loss": Metric("nats", "binary cross-entropy of the router on held-out solutions, per token"),
     "citer/validation_accuracy": Metric("share", "held-out tokens that the router labels right, at a threshold of 0.5"),
     "citer/teacher_recall": Metric("share", "held-out tokens labelled as the teacher's that the router finds"),
-    "time/rollout_s": Metric("s", "wall time of the rollout phase; grading streams within it"),
+    "time/rollout_s": Metric(
+        "s",
+        "wall time of this step's rollout; grading streams within it. With `grpo.async_depth` 1 it was beside the updates before",
+    ),
     "time/learn_s": Metric("s", "wall time of the learner's updates"),
+    "time/wait_s": Metric("s", "with `grpo.async_depth` 1: how long the next step's rollout went on after the updates"),
     "time/sync_s": Metric("s", "wall time of moving new weights to the rollout engines"),
     "time/evaluate_s": Metric("s", "wall time of evaluation"),
     "time/checkpoint_s": Metric("s", "wall time of writing the checkpoint of the step before"),

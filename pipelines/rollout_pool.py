@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ray
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Graded = TypeVar("Graded")
+Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
+"""starts the grading of the order with this number, of which the `TrajectoryBatch` is given"""
+
 ATTEMPTS = 3
 _STALL_LOG_S = 60.0
 _POLL_S = 5.0
@@ -39,10 +44,12 @@ class Finished(Generic[Graded]):
     """One order, decoded and graded."""
 
     index: int
-    """of the order in the sequence that was given"""
+    """of the order among those of its stream"""
     batch: ray.ObjectRef[Any]
     """of its `TrajectoryBatch`, in the object store"""
     graded: Graded
+    version: int
+    """policy version when decoding began: no token is of an earlier one"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,16 +57,80 @@ class _Worker:
     actor: ActorHandle[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
+@dataclass(slots=True, eq=False)
+class _Order:
+    stream: OrderStream[Any]
     index: int
-    batch: ray.ObjectRef[Any]
+    content: RolloutOrder
+    attempts: int = 0
+    batch: ray.ObjectRef[Any] | None = None
+    """None while it waits"""
+    version: int | None = None
+    """policy version when decoding began, None while it waits"""
+
+    @property
+    def sequences(self) -> int:
+        return len(self.content.prompts) * self.content.samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Running:
+    order: _Order
     worker: _Worker
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Mending:
     worker: _Worker
+
+
+class OrderStream(Generic[Graded]):
+    """The orders of one caller. They go on in the pool between two calls, and beside those of other streams."""
+
+    def __init__(self, pool: RolloutPool, grade: Grade[Graded]) -> None:
+        self._pool = pool
+        self.grade = grade
+        self.closed = False
+        self.finished: deque[Finished[Graded]] = deque()
+        self._orders: dict[int, _Order] = {}
+        """those that are not yet returned"""
+        self._numbers = itertools.count()
+
+    def add(self, order: RolloutOrder) -> int:
+        """Queue an order, and return its number. Decoding may begin later, by whichever policy the pool has then."""
+        number = next(self._numbers)
+        self._orders[number] = _Order(self, number, order)
+        self._pool.waiting.append(self._orders[number])
+        return number
+
+    def next(self) -> Finished[Graded]:
+        """Wait for an order that is not yet returned; the first to be finished comes first.
+
+        Raises `RolloutError` when an order has failed on all attempts, or when no worker is left.
+        """
+        last_progress = time.monotonic()
+        while not self.finished:
+            if self._pool.advance():
+                last_progress = time.monotonic()
+            elif time.monotonic() - last_progress > _STALL_LOG_S:
+                last_progress = time.monotonic()
+                logger.warning("no rollout finished for %g s; in flight: %s", _STALL_LOG_S, self._pool.oldest())
+        found = self.finished.popleft()
+        del self._orders[found.index]
+        return found
+
+    def started_by(self, index: int) -> int | None:
+        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        return self._orders[index].version
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        self.closed = True
+        self._pool.waiting = deque(order for order in self._pool.waiting if order.stream is not self)
+        finished = {found.index for found in self.finished}
+        for order in self._orders.values():
+            if order.batch is not None and order.index not in finished:
+                ray.cancel(order.batch)
 
 
 @dataclass(slots=True)
@@ -68,7 +139,8 @@ class RolloutPool:
 
     An order goes to the worker with the fewest sequences in flight, so a slow one holds nobody up. When a worker dies, or
     an order misses its deadline, the order goes out again: decoding it has no side effects. A worker that died gets
-    orders again when Ray has restarted it and it holds the current weights.
+    orders again when Ray has restarted it and it holds the current weights. Every order is for the weights that the pool
+    has when it goes out, and a worker refuses it with others.
     """
 
     actors: Sequence[ActorHandle[Any]]
@@ -76,17 +148,23 @@ class RolloutPool:
     deadline_s: float
     in_flight: InFlight = InFlight.FINISH
     version: int = 0
+    waiting: deque[_Order] = field(default_factory=deque)
     _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
     _workers: LeastLoaded[_Worker] = field(default_factory=LeastLoaded)
     """loads are sequences in flight"""
-    _mending: dict[_Worker, ray.ObjectRef[Any]] = field(default_factory=dict)
-    """what is done when a worker is back with the weights that it lacks; until then it gets no orders"""
+    _mending: dict[_Worker, _Mending] = field(default_factory=dict)
+    """workers that get no orders until they are back, with the weights that they lack"""
+    _arrivals: Arrivals[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
         self._workers = LeastLoaded.of(_Worker(actor) for actor in self.actors)
+        self._arrivals = Arrivals(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
-        """Give all workers `weights` as policy `version`; returns when every one holds them."""
+        """Give all workers `weights` as policy `version`; returns when every one holds them.
+
+        What becomes of turns that are being written says `in_flight`; later ones are by the new weights.
+        """
         self._weights, self.version = weights, version
         ray.get([self._send_weights(worker) for worker in self._workers.members], timeout=self.deadline_s)
         self._all_mended()
@@ -111,81 +189,91 @@ class RolloutPool:
         self._weights, self.version = weights, version
         self._all_mended()
 
-    def run(
-        self, orders: Sequence[RolloutOrder], grade: Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
-    ) -> Iterator[Finished[Graded]]:
-        """Yield the orders as they are finished; `grade` starts the grading of one.
+    def stream(self, grade: Grade[Graded]) -> OrderStream[Graded]:
+        """Return a stream without orders, to be closed when it is done with."""
+        return OrderStream(self, grade)
 
-        Raises `RolloutError` when an order has failed on all attempts, or when no worker is left.
-        """
-        waiting = deque(range(len(orders)))
-        attempts = [0] * len(orders)
-        arrivals: Arrivals[_Running | _Mending] = Arrivals(self.deadline_s)
-        for worker, mended in self._mending.items():
-            arrivals.add(_Mending(worker), mended)
-        last_progress = time.monotonic()
-        if orders and not self._workers.members:
+    def run(self, orders: Sequence[RolloutOrder], grade: Grade[Graded]) -> Iterator[Finished[Graded]]:
+        """Yield the orders as they are finished. Raises as `OrderStream.next`."""
+        stream: OrderStream[Graded]
+        with closing(self.stream(grade)) as stream:
+            for order in orders:
+                stream.add(order)
+            for _ in orders:
+                yield stream.next()
+
+    def advance(self) -> bool:
+        """Hand out what fits, wait a little for something to happen, and see to it; return whether anything did."""
+        if not self._workers.members:
             raise RolloutError("no rollout worker is left")
+        self._hand_out()
+        calls = self._arrivals.next(_POLL_S)
+        for call in calls:
+            if isinstance(call.key, _Mending):
+                self._finish_mending(call.key, call)
+            else:
+                self._finish_running(call.key, call)
+        self._hand_out()
+        return bool(calls)
 
-        def hand_out() -> None:
-            while waiting and (worker := self._free_worker(orders[waiting[0]])) is not None:
-                index = waiting.popleft()
-                self._workers.change(worker, _sequences(orders[index]))
-                batch = worker.actor.rollout.remote(orders[index])
-                arrivals.add(_Running(index, batch, worker), grade(index, batch))
+    def oldest(self) -> str:
+        """Return the orders that have been in flight the longest, for people."""
+        running = [call.key for call in self._arrivals.oldest(8) if isinstance(call.key, _Running)]
+        return ", ".join(f"order {run.order.index} on {run.worker.actor}" for run in running)
 
-        while waiting or len(arrivals) > len(self._mending):
-            hand_out()
-            for call in arrivals.next(_POLL_S):
-                last_progress = time.monotonic()
-                if isinstance(call.key, _Mending):
-                    self._finish_mending(call.key.worker, call)
-                    continue
-                run = call.key
-                self._workers.change(run.worker, -_sequences(orders[run.index]))
-                try:
-                    graded = call.outcome()
-                except LateError as error:
-                    ray.cancel(run.batch)
-                    failure: Exception = error
-                except RayError as error:
-                    failure = error
-                    if isinstance(error, RayActorError | StaleWeightsError) and self._workers.finds(run.worker):
-                        arrivals.add(_Mending(run.worker), self._mend(run.worker))
-                else:
-                    hand_out()  # first: the caller may take its time
-                    yield Finished(run.index, run.batch, graded)
-                    continue
-                attempts[run.index] += 1
-                if attempts[run.index] == ATTEMPTS:
-                    raise RolloutError(
-                        f"order {run.index} failed {ATTEMPTS} times, at last with: {failure}"
-                    ) from failure
-                logger.warning("order %d goes out again: %s", run.index, failure)
-                waiting.append(run.index)
-            if time.monotonic() - last_progress > _STALL_LOG_S:
-                last_progress = time.monotonic()
-                oldest = [call.key for call in arrivals.oldest(8) if isinstance(call.key, _Running)]
-                stalled = ", ".join(f"order {run.index} on {run.worker.actor}" for run in oldest)
-                logger.warning("no rollout finished for %g s; in flight: %s", _STALL_LOG_S, stalled)
+    def _hand_out(self) -> None:
+        while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:
+            order = self.waiting.popleft()
+            self._workers.change(worker, order.sequences)
+            order.version = self.version
+            order.batch = worker.actor.rollout.remote(replace(order.content, version=self.version))
+            self._arrivals.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
 
-    def _free_worker(self, order: RolloutOrder) -> _Worker | None:
+    def _finish_running(self, run: _Running, call: Call[Any]) -> None:
+        order, stream = run.order, run.order.stream
+        assert order.batch is not None and order.version is not None
+        self._workers.change(run.worker, -order.sequences)
+        if stream.closed:
+            return
+        try:
+            graded = call.outcome()
+        except LateError as error:
+            ray.cancel(order.batch)
+            failure: Exception = error
+        except RayError as error:
+            failure = error
+            if isinstance(error, RayActorError | StaleWeightsError) and self._workers.finds(run.worker):
+                self._mend(run.worker)
+        else:
+            stream.finished.append(Finished(order.index, order.batch, graded, order.version))
+            return
+        order.attempts += 1
+        order.batch = order.version = None
+        if order.attempts == ATTEMPTS:
+            raise RolloutError(f"order {order.index} failed {ATTEMPTS} times, at last with: {failure}") from failure
+        logger.warning("order %d goes out again: %s", order.index, failure)
+        self.waiting.append(order)
+
+    def _free_worker(self, order: _Order) -> _Worker | None:
         worker = self._workers.least()
         if worker is None:
             return None
         load = self._workers.load(worker)
-        return worker if load == 0 or load + _sequences(order) <= self.sequences_in_flight else None
+        return worker if load == 0 or load + order.sequences <= self.sequences_in_flight else None
 
-    def _mend(self, worker: _Worker) -> ray.ObjectRef[Any]:
+    def _mend(self, worker: _Worker) -> None:
         """Wait, beside the work of the others, for a worker that Ray restarts, and give it the weights that it lacks."""
-        ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
         self._workers.set_aside(worker)
-        self._mending[worker] = self._send_weights(worker) if self._weights is not None else ready.remote()
-        return self._mending[worker]
+        self._mending[worker] = _Mending(worker)
+        ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
+        back = self._send_weights(worker) if self._weights is not None else ready.remote()
+        self._arrivals.add(self._mending[worker], back)
 
-    def _finish_mending(self, worker: _Worker, call: Call[Any]) -> None:
-        if self._mending.pop(worker, None) is None:  # it got newer weights since
+    def _finish_mending(self, mending: _Mending, call: Call[Any]) -> None:
+        worker = mending.worker
+        if self._mending.get(worker) is not mending:  # it got newer weights since
             return
+        del self._mending[worker]
         try:
             call.outcome()
         except (LateError, RayError) as error:
@@ -206,7 +294,3 @@ class RolloutPool:
         weights = self._weights() if callable(self._weights) else self._weights
         sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
         return sent
-
-
-def _sequences(order: RolloutOrder) -> int:
-    return len(order.prompts) * order.samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
 from pipelines.problems import Problem
-from pipelines.rollout_pool import Finished
+from pipelines.rollout_pool import OrderStream
 from pipelines.run import Run
 
 if TYPE_CHECKING:
@@ -41,6 +42,59 @@ class GradedOrder:
     graded: GradedGroups
     first: int
     """number of its first problem among all that were given"""
+    version: int = 0
+    """policy version when decoding began"""
+
+
+class GradedStream:
+    """Problems given one by one or in portions, which come back as they are finished; to be closed."""
+
+    def __init__(self, run: Run, decoding: Decoding) -> None:
+        self._run, self._decoding = run, decoding
+        self._portions: dict[int, tuple[int, Sequence[Problem]]] = {}
+        self._orders: OrderStream[GradedGroups] = run.system.rollout.stream(self._grade)
+
+    def add(self, problems: Sequence[Problem], first: int, plans: Sequence[Plan] = ()) -> int:
+        """Have some problems decoded, of which `first` is the first one's number; return the order's own number."""
+        decoding = self._decoding
+        index = self._orders.add(
+            RolloutOrder(
+                prompts=self._run.prompts.prompts(problems),
+                samples=decoding.samples,
+                policy=decoding.policy,
+                limits=decoding.limits,
+                sampling=decoding.sampling,
+                teacher_sampling=decoding.teacher_sampling,
+                version=self._run.system.rollout.version,
+                want_logprobs=decoding.want_logprobs,
+                placements=tuple(plans),
+            )
+        )
+        self._portions[index] = first, problems
+        return index
+
+    def next(self) -> GradedOrder:
+        """Wait for the next order to be finished. Raises `RolloutError`."""
+        finished = self._orders.next()
+        first, problems = self._portions.pop(finished.index)
+        return GradedOrder(problems, finished.batch, finished.graded, first, finished.version)
+
+    def started_by(self, index: int) -> int | None:
+        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        return self._orders.started_by(index)
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        self._orders.close()
+
+    def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
+        _, problems = self._portions[index]
+        golds = [problem.gold for problem in problems]
+        forms = [problem.form for problem in problems]
+        graded: ray.ObjectRef[GradedGroups] = self._run.system.reward.grade_groups.remote(
+            batch, golds, self._decoding.samples, forms
+        )
+        return graded
 
 
 def decode_and_grade(
@@ -52,31 +106,9 @@ def decode_and_grade(
     """
     size = decoding.problems_per_order
     starts = range(0, len(problems), size)
-    portions = [problems[start : start + size] for start in starts]
-    orders = [
-        RolloutOrder(
-            prompts=run.prompts.prompts(portion),
-            samples=decoding.samples,
-            policy=decoding.policy,
-            limits=decoding.limits,
-            sampling=decoding.sampling,
-            teacher_sampling=decoding.teacher_sampling,
-            version=run.system.rollout.version,
-            want_logprobs=decoding.want_logprobs,
-            placements=tuple(plans[start * decoding.samples : (start + size) * decoding.samples]),
-        )
-        for start, portion in zip(starts, portions, strict=True)
-    ]
-
-    def grade(index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
-        golds = [problem.gold for problem in portions[index]]
-        forms = [problem.form for problem in portions[index]]
-        graded: ray.ObjectRef[GradedGroups] = run.system.reward.grade_groups.remote(
-            batch, golds, decoding.samples, forms
-        )
-        return graded
-
-    finished: Finished[GradedGroups]
-    for finished in run.system.rollout.run(orders, grade):
-        index = finished.index
-        yield GradedOrder(portions[index], finished.batch, finished.graded, first=starts[index])
+    with closing(GradedStream(run, decoding)) as stream:
+        for start in starts:
+            own_plans = plans[start * decoding.samples : (start + size) * decoding.samples]
+            stream.add(problems[start : start + size], start, own_plans)
+        for _ in starts:
+            yield stream.next()

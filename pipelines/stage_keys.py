@@ -11,7 +11,7 @@ from actors.rollout import Policy
 from actors.settings import SPEED_OF_LEARNER, EngineSettings, RelayLimits
 from cluster.settings import Settings
 from pipelines.data_settings import SourceSettings
-from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
+from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, GrpoSettings
 from pipelines.model_settings import ModelSettings, PretrainSettings
 from pipelines.stage_names import (
     BASE,
@@ -33,6 +33,9 @@ RECIPES = {FILTER: 1, CITER: 1, WARMUP: 1, GRPO: 1, "evaluate": 1}
 
 WITHOUT_EFFECT = (*MAY_CHANGE_ON_RESUME, "name", "share_dir")
 """settings that no result depends on; all others are in the key of some stage, or say which stages there are"""
+
+_LATER = ("async_depth", "extra_prompts", "max_staleness")
+"""settings of GRPO that came after keys were in use: left out of them at their defaults, so that results are still found"""
 
 Content = object
 """what can be written as JSON"""
@@ -143,7 +146,7 @@ class _Keys:
             GRPO,
             [warm, _teacher(experiment), self._training_problems],
             {
-                "grpo": _dump(experiment.grpo, {"checkpoint_every", "keep_checkpoints", "evaluate_every"}),
+                "grpo": _training(experiment.grpo),
                 "reward": experiment.reward.model_dump(mode="json"),
                 "on_call": _dump(experiment.teacher.sampling),
                 # What a checkpoint depends on: another run may go on from it.
@@ -220,11 +223,19 @@ def _engine(settings: EngineSettings) -> Sequence[Content]:
     return settings.dtype, settings.max_model_len
 
 
+def _training(settings: GrpoSettings) -> Content:
+    """Return what decides on GRPO's result."""
+    off = {name for name in _LATER if getattr(settings, name) == GrpoSettings.model_fields[name].default}
+    left_out = {"checkpoint_every", "keep_checkpoints", "evaluate_every", "loss"} | off
+    loss = _dump(settings.loss, {"tis_cap"} if settings.loss.tis_cap is None else ())
+    return {**_dump(settings, left_out), "loss": loss}
+
+
 def _grading(experiment: Experiment) -> Content:
     return _dump(experiment.grading, {"workers", "start_timeout_s"})
 
 
-def _dump(settings: Settings, leave_out: Collection[str] = ()) -> Content:
+def _dump(settings: Settings, leave_out: Collection[str] = ()) -> dict[str, Content]:
     return settings.model_dump(mode="json", exclude=set(leave_out) | {"enabled"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from actors.learner.model import ModelSpec
 
+T = TypeVar("T")
+
 
 class LearnerError(RuntimeError):
     """A call failed on a rank; the message names both. The group is broken then: shut it down, make another."""
@@ -32,8 +34,40 @@ class LearnerTimeoutError(LearnerError):
     """A call missed its deadline on some ranks."""
 
 
+class PendingCall(Generic[T]):
+    """A call under way on some ranks; its deadline runs from the start."""
+
+    def __init__(self, method: str, seconds: float, references: Sequence[ray.ObjectRef[T]]) -> None:
+        self._method, self._seconds, self._references = method, seconds, references
+        self._deadline = monotonic() + seconds
+
+    def result(self) -> T:
+        """Wait for all ranks; return the result of the first one. Raises as `results`."""
+        return self.results()[0]
+
+    def results(self) -> list[T]:
+        """Wait for all ranks; return their results by rank. The first failure is raised at once, as `LearnerError`."""
+        import ray
+
+        rank_of = {reference: rank for rank, reference in enumerate(self._references)}
+        results: dict[int, T] = {}
+        pending = list(rank_of)
+        while pending:
+            ready, pending = ray.wait(pending, num_returns=1, timeout=max(self._deadline - monotonic(), 0.0))
+            if not ready:
+                late = [rank_of[reference] for reference in pending]
+                raise LearnerTimeoutError(f"{self._method} took more than {self._seconds:g} s on learner ranks {late}")
+            for reference in ready:
+                rank = rank_of[reference]
+                try:
+                    results[rank] = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    raise LearnerError(f"{self._method} failed on learner rank {rank}: {error}") from error
+        return [results[rank] for rank in range(len(self._references))]
+
+
 class LearnerGroup:
-    """Named Ray actors `learner-0`, `learner-1`, ..., one DeepSpeed rank each. Methods block, and mirror `Trainer`."""
+    """Named Ray actors `learner-0`, `learner-1`, ..., one DeepSpeed rank each. Methods mirror `Trainer` and block."""
 
     def __init__(
         self,
@@ -83,7 +117,7 @@ class LearnerGroup:
     def wait(self, seconds: float = 300.0) -> None:
         """Return when all ranks are connected; a group that fails to is shut down."""
         try:
-            self.pids = self._results("join", seconds, self._joining)
+            self.pids = PendingCall("join", seconds, self._joining).results()
         except LearnerError:
             self.shutdown()
             raise
@@ -118,7 +152,7 @@ class LearnerGroup:
         """See `Trainer.sft_steps`; a batch used more than once is best put in the object store first."""
         return self._call("sft_steps", seconds, batch, _rows(rows_per_step))[0]
 
-    def grpo_step(
+    def start_grpo_step(
         self,
         batches: Sequence[ray.ObjectRef | TrajectoryBatch],
         advantages: Float32,
@@ -128,12 +162,13 @@ class LearnerGroup:
         temperature: float,
         version: int,
         seconds: float = 3600.0,
-    ) -> GrpoMetrics:
-        """See `Trainer.grpo_step`; rows count over the trajectories of all `batches`, in order."""
+    ) -> PendingCall[GrpoMetrics]:
+        """Begin a `Trainer.grpo_step` and return at once; rows count over the trajectories of all `batches`, in order.
+
+        Calls of other methods begin when it is done.
+        """
         rows = _rows(minibatches)
-        return self._call("grpo_step", seconds, list(batches), advantages, trainable, rows, loss, temperature, version)[
-            0
-        ]
+        return self._start("grpo_step", seconds, list(batches), advantages, trainable, rows, loss, temperature, version)
 
     def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
         """Return a reference to all weights by name, as in `Trainer.weights`; they live as long as rank 0."""
@@ -180,28 +215,13 @@ class LearnerGroup:
         self._ranks = []
 
     def _call(self, method: str, seconds: float, *arguments: object) -> list[Any]:
-        """Call `method` on all ranks at once; return their results by rank. The first failure is raised at once."""
+        """Call `method` on all ranks at once; return their results by rank."""
+        return self._start(method, seconds, *arguments).results()
+
+    def _start(self, method: str, seconds: float, *arguments: object) -> PendingCall[Any]:
         if not self._ranks:
             raise LearnerError(f"{method}: the learner is shut down")
-        return self._results(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
-
-    def _results(self, method: str, seconds: float, calls: Sequence[ray.ObjectRef[Any]]) -> list[Any]:
-        import ray
-
-        rank_of = {reference: rank for rank, reference in enumerate(calls)}
-        results: dict[int, Any] = {}
-        pending, deadline = list(rank_of), monotonic() + seconds
-        while pending:
-            ready, pending = ray.wait(pending, num_returns=1, timeout=max(deadline - monotonic(), 0.0))
-            if not ready:
-                late = [rank_of[reference] for reference in pending]
-                raise LearnerTimeoutError(f"{method} took more than {seconds:g} s on learner ranks {late}")
-            for reference in ready:
-                try:
-                    results[rank_of[reference]] = ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    raise LearnerError(f"{method} failed on learner rank {rank_of[reference]}: {error}") from error
-        return [results[rank] for rank in range(len(calls))]
+        return PendingCall(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
 
 
 def _rows(groups: Sequence[Int64]) -> list[Int64]:

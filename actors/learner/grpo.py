@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,15 @@ from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics
 from actors.learner.packing import PackedRows
 from actors.settings import GrpoLossSettings
-from actors.trajectory import Float32
+from actors.trajectory import Bool, Float32
 
 if TYPE_CHECKING:
     from actors.learner.trainer import Trainer
 
 _STUDENT_SUMS = ("gap", "gap_tokens", "staleness", "student_tokens")
-_SUMS = ("loss", "pg_loss", "kl", "entropy", "clipped", "ratio", "behaviour_kl", "tokens", *_STUDENT_SUMS)
-_MAXIMA = ("ratio_max",)
+_TIS_SUMS = ("tis_weight", "tis_truncated")
+_SUMS = ("loss", "pg_loss", "kl", "entropy", "clipped", "ratio", "behaviour_kl", "tokens", *_STUDENT_SUMS, *_TIS_SUMS)
+_MAXIMA = ("ratio_max", "tis_ratio_max", "staleness_max")
 
 
 def grpo_update(
@@ -40,6 +42,10 @@ def grpo_update(
 
     Rows without advantage are left out where there is no KL term: their gradient is 0. They still count in the
     objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step.
+
+    With `tis_cap` the proximal log-probs are the learner's own before the first step: those of the first mini-batch as it
+    is learned from, those of later ones from a forward pass beforehand. The KL term is a mean over the tokens as they
+    were sampled, and is not weighted.
     """
     started = perf_counter()
     sequences, kl_coefficient = policy.sequences, settings.kl_coefficient
@@ -49,7 +55,7 @@ def grpo_update(
     counts = target_counts(sequences, np.arange(len(sequences)))
     learnable = (counts > 0) & ((policy.advantages != 0) | (kl_coefficient > 0))
     all_rows = np.concatenate(minibatches)
-    behaviour = _behaviour_logprobs(trainer, policy, np.unique(all_rows[learnable[all_rows]]), temperature)
+    given = _given_logprobs(trainer, policy, minibatches, learnable, settings, temperature)
     meters = Meters(trainer.device)
     grad_norms: list[float] = []
     lr, micro_batches, context_tokens, used_rows = 0.0, 0, 0, 0
@@ -69,7 +75,8 @@ def grpo_update(
                 backward(trainer.engine, loss, last)
                 continue
             reference = _reference_logprobs(trainer, packed, temperature) if kl_coefficient > 0 else None
-            token = _TokenColumns(packed, policy, behaviour, weights, reference, settings)
+            own_is_proximal = settings.tis_cap is not None and not grad_norms
+            token = _TokenColumns(packed, policy, given, weights, reference, settings, own_is_proximal)
             loss, logprobs, entropies = trainer.engine(packed, temperature, token.objective, True)
             backward(trainer.engine, loss * trainer.world_size, last)
             token.meter(meters, logprobs, entropies, version, first=not grad_norms)
@@ -88,9 +95,13 @@ def grpo_update(
         clip_fraction=total["clipped"] / tokens,
         ratio_mean=total["ratio"] / tokens,
         ratio_max=total["ratio_max"],
+        tis_weight_mean=total["tis_weight"] / tokens,
+        tis_ratio_max=total["tis_ratio_max"],
+        tis_truncated_share=total["tis_truncated"] / tokens,
         behaviour_kl=total["behaviour_kl"] / tokens,
         logprob_gap=total["gap"] / max(total["gap_tokens"], 1.0),
         staleness=total["staleness"] / max(total["student_tokens"], 1.0),
+        staleness_max=total["staleness_max"],
         grad_norm=float(np.mean(grad_norms)) if grad_norms else 0.0,
         lr=lr,
         optimizer_steps=len(grad_norms),
@@ -105,6 +116,14 @@ def grpo_update(
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _GivenLogprobs:
+    """What the policy's log-probs are compared with, each [N]; meaningless where it is not needed."""
+
+    behaviour: Float32
+    proximal: Float32
+
+
 class _TokenColumns:
     """What the objective needs of a micro-batch's M targets, each [M] on the device."""
 
@@ -112,10 +131,11 @@ class _TokenColumns:
         self,
         packed: PackedRows,
         policy: PolicySequences,
-        behaviour: Float32,
+        given: _GivenLogprobs,
         weights: Float32,
         reference_logprobs: Tensor | None,
         settings: GrpoLossSettings,
+        own_is_proximal: bool,
     ) -> None:
         columns, rows = packed.target_columns, packed.target_rows
 
@@ -123,7 +143,9 @@ class _TokenColumns:
             return torch.from_numpy(values).to(packed.targets.device, non_blocking=True)
 
         self.settings = settings
-        self.behaviour_logprobs = tensor(behaviour[columns])
+        self.behaviour_logprobs = tensor(given.behaviour[columns])
+        self.proximal_logprobs = None if own_is_proximal else tensor(given.proximal[columns])
+        """None for the policy's own, before its update"""
         self.reference_logprobs = reference_logprobs
         self.advantages = tensor(policy.advantages[rows])
         self.weights = tensor(weights[rows])
@@ -147,15 +169,22 @@ class _TokenColumns:
         meters.add("ratio", terms.ratio)
         meters.top("ratio_max", terms.ratio)
         meters.add("behaviour_kl", terms.behaviour_kl)
+        meters.add("tis_weight", terms.tis_weight)
+        meters.add("tis_truncated", terms.tis_weight < terms.tis_ratio)
+        meters.top("tis_ratio_max", terms.tis_ratio)
         meters.add("tokens", torch.ones_like(logprobs))
         meters.add("student_tokens", self.student)
-        meters.add("staleness", (version - self.versions) * self.student)
+        staleness = (version - self.versions) * self.student
+        meters.add("staleness", staleness)
+        meters.top("staleness_max", staleness)
         if first:
             meters.add("gap", (logprobs - self.behaviour_logprobs).abs() * self.student)
             meters.add("gap_tokens", self.student)
 
     def _policy_terms(self, logprobs: Tensor, part: slice) -> PolicyTerms:
-        return policy_terms(logprobs, self.behaviour_logprobs[part], self.advantages[part], self.settings)
+        proximal = logprobs.detach() if self.proximal_logprobs is None else self.proximal_logprobs[part]
+        behaviour, advantages = self.behaviour_logprobs[part], self.advantages[part]
+        return policy_terms(logprobs, proximal, behaviour, advantages, self.settings)
 
     def _losses(self, terms: PolicyTerms, logprobs: Tensor, part: slice) -> Tensor:
         losses = terms.loss
@@ -176,23 +205,40 @@ def _reference_logprobs(trainer: Trainer, packed: PackedRows, temperature: float
     return logprobs
 
 
-@torch.no_grad()
-def _behaviour_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, temperature: float) -> Float32:
-    """[N] the rollout's log-probs, and the learner's own, before any update, where they have to be recomputed."""
-    recompute = policy.recompute
-    if not recompute.any():
-        return policy.behaviour_logprobs
-    recomputed = torch.zeros(len(recompute), device=trainer.device)
-    running = np.concatenate([[0], np.cumsum(recompute)])
-    offsets = policy.sequences.offsets
+def _given_logprobs(
+    trainer: Trainer,
+    policy: PolicySequences,
+    minibatches: Sequence[Int64],
+    learnable: Bool,
+    settings: GrpoLossSettings,
+    temperature: float,
+) -> _GivenLogprobs:
+    """Return the rollout's log-probs, and the learner's own, before any update, where they have to be computed."""
+    learned = [minibatch[learnable[minibatch]] for minibatch in minibatches]
+    learned = [rows for rows in learned if len(rows)]
+    rows = np.unique(np.concatenate(learned)) if learned else np.zeros(0, np.int64)
+    mask, offsets = policy.recompute, policy.sequences.offsets
+    running = np.concatenate([[0], np.cumsum(mask)])
     rows = rows[running[offsets[rows + 1]] > running[offsets[rows]]]
+    if settings.tis_cap is not None:
+        mask = policy.sequences.loss_mask
+        rows = np.unique(np.concatenate([rows, *learned[1:]]))
+    own = _own_logprobs(trainer, policy, rows, mask, temperature) if len(rows) else policy.behaviour_logprobs
+    behaviour = np.where(policy.recompute, own, policy.behaviour_logprobs)
+    return _GivenLogprobs(behaviour, behaviour if settings.tis_cap is None else own)
+
+
+@torch.no_grad()
+def _own_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, mask: Bool, temperature: float) -> Float32:
+    """[N] the learner's log-probs at the tokens of `mask` in `rows`, 0 elsewhere; collective."""
+    own = torch.zeros(len(mask), device=trainer.device)
     for chosen in trainer.plan(policy.sequences, rows):
-        packed = trainer.pack(policy.sequences, chosen, recompute)
+        packed = trainer.pack(policy.sequences, chosen, mask)
         _, logprobs, _ = trainer.engine(packed, temperature)
         if len(chosen):
-            recomputed[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
+            own[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
     if trainer.world_size > 1:
         from deepspeed import comm
 
-        comm.all_reduce(recomputed)
-    return np.where(recompute, recomputed.cpu().numpy(), policy.behaviour_logprobs).astype(np.float32)
+        comm.all_reduce(own)
+    return own.cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from actors.trajectory import Float32
 _MAX_LOG_RATIO = 20.0
 
 
-class Clipping(Protocol):
+class Objective(Protocol):
     """The part of `GrpoLossSettings` that the policy loss of a token depends on."""
 
     @property
@@ -27,6 +28,9 @@ class Clipping(Protocol):
     @property
     def dual_clip(self) -> float | None: ...
 
+    @property
+    def tis_cap(self) -> float | None: ...
+
 
 @dataclass(frozen=True, eq=False)
 class PolicyTerms:
@@ -34,20 +38,36 @@ class PolicyTerms:
 
     loss: Tensor
     ratio: Tensor
-    """policy / behaviour"""
+    """policy / proximal"""
     clipped: Tensor
     """bool: the clipped objective is the smaller one, so that the token gives no gradient"""
     behaviour_kl: Tensor
     """k3 estimate of KL(behaviour || policy)"""
+    tis_ratio: Tensor
+    """proximal / behaviour, before it is truncated to the token's weight"""
+    tis_weight: Tensor
+    """what the token's loss was multiplied by"""
 
 
-def policy_terms(logprobs: Tensor, behaviour_logprobs: Tensor, advantages: Tensor, settings: Clipping) -> PolicyTerms:
-    """PPO's clipped loss with the group's advantage at every token; all arguments [M] float32.
+def policy_terms(
+    logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    behaviour_logprobs: Tensor,
+    advantages: Tensor,
+    settings: Objective,
+) -> PolicyTerms:
+    """PPO's clipped loss with the group's advantage A at every token, in its decoupled form; all arguments [M] float32.
 
-    -min(r A, clip(r, 1 - low, 1 + high) A), and with a dual clip c no more than -c A where A < 0.
+    -w min(r A, clip(r, 1 - low, 1 + high) A), and with a dual clip c no more than -w c A where A < 0, with
+
+    r = policy / proximal, which has the gradient, and w = min(proximal / behaviour, `tis_cap`), which has none.
+
+    The behaviour policy sampled the token; the proximal one, around which the clip is, is the learner's before the first
+    update on the batch. So the clip bounds how far these updates go, however old the sample is, and w corrects for who
+    sampled it, with a bounded variance: tokens whose weight is above the cap count for less than they should. Without a
+    cap the behaviour policy is to be given as the proximal one: then w is 1, and this is PPO.
     """
-    log_ratio = (logprobs - behaviour_logprobs).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
-    ratio = log_ratio.exp()
+    ratio = _log_ratio(logprobs, proximal_logprobs).exp()
     free = -ratio * advantages
     bounded = -ratio.clamp(1.0 - settings.clip_low, 1.0 + settings.clip_high) * advantages
     loss = torch.maximum(free, bounded)
@@ -55,13 +75,20 @@ def policy_terms(logprobs: Tensor, behaviour_logprobs: Tensor, advantages: Tenso
         loss = torch.where(advantages < 0, torch.minimum(loss, -settings.dual_clip * advantages), loss)
     with torch.no_grad():
         clipped = bounded > free
-        behaviour_kl = ratio - 1.0 - log_ratio
-    return PolicyTerms(loss, ratio.detach(), clipped, behaviour_kl)
+        off_policy = _log_ratio(logprobs, behaviour_logprobs)
+        behaviour_kl = off_policy.exp() - 1.0 - off_policy
+        tis_ratio = _log_ratio(proximal_logprobs, behaviour_logprobs).exp()
+        tis_weight = tis_ratio.clamp(max=settings.tis_cap or math.inf)
+    return PolicyTerms(loss * tis_weight, ratio.detach(), clipped, behaviour_kl, tis_ratio, tis_weight)
+
+
+def _log_ratio(logprobs: Tensor, other_logprobs: Tensor) -> Tensor:
+    return (logprobs - other_logprobs).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
 
 
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """The low-variance estimate of KL(policy || reference) at each token: exp(d) - d - 1, d = reference - policy."""
-    difference = (reference_logprobs - logprobs).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    difference = _log_ratio(reference_logprobs, logprobs)
     return difference.exp() - difference - 1.0
 
 

@@ -32,13 +32,22 @@ class GrpoMetrics:
     clip_fraction: float
     """share of trained tokens where the clipped objective is the smaller one"""
     ratio_mean: float
+    """of policy / proximal; the proximal policy is the sampling one unless `tis_cap` is set"""
     ratio_max: float
+    tis_weight_mean: float
+    """mean weight of truncated importance sampling; 1 where it is off"""
+    tis_ratio_max: float
+    """largest proximal / behaviour, before it is truncated"""
+    tis_truncated_share: float
+    """share of trained tokens whose weight was cut to the cap"""
     behaviour_kl: float
     """mean k3 estimate of KL(behaviour || policy), nats per token"""
     logprob_gap: float
     """mean |learner's log-prob - rollout's|, student tokens of the first mini-batch, before any update, nats"""
     staleness: float
     """mean over trained student tokens of the learner's version - the version that sampled the token"""
+    staleness_max: float
+    """the largest of these"""
     grad_norm: float
     """mean over optimizer steps, before clipping"""
     lr: float

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 
 import numpy as np
 
+from actors.learner.group import PendingCall
 from actors.learner.metrics import GrpoMetrics
 from actors.reward_metrics import summarise
 from actors.rollout import Policy
+from pipelines.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps
-from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
+from pipelines.rollouts import Decoding, GradedStream
 from pipelines.run import MODEL, Run
 from pipelines.run_directory import directory_commit, prune
 from pipelines.stage_names import GRPO, evaluated_steps
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.student_folder import export_student
 
-_LEARNER_STATE = "learner"
+_LEARNER_STATE, _CURSOR = "learner", "problems.json"
 _SPEEDS = ("tokens_per_s", "seconds")
 
 
@@ -41,17 +42,29 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 
 def _train(run: Run, problems: list[Problem]) -> None:
     settings = run.experiment.grpo
-    first = _load(run)
+    first, cursor = _load(run)
     discard_within_grpo(run, first)
     clock = PhaseClock()
-    with Progress(settings.steps, "GRPO", done=first) as progress:
+    with Progress(settings.steps, "GRPO", done=first) as progress, closing(_stream(run)) as stream:
+        supply = GroupSupply(
+            stream,
+            problems,
+            cursor,
+            seed=run.experiment.seed,
+            steps=settings.steps - first,
+            per_step=settings.prompts_per_step,
+            extra=settings.extra_prompts,
+            max_staleness=settings.max_staleness,
+        )
+        ahead: StepGroups | None = None
         for step in range(first, settings.steps):
-            with clock.phase("rollout"):
-                groups = _roll_out(
-                    run, problems_of_step(problems, step, settings.prompts_per_step, run.experiment.seed)
-                )
-            with clock.phase("learn"):
-                learned = _learn(run, groups)
+            groups = ahead or _roll_out(run, supply)
+            clock.seconds["rollout"] = groups.seconds
+            if settings.async_depth and step + 1 < settings.steps:
+                learned, ahead = _learn_and_roll_out(run, groups, supply, clock)
+            else:
+                learned, ahead = _learn(run, groups, clock), None
+            supply.learned(groups)
             with clock.phase("sync"):
                 run.system.sync_weights()
             if step + 1 in evaluated_steps(run.experiment):
@@ -63,22 +76,10 @@ def _train(run: Run, problems: list[Problem]) -> None:
             # After the log: no step before a checkpoint is done again, so a kill in between would leave it out for good.
             if (step + 1) % settings.checkpoint_every == 0:
                 with clock.phase("checkpoint"):
-                    _save(run, step + 1)
+                    _save(run, step + 1, supply.cursor)
             progress.update(1, accuracy=metrics["rollout/accuracy"], calls=metrics["rollout/call_ratio"])
     export_student(run, run.directory.stage_dir(GRPO) / MODEL)
     run.directory.mark_done(GRPO, {"steps": settings.steps})
-
-
-def problems_of_step(problems: list[Problem], step: int, count: int, seed: int) -> list[Problem]:
-    """Return the problems of one step: epochs in seeded orders, end to end, so that a resumed run repeats and skips none."""
-    chosen: list[Problem] = []
-    epoch, place = divmod(step * count, len(problems))
-    while len(chosen) < count:
-        order = list(range(len(problems)))
-        Random(f"{seed}/{epoch}").shuffle(order)
-        chosen += [problems[i] for i in order[place : place + count - len(chosen)]]
-        epoch, place = epoch + 1, 0
-    return chosen
 
 
 class PhaseClock:
@@ -100,7 +101,7 @@ class PhaseClock:
         return phases | {"time/step_s": time.perf_counter() - self._started}
 
 
-def _roll_out(run: Run, problems: list[Problem]) -> list[GradedOrder]:
+def _stream(run: Run) -> GradedStream:
     settings = run.experiment.grpo
     decoding = Decoding(
         policy=Policy.RELAY if settings.limits.max_calls else Policy.STUDENT,
@@ -110,13 +111,38 @@ def _roll_out(run: Run, problems: list[Problem]) -> list[GradedOrder]:
         teacher_sampling=run.experiment.teacher.sampling,
         want_logprobs=True,
     )
-    return list(decode_and_grade(run, problems, decoding))
+    return GradedStream(run, decoding)
 
 
-def _learn(run: Run, groups: list[GradedOrder]) -> GrpoMetrics:
-    settings = run.experiment.grpo
+def _roll_out(run: Run, supply: GroupSupply) -> StepGroups:
+    supply.order()
+    return supply.take(run.system.rollout.version)
+
+
+def _learn(run: Run, step: StepGroups, clock: PhaseClock) -> GrpoMetrics:
+    with clock.phase("learn"):
+        return _start_learning(run, step).result()
+
+
+def _learn_and_roll_out(
+    run: Run, step: StepGroups, supply: GroupSupply, clock: PhaseClock
+) -> tuple[GrpoMetrics, StepGroups]:
+    """Learn from the groups of one step while those of the next one are decoded by the policy before it."""
+    started = time.perf_counter()
+    learning = _start_learning(run, step)
+    supply.order()
+    ahead = supply.take(run.system.rollout.version + 1)
+    rolled_out_s = time.perf_counter() - started
+    learned = learning.result()
+    clock.seconds["learn"] = learned.seconds
+    clock.seconds["wait"] = max(rolled_out_s - learned.seconds, 0.0)
+    return learned, ahead
+
+
+def _start_learning(run: Run, step: StepGroups) -> PendingCall[GrpoMetrics]:
+    settings, groups = run.experiment.grpo, step.groups
     rows = np.arange(len(groups) * settings.group_size).reshape(len(groups), settings.group_size)
-    metrics: GrpoMetrics = run.system.learner.grpo_step(
+    return run.system.learner.start_grpo_step(
         [group.batch for group in groups],
         np.concatenate([group.graded.advantage for group in groups]),
         np.concatenate([group.graded.trainable for group in groups]),
@@ -125,16 +151,16 @@ def _learn(run: Run, groups: list[GradedOrder]) -> GrpoMetrics:
         settings.sampling.temperature,
         run.system.rollout.version,
     )
-    return metrics
 
 
-def _metrics(groups: list[GradedOrder], learned: GrpoMetrics, clock: PhaseClock) -> dict[str, float]:
-    graded = [group.graded for group in groups]
+def _metrics(step: StepGroups, learned: GrpoMetrics, clock: PhaseClock) -> dict[str, float]:
+    graded = [group.graded for group in step.groups]
     output_tokens = sum(int(columns.output_tokens.sum()) for columns in graded)
     teacher_tokens = sum(int(columns.teacher_tokens.sum()) for columns in graded)
     rollout_s = clock.seconds["rollout"]
     return {
         **summarise(graded),
+        "rollout/late_groups": step.late,
         **{f"learner/{name}": value for name, value in asdict(learned).items() if name not in _SPEEDS},
         "speed/learner_tokens_per_s": learned.tokens_per_s,
         "speed/rollout_tokens_per_s": output_tokens / rollout_s,
@@ -144,8 +170,8 @@ def _metrics(groups: list[GradedOrder], learned: GrpoMetrics, clock: PhaseClock)
     }
 
 
-def _load(run: Run) -> int:
-    """Load the learner and give its weights to the rollout workers; return the number of steps done before."""
+def _load(run: Run) -> tuple[int, Cursor]:
+    """Load the learner and give its weights to the rollout workers; return the steps done before, and where to go on."""
     settings = run.experiment.grpo
     warm = run.warm_student
     run.system.learner.load(
@@ -157,16 +183,20 @@ def _load(run: Run) -> int:
     )
     checkpoints = _checkpoints(run)
     step = int(checkpoints[-1].name) if checkpoints else 0
+    cursor = Cursor(step * settings.prompts_per_step)
     if checkpoints:
         run.system.learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
+        if (file := checkpoints[-1] / _CURSOR).exists():
+            cursor = Cursor.read(file.read_bytes())
     run.system.sync_weights()
-    return step
+    return step, cursor
 
 
-def _save(run: Run, step: int) -> None:
+def _save(run: Run, step: int, cursor: Cursor) -> None:
     folder = run.directory.checkpoints(GRPO) / f"{step:06d}"
     with directory_commit(folder) as partial:
         run.system.learner.save_state(str(partial / _LEARNER_STATE))
+        (partial / _CURSOR).write_bytes(cursor.written())
         export_student(run, partial / MODEL)
     prune(_checkpoints(run), run.experiment.grpo.keep_checkpoints)
 

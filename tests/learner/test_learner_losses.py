@@ -12,11 +12,13 @@ from actors.learner.losses import k3, policy_terms, row_weights, target_counts
 from actors.settings import GrpoLossSettings
 
 SETTINGS = GrpoLossSettings(clip_low=0.2, clip_high=0.3)
+TIS = {"tis_cap": 2.0}
 
 
 def loss_and_gradient(ratio: float, advantage: float, settings: GrpoLossSettings = SETTINGS) -> tuple[float, float]:
     logprob = tensor([math.log(ratio)], requires_grad=True)
-    terms = policy_terms(logprob, tensor([0.0]), tensor([advantage]), settings)
+    old = tensor([0.0])
+    terms = policy_terms(logprob, old, old, tensor([advantage]), settings)
     terms.loss.sum().backward()
     return terms.loss.item(), logprob.grad.item()
 
@@ -52,7 +54,8 @@ def test_the_dual_clip_leaves_positive_advantages_alone():
 def test_clipped_marks_tokens_without_gradient():
     logprobs = tensor([1.5, 1.1, 0.5, 0.5]).log()
     advantages = tensor([1.0, 1.0, 1.0, -1.0])
-    assert policy_terms(logprobs, torch.zeros(4), advantages, SETTINGS).clipped.tolist() == [True, False, False, True]
+    old = torch.zeros(4)
+    assert policy_terms(logprobs, old, old, advantages, SETTINGS).clipped.tolist() == [True, False, False, True]
 
 
 def test_k3_is_zero_at_the_reference_and_positive_elsewhere():
@@ -67,7 +70,59 @@ def test_k3_is_an_unbiased_estimate_of_the_kl():
 
 
 def test_an_absurd_ratio_stays_finite():
-    assert math.isfinite(policy_terms(tensor([0.0]), tensor([-1e4]), tensor([-1.0]), SETTINGS).loss.item())
+    old = tensor([-1e4])
+    assert math.isfinite(policy_terms(tensor([0.0]), old, old, tensor([-1.0]), SETTINGS).loss.item())
+    corrected = policy_terms(tensor([0.0]), tensor([0.0]), old, tensor([-1.0]), SETTINGS.model_copy(update=TIS))
+    assert corrected.tis_weight.item() == 2.0 and math.isfinite(corrected.tis_ratio.item())
+
+
+def decoupled_loss(policy, proximal, behaviour, advantages, settings):
+    """The objective on probabilities, a token at a time, in double precision."""
+    losses = []
+    for p, q, b, advantage in zip(policy.exp(), proximal.exp(), behaviour.exp(), advantages, strict=True):
+        ratio = p / q
+        clipped = min(max(ratio.item(), 1 - settings.clip_low), 1 + settings.clip_high)
+        gain = min(ratio * advantage, clipped * advantage, key=torch.Tensor.item)
+        if settings.dual_clip and advantage < 0:
+            gain = max(gain, settings.dual_clip * advantage, key=torch.Tensor.item)
+        losses.append(-min((q / b).item(), settings.tis_cap) * gain)
+    return losses
+
+
+@pytest.mark.parametrize("dual_clip", [None, 3.0])
+def test_truncated_importance_sampling_equals_the_decoupled_objective(dual_clip):
+    draw = torch.Generator().manual_seed(0)
+    behaviour, moved, updated, advantages = torch.randn(4, 400, generator=draw).double()
+    behaviour -= 2.0
+    proximal = behaviour + 0.8 * moved
+    settings = SETTINGS.model_copy(update=TIS | {"dual_clip": dual_clip})
+    expected_policy = (proximal + 0.8 * updated).requires_grad_()
+    expected = decoupled_loss(expected_policy, proximal, behaviour, advantages, settings)
+    sum(expected).backward()
+
+    policy = expected_policy.detach().float().requires_grad_()
+    terms = policy_terms(policy, proximal.float(), behaviour.float(), advantages.float(), settings)
+    terms.loss.sum().backward()
+    torch.testing.assert_close(terms.loss, torch.stack([torch.as_tensor(loss) for loss in expected]).float())
+    torch.testing.assert_close(policy.grad, expected_policy.grad.float())
+    ratio = (proximal - behaviour).exp()
+    torch.testing.assert_close(terms.tis_ratio.double(), ratio, rtol=1e-5, atol=1e-6)
+    assert terms.tis_weight.max() == 2.0 and (terms.tis_weight < terms.tis_ratio).sum() == (ratio > 2).sum() > 10
+
+
+def test_the_clip_is_around_the_proximal_policy_and_not_around_the_one_that_sampled():
+    settings = SETTINGS.model_copy(update=TIS)
+    policy = tensor([0.0], requires_grad=True)
+    terms = policy_terms(policy, policy.detach(), tensor([math.log(0.25)]), tensor([3.0]), settings)
+    terms.loss.sum().backward()
+    assert not terms.clipped.item()  # against the policy that sampled, the ratio is 4
+    assert terms.loss.item() == pytest.approx(-6.0) and policy.grad.item() == pytest.approx(-6.0)
+
+
+def test_without_a_cap_every_weight_is_exactly_one():
+    old = torch.randn(50, generator=torch.Generator().manual_seed(1))
+    terms = policy_terms(old + 0.3, old, old, torch.ones(50), SETTINGS)
+    assert set(terms.tis_weight.tolist()) == set(terms.tis_ratio.tolist()) == {1.0}
 
 
 def test_token_mean_weighs_all_tokens_alike():

@@ -55,25 +55,38 @@ def assert_same(gradients, expected):
         )
 
 
-def dense_grpo_loss(model, batch: TrajectoryBatch, settings, reference=None, teacher=False, advantages=ADVANTAGES):
-    """The objective token by token, as the paper writes it."""
+def dense_grpo_loss(
+    model,
+    batch: TrajectoryBatch,
+    settings,
+    reference=None,
+    teacher=False,
+    advantages=ADVANTAGES,
+    proximal=None,
+    minibatch=range(8),
+):
+    """The objective token by token, as the paper writes it; with a proximal model in its decoupled form."""
     rows = [[*map(int, t.prompt_ids), *map(int, t.token_ids)] for t in batch]
+    proximal_logprobs = dense_logprobs(proximal, rows, TEMPERATURE).detach() if proximal else None
     logprobs = dense_logprobs(model, rows, TEMPERATURE)
     reference_logprobs = dense_logprobs(reference, rows, TEMPERATURE).detach() if reference else None
     per_row = []
-    for i, trajectory in enumerate(batch):
-        terms = []
+    for i in minibatch:
+        trajectory, terms = batch[i], []
         for t in range(len(trajectory.token_ids)):
             by_teacher = trajectory.sources[t] == Source.TEACHER
             if trajectory.constrained[t] or (by_teacher and not teacher):
                 continue
             at = len(trajectory.prompt_ids) + t - 1
             old = logprobs[i, at].detach() if by_teacher else torch.tensor(float(trajectory.logprobs[t]))
-            ratio, advantage = (logprobs[i, at] - old).exp(), float(advantages[i])
+            near = old if proximal_logprobs is None else proximal_logprobs[i, at]
+            ratio, advantage = (logprobs[i, at] - near).exp(), float(advantages[i])
             low, high = 1 - settings.clip_low, 1 + settings.clip_high
             term = -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
             if settings.dual_clip and advantage < 0:
                 term = torch.minimum(term, torch.tensor(-settings.dual_clip * advantage))
+            if proximal_logprobs is not None:
+                term = term * (near - (near if by_teacher else old)).exp().clamp(max=settings.tis_cap)
             if reference_logprobs is not None:
                 d = reference_logprobs[i, at] - logprobs[i, at]
                 term = term + settings.kl_coefficient * (d.exp() - d - 1)
@@ -128,6 +141,32 @@ def test_grpo_equals_the_dense_objective(make_trainer, gradients_of, model_folde
     assert metrics[0].loss == pytest.approx(loss.item(), rel=1e-4)
     assert 0 < metrics[0].clip_fraction < 1
     assert_same(gradients, dense_gradients(model, loss))
+
+
+@pytest.mark.parametrize("teacher", [False, True], ids=["student tokens", "teacher tokens too"])
+@pytest.mark.parametrize("steps", [1, 2], ids=["the first mini-batch", "the second one"])
+def test_truncated_importance_sampling_takes_the_policy_before_the_first_step_as_the_proximal_one(
+    make_trainer, gradients_of, model_folder, trajectories, tmp_path, steps, teacher
+):
+    settings = NO_KL.model_copy(update={"tis_cap": 1.5, "train_teacher_tokens": teacher})
+    minibatches = [np.arange(5), np.arange(3, 8)][:steps]
+    trainer = make_trainer(max_tokens=40)
+    before_the_step = model_folder
+    if steps == 2:
+        trainer.load(str(model_folder), OPTIMIZER, 10)
+        grpo(trainer, trajectories, settings, minibatches=minibatches[:1])
+        trainer.export(before_the_step := tmp_path / "first")
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    metrics = []
+    gradients = gradients_of(
+        trainer, lambda: metrics.append(grpo(trainer, trajectories, settings, minibatches=minibatches))
+    )
+    model, proximal = dense_model(before_the_step), dense_model(model_folder)
+    loss = dense_grpo_loss(model, trajectories, settings, teacher=teacher, proximal=proximal, minibatch=minibatches[-1])
+    assert_same(gradients, dense_gradients(model, loss))
+    assert metrics[0].tis_ratio_max > 1.5 > metrics[0].tis_weight_mean > 0
+    assert 0 < metrics[0].tis_truncated_share < 1
+    assert metrics[0].ratio_max == pytest.approx(1.0) if steps == 1 else metrics[0].ratio_max > 1.01
 
 
 def test_trained_teacher_tokens_start_at_ratio_one(make_trainer, gradients_of, model_folder, trajectories):
@@ -213,7 +252,8 @@ def test_the_logprob_gap_is_zero_for_the_policys_own_samples(make_trainer, model
     assert metrics.logprob_gap == pytest.approx(0.0, abs=1e-5)
     assert metrics.ratio_max > 1.0
     assert metrics.optimizer_steps == 2
-    assert metrics.staleness == pytest.approx(2.0)
+    assert metrics.staleness == pytest.approx(2.0) and metrics.staleness_max == 2.0
+    assert (metrics.tis_weight_mean, metrics.tis_ratio_max, metrics.tis_truncated_share) == (1.0, 1.0, 0.0)
     assert metrics.teacher_tokens == 24
 
 

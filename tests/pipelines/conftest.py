@@ -1,4 +1,4 @@
-"""Tables of made-up answers."""
+"""Tables of made-up answers, and a stand-in for where GRPO's problems are decoded and graded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines.answers import AnswerTable
+from pipelines.problems import Problem
+from pipelines.rollouts import GradedOrder
 
 Row = dict[str, Any]
 MakeTable = Callable[..., AnswerTable]
@@ -49,6 +51,40 @@ def _table(rows: Sequence[Row]) -> AnswerTable:
             for name, values in columns.items()
         }
     )
+
+
+class ScriptedStream:
+    """Finishes the order that `choose` picks of those in decoding; they begin at once, by the policy `version()`."""
+
+    def __init__(self, choose: Callable[[Sequence[int]], int], version: Callable[[], int]) -> None:
+        self.choose, self.version = choose, version
+        self.orders: list[tuple[int, Problem, int]] = []
+        self.unfinished: list[int] = []
+
+    def add(self, problems: Sequence[Problem], first: int) -> int:
+        (problem,) = problems
+        self.orders.append((first, problem, self.version()))
+        self.unfinished.append(len(self.orders) - 1)
+        return len(self.orders) - 1
+
+    def next(self) -> GradedOrder:
+        index = self.choose(self.unfinished)
+        self.unfinished.remove(index)
+        place, problem, version = self.orders[index]
+        nothing: Any = None
+        return GradedOrder([problem], nothing, nothing, place, version)
+
+    def started_by(self, index: int) -> int | None:
+        return self.orders[index][2] if index in self.unfinished else None
+
+    def close(self) -> None:
+        self.unfinished = []
+
+
+@pytest.fixture(scope="session")
+def scripted_stream() -> type[ScriptedStream]:
+    """Return the stand-in's class; session-wide, so that properties may use it."""
+    return ScriptedStream
 
 
 @pytest.fixture(scope="session")

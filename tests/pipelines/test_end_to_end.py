@@ -134,6 +134,30 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_rollout_beside_learning_runs_to_its_end_and_resumes(small_experiment: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    overlapped = [
+        "grpo.steps=6",
+        "grpo.async_depth=1",
+        "grpo.extra_prompts=2",
+        "grpo.loss={tis_cap: 2, kl_coefficient: 0.01}",  # with a KL term every token is trained, whatever its reward
+        "tracking.mode=disabled",
+    ]
+    kill_after(3, start(small_experiment, run_dir, overlapped), run_dir)
+    finish(start(small_experiment, run_dir, overlapped))
+    rows = RunDirectory(run_dir).read_jsonl("metrics.jsonl")
+    steps = {row["step"]: row["metrics"] for row in rows if row["stage"] == "grpo"}
+    assert set(steps) == {1, 2, 3, 4, 5, 6}
+    stale = [step for step, metrics in steps.items() if metrics["learner/staleness_max"] >= 1]  # type: ignore[index]
+    assert 1 not in stale and {2, 6} <= set(stale)
+    assert all(metrics["learner/staleness_max"] <= 2 for metrics in steps.values())  # type: ignore[index]
+    assert {"time/wait_s", "learner/tis_weight_mean", "rollout/late_groups"} <= steps[2].keys()  # type: ignore[union-attr]
+    (last,) = (run_dir / "stages/grpo/checkpoints").glob("000006/problems.json")
+    assert json.loads(last.read_text()) == {"next": 24, "carried": []}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_runs_share_what_does_not_depend_on_their_difference(small_experiment: Path, tmp_path: Path) -> None:
     shared = [f"share_dir={tmp_path / 'shared'}", "grpo.steps=2", "grpo.evaluate_every=1"]
     first, second = tmp_path / "first", tmp_path / "second"

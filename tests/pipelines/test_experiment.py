@@ -123,6 +123,9 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
     ("override", "message"),
     [
         ("grpo.mini_batches=200", "mini_batches (200) should be at most prompts_per_step (128)"),
+        ("grpo.extra_prompts=129", "extra_prompts (129) should be at most prompts_per_step (128)"),
+        ("grpo={async_depth: 1, extra_prompts: 1, max_staleness: 1}", "max_staleness (1) should be at least 2"),
+        ("grpo.async_depth=2", "grpo.async_depth = 2"),
         ("grpo.sampling.top_p=0.9", "sampling should have temperature > 0, top_p 1 and top_k -1"),
         ("grpo.sampling.top_k=5", "sampling should have temperature > 0, top_p 1 and top_k -1"),
         ("grpo.sampling.temperature=0", "sampling should have temperature > 0, top_p 1 and top_k -1"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipelines.config import load
+from pipelines.config import load as load_experiment
 from pipelines.experiment import Experiment
+from pipelines.group_supply import StepGroups
 from pipelines.problems import Problem
 from pipelines.run_directory import RunDirectory
 from pipelines.stages import grpo as stage
@@ -22,12 +25,21 @@ from pipelines.tracking import Tracker, read_metrics
 DEMO = Path(__file__).parents[2] / "experiments" / "demo.yaml"
 SETTINGS = [
     "grpo.steps=7",
+    "grpo.prompts_per_step=3",
     "grpo.checkpoint_every=3",
     "grpo.evaluate_every=2",
     "evaluation.training=[student]",
     "warmup.enabled=false",
     "tracking.mode=disabled",
 ]
+MODES = {
+    "in turns": [],
+    "late groups": ["grpo.extra_prompts=2"],
+    "overlapped": ["grpo.async_depth=1"],
+    "overlapped, late groups": ["grpo.async_depth=1", "grpo.extra_prompts=2"],
+}
+PER_STEP = 3
+PROBLEMS = [Problem(f"{i}+1", str(i + 1), "known") for i in range(5)]
 Strike = Callable[[str, int], None]
 Train = Callable[..., RunDirectory]
 
@@ -44,48 +56,95 @@ class Learner:
     strike: Strike
     step: int = 0
     weights: int = 0
+    learned: list[int] = field(default_factory=list)
+    """places of the problems that the weights have come from"""
 
     def load(self, *_: object, **__: object) -> None:
-        self.step = self.weights = 0
+        self.step, self.weights, self.learned = 0, 0, []
 
-    def update(self) -> None:
+    def update(self, places: Sequence[int]) -> None:
         self.strike("update", self.step + 1)
         self.step, self.weights = self.step + 1, next(self.updates)
+        self.learned += places
 
     def save_state(self, path: str) -> None:
         self.strike("save", self.step)
-        Path(path).write_text(f"{self.step} {self.weights}")
+        Path(path).write_text(json.dumps([self.step, self.weights, self.learned]))
 
     def load_state(self, path: str) -> None:
-        self.step, self.weights = map(int, Path(path).read_text().split())
+        self.step, self.weights, self.learned = json.loads(Path(path).read_text())
 
 
-@pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+@dataclass
+class Rollout:
+    """What the rollout workers hold."""
+
+    version: int = 0
+    weights: int = 0
+
+
+@dataclass
+class Learning:
+    """An update that is done when its result is asked for."""
+
+    learner: Learner
+    places: Sequence[int]
+
+    def result(self) -> Any:
+        self.learner.update(self.places)
+        return SimpleNamespace(seconds=0.0)
+
+
+@pytest.fixture(params=MODES)
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripted_stream: Any, request: pytest.FixtureRequest
+) -> Train:
     """Return a function that trains what is left, up to a kill if it is told where and at which step."""
     updates = itertools.count(1)
+    settings = MODES[request.param]
 
     def train(where: str = "", killed_step: int = 0) -> RunDirectory:
         def strike(place: str, step: int) -> None:
             if (place, step) == (where, killed_step):
                 raise Killed
 
+        def sync_weights() -> None:
+            rollout.version, rollout.weights = rollout.version + 1, learner.weights
+
         def evaluate(run: Any, step: int) -> None:
             name = f"evaluate-grpo-{step:04d}-student"
             if not run.directory.stage_done(name):
-                run.directory.mark_done(name, {"rows": [], "weights": learner.weights})
+                run.directory.mark_done(name, {"rows": [], "weights": rollout.weights})
+
+        def start_learning(run: Any, step: StepGroups) -> Learning:
+            assert rollout.weights == learner.weights  # so the version that the learner is told is that of its weights
+            begun = [group.version for group in step.groups]
+            assert rollout.version - min(begun) <= run.experiment.grpo.max_staleness
+            if not settings or learner.step == first_step:
+                assert set(begun) == {rollout.version}
+            return Learning(learner, [group.first for group in step.groups])
+
+        def load(run: Any) -> Any:
+            nonlocal first_step
+            first_step, cursor = load_checkpoint(run)
+            return first_step, cursor
 
         def log_step(directory: RunDirectory, tracker: Tracker, name: str, step: int, metrics: Any) -> None:
             strike("log", step)
             log(directory, tracker, name, step, metrics)
 
-        experiment = load(DEMO, SETTINGS, Experiment)
-        directory, learner = RunDirectory(tmp_path), Learner(updates, strike)
+        experiment = load_experiment(DEMO, [*SETTINGS, *settings], Experiment)
+        directory, learner, rollout = RunDirectory(tmp_path), Learner(updates, strike), Rollout()
+        first_step = 0
+        slowest_first = Random(killed_step)
         with monkeypatch.context() as patched:
-            log = stage.log_step
+            log, load_checkpoint = stage.log_step, stage._load
             for name, replacement in {
-                "_roll_out": lambda *_: [],
-                "_learn": lambda *_: learner.update(),
+                "_load": load,
+                "_stream": lambda _: scripted_stream(
+                    lambda unfinished: slowest_first.choice(list(unfinished)), lambda: rollout.version
+                ),
+                "_start_learning": start_learning,
                 "_metrics": lambda *found: {
                     "rollout/accuracy": learner.weights,
                     "rollout/call_ratio": 0.0,
@@ -100,10 +159,11 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
                 experiment=experiment,
                 directory=directory,
                 tracker=Tracker(directory, experiment.tracking, {}),
-                system=SimpleNamespace(learner=learner, sync_weights=lambda: None),
+                system=SimpleNamespace(learner=learner, rollout=rollout, sync_weights=sync_weights),
                 warm_student="",
             )
-            grpo(run, [Problem("1+1", "2", "known")])
+            grpo(run, PROBLEMS)
+        assert sorted(learner.learned) == list(range(learner.step * PER_STEP))
         return directory
 
     return train
@@ -118,7 +178,7 @@ def test_every_step_is_logged_and_evaluations_are_of_the_weights_of_their_step(
 ) -> None:
     with pytest.raises(Killed):
         train(where, step)
-    directory = train()
+    directory = train()  # which sees to it that each problem was learned from once
     steps = read_metrics(directory, "grpo")
     assert list(steps) == list(range(1, 8))
     evaluated = {step: directory.summary(f"evaluate-grpo-{step:04d}-student")["weights"] for step in (2, 4, 6)}
@@ -131,6 +191,14 @@ def test_evaluations_before_the_checkpoint_are_kept(train: Train) -> None:
     directory = train()
     weights = [directory.summary(f"evaluate-grpo-{step:04d}-student")["weights"] for step in (2, 4, 6)]
     assert weights == [2, 6, 8]  # the fourth and fifth update were lost
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+def test_a_checkpoint_without_a_cursor_goes_on_with_the_problems_after_its_step(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train("update", 5)
+    (tmp_path / "stages/grpo/checkpoints/000003/problems.json").unlink()
+    train()
 
 
 def test_the_time_of_a_checkpoint_is_in_the_row_of_the_next_step(train: Train) -> None:

@@ -230,3 +230,41 @@ def test_an_order_past_its_deadline_goes_out_again(pool_of: Any, grade: Any, mem
     with pytest.raises(RolloutError, match=r"order 0 failed 3 times, at last with: no answer within 0.5 s"):
         list(pool.run([order(Worker.BLOCK)], grade))
     assert ray.get(memory.all.remote()) == [("a", Worker.BLOCK)] * ATTEMPTS
+
+
+def test_orders_of_a_stream_are_decoded_while_another_one_is_read(pool_of: Any, grade: Any) -> None:
+    pool = pool_of("a", sequences_in_flight=8)
+    late = pool.stream(grade)
+    late.add(order(Worker.BLOCK))
+    late.add(order(1))
+    assert late.next().graded[1] == 1
+    assert firsts(list(pool.run([order(2), order(3)], grade))) == [2, 3]
+    assert (late.started_by(0), late.started_by(1)) == (0, None)
+    ray.get(pool.actors[0].release.remote())
+    while not late.finished:
+        pool.advance()
+    assert late.started_by(0) == 0
+    assert late.next().graded == ("a", Worker.BLOCK, 0)
+
+
+def test_an_order_is_for_the_weights_that_the_pool_has_when_it_goes_out(pool_of: Any, grade: Any) -> None:
+    pool = pool_of("a", sequences_in_flight=2)
+    stream = pool.stream(grade)
+    for waiting in (order(Worker.BLOCK), order(1), order(2, samples=2)):
+        stream.add(waiting)
+    assert stream.next().version == 0
+    assert (stream.started_by(0), stream.started_by(2)) == (0, None)
+    pool.load_weights(ray.put("weights"), version=4)
+    ray.get(pool.actors[0].release.remote())
+    assert [(found.index, found.version) for found in (stream.next(), stream.next())] == [(0, 0), (2, 4)]
+
+
+def test_orders_of_a_closed_stream_make_room_for_others(pool_of: Any, grade: Any, memory: Any) -> None:
+    pool = pool_of("a", sequences_in_flight=2)
+    stream = pool.stream(grade)
+    for given_up in (order(Worker.BLOCK), order(1), order(2, samples=2)):
+        stream.add(given_up)
+    stream.next()
+    stream.close()
+    assert firsts(list(pool.run([order(3, samples=2)], grade))) == [3]
+    assert {first for _, first in ray.get(memory.all.remote())} == {Worker.BLOCK, 1, 3}

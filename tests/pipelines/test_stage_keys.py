@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import ValidationError
 
+from pipelines import stage_keys as key_module
 from pipelines.config import load
 from pipelines.config_problems import below, schema_paths
 from pipelines.experiment import Experiment
@@ -42,7 +43,7 @@ EVERYTHING: dict[str, Any] = {
     "grpo": {
         "prompts_per_step": 8,
         "limits": {"max_new_tokens": 90, "call_tokens": 5},
-        "loss": {"dual_clip": 3.0},
+        "loss": {"dual_clip": 3.0, "tis_cap": 2.0},
     },
     "evaluation": {
         "base": ["student"],
@@ -261,6 +262,16 @@ def test_shared_folders_are_named_by_stage_and_key(tmp_path: Path) -> None:
     folders = shared_folders(load(DEMO, [f"share_dir={tmp_path}"], Experiment))
     assert folders["grpo"] == tmp_path / f"grpo-{keys()['grpo'][:16]}"
     assert len(set(folders.values())) == len(folders) == len(keys())
+
+
+def test_settings_that_came_later_are_in_a_key_only_if_they_are_not_at_their_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_module, "_key", json.dumps)
+    later = {"async_depth", "extra_prompts", "max_staleness", "tis_cap"}
+    assert not [name for name in later if name in keys()["grpo"]]
+    chosen = keys("grpo.async_depth=1", "grpo.extra_prompts=3", "grpo.max_staleness=4", "grpo.loss.tis_cap=2")["grpo"]
+    assert [name for name in later if name not in chosen] == []
 
 
 def test_keys_are_the_same_in_every_process() -> None:
