@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import ClassVar
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
 from actors.engines.vllm import EngineLoad, VllmEngine
@@ -16,8 +17,10 @@ logger = logging.getLogger(__name__)
 class EngineHost:
     """An actor around one engine. When the engine dies so does the actor, and Ray starts both anew."""
 
+    engine_type: ClassVar[type[VllmEngine]] = VllmEngine
+
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int) -> None:
-        self.engine = VllmEngine(model, settings, device, seed)
+        self.engine = self.engine_type(model, settings, device, seed)
 
     def ready(self) -> int:
         """Return the process id; answering means that the engine is up."""

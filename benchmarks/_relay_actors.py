@@ -1,0 +1,163 @@
+"""The rollout worker and the teacher of a run, as they decode planned answers, and the Ray that they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from actors.engines.base import GenerationRequest
+from actors.engines.vllm import VllmEngine
+from actors.relay.grammar import CommandGrammar
+from actors.relay.tokenizer import TransformersTokenizer
+from actors.rollout import RolloutWorker
+from actors.settings import EngineSettings
+from actors.teacher import TeacherActor
+from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
+from benchmarks._plans import AnswerPlan, Lengths, PlannedSequence, sequences
+from benchmarks._schedules import Instant, in_lock_step, relayed
+from cluster.devices import Device, engine_environment
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+    from vllm import SamplingParams
+
+PLAIN_IDS = range(6, 16)
+"""the digits: ids of prompts"""
+START_S = 240.0
+
+Schedule = Literal["relay", "lock_step", "alone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What decoding all answers of a plan took."""
+
+    wall_s: float
+    steps: int
+    """of this actor's engine"""
+    student_back: tuple[int, int]
+    """tokens of prompts that came back to the student's engine, and how many of them its prefix cache held"""
+    teacher_back: tuple[int, int]
+    """the same of the teacher's engine, from an answer's second call on"""
+
+    @classmethod
+    def of(cls, answers: Sequence[PlannedSequence], wall_s: float, steps: int) -> Played:
+        """Return the figures of finished answers."""
+        back = [call for answer in answers for call in answer.trajectory().calls[1:]]
+        return cls(
+            wall_s,
+            steps,
+            (sum(a.back_prompt_tokens for a in answers), sum(a.back_cached_tokens for a in answers)),
+            (sum(call.prompt_tokens for call in back), sum(call.cached_tokens for call in back)),
+        )
+
+
+class PlannedEngine(VllmEngine):
+    """Writes the tokens that are asked for, and goes on past an end of text."""
+
+    @cached_property
+    def grammar(self) -> CommandGrammar:
+        return CommandGrammar(TransformersTokenizer(self._engine.get_tokenizer()))
+
+    def _sampling_params(self, request: GenerationRequest) -> SamplingParams:
+        params = super()._sampling_params(request)
+        params.ignore_eos = True
+        return params
+
+
+class PlannedTeacher(TeacherActor):
+    """The teacher, which can also decode its part of the answers by itself."""
+
+    engine_type = PlannedEngine
+
+    async def play(self, plans: Sequence[AnswerPlan], lengths: Lengths, seed: int) -> Played:
+        """Decode the teacher's turns; the student's are there at once."""
+        answers = sequences(plans, self.engine.grammar, lengths, PLAIN_IDS, seed)
+        steps, started = self.engine.load.steps, perf_counter()
+        await relayed(answers, Instant(PLAIN_IDS[0]), self)
+        return Played.of(answers, perf_counter() - started, self.engine.load.steps - steps)
+
+
+class PlannedWorker(RolloutWorker):
+    """A rollout worker that decodes planned answers by either schedule, or its part of them by itself."""
+
+    engine_type = PlannedEngine
+
+    async def play(self, plans: Sequence[AnswerPlan], lengths: Lengths, seed: int, schedule: Schedule) -> Played:
+        """Decode all answers."""
+        answers = sequences(plans, self._grammar, lengths, PLAIN_IDS, seed)
+        teacher = Instant(PLAIN_IDS[0]) if schedule == "alone" else self._teacher
+        decode = in_lock_step if schedule == "lock_step" else relayed
+        steps, started = self.engine.load.steps, perf_counter()
+        await decode(answers, self, teacher)
+        return Played.of(answers, perf_counter() - started, self.engine.load.steps - steps)
+
+
+def write_model(folder: Path, settings: TinyModelSettings) -> str:
+    """Write a model with random weights to `folder` and return its path."""
+    import torch
+    from transformers import AutoConfig, Qwen3ForCausalLM
+
+    write_tokenizer(folder, "text")
+    write_config(folder, settings)
+    torch.manual_seed(0)
+    Qwen3ForCausalLM(AutoConfig.from_pretrained(folder)).float().save_pretrained(folder)
+    return str(folder)
+
+
+@contextmanager
+def local_ray() -> Iterator[None]:
+    """Start a Ray of this benchmark's own, and end it with the block."""
+    import os
+
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    root = str(Path(__file__).parent.parent)
+    ray.init(
+        address="local",
+        namespace="benchmark",
+        num_cpus=16,  # logical: the actors share the cores
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": root}},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def start(actor: type, name: str, *arguments: object) -> ActorHandle[Any]:
+    """Start an actor with an engine on one CPU thread, without waiting for it."""
+    import ray
+
+    environment = engine_environment(Device.CPU, threads=1, kv_cache_gib=1)
+    options: dict[str, Any] = {"name": name, "max_concurrency": 10_000, "runtime_env": {"env_vars": environment}}
+    handle: ActorHandle[Any] = ray.remote(actor).options(**options).remote(*arguments)
+    return handle
+
+
+@contextmanager
+def pair(
+    student: str, teacher: str, student_engine: EngineSettings, teacher_engine: EngineSettings
+) -> Iterator[tuple[ActorHandle[Any], ActorHandle[Any]]]:
+    """Start a worker and its teacher from two model folders, and end them with the block."""
+    import ray
+
+    actors = [
+        start(PlannedTeacher, "teacher", teacher, teacher_engine, Device.CPU, 0),
+        start(PlannedWorker, "worker", student, student_engine, "teacher", teacher, teacher_engine, Device.CPU, 0),
+    ]
+    try:
+        ray.get([actor.ready.remote() for actor in actors], timeout=START_S)
+        yield actors[1], actors[0]
+    finally:
+        for actor in actors:
+            ray.kill(actor)

@@ -1,0 +1,60 @@
+"""Relay decoding, lock-step decoding of the same turns, and an engine that costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from actors.engines.base import Engine, Generation, GenerationRequest, StopReason
+from actors.relay.loop import relay
+from actors.relay.sequence import RelaySequence, StudentTurn, TeacherTurn
+
+
+async def relayed(sequences: Sequence[RelaySequence], student: Engine, teacher: Engine) -> None:
+    """Decode all sequences, none waiting for another."""
+    await asyncio.gather(*(relay(sequence, student, teacher) for sequence in sequences))
+
+
+async def in_lock_step(sequences: Sequence[RelaySequence], student: Engine, teacher: Engine) -> None:
+    """Decode all sequences in rounds: every student's turn to its end, then all calls in one batch, and again."""
+
+    async def student_turns(sequence: RelaySequence) -> None:
+        while isinstance(turn := sequence.next_turn(), StudentTurn):
+            sequence.student_wrote(await student.generate(turn.request))
+
+    async def call(sequence: RelaySequence, turn: TeacherTurn) -> None:
+        sequence.teacher_wrote(await teacher.generate(turn.request), duration_s=0.0)
+
+    while True:
+        await asyncio.gather(*map(student_turns, sequences))
+        turns = [(sequence, sequence.next_turn()) for sequence in sequences]
+        calls = [call(sequence, turn) for sequence, turn in turns if isinstance(turn, TeacherTurn)]
+        if not calls:
+            return
+        await asyncio.gather(*calls)
+
+
+class Instant:
+    """An engine that writes at once: what is left is what the other one needs by itself.
+
+    With `s_per_token` it takes that time instead, as an engine on a device of its own would.
+    """
+
+    def __init__(self, token: int, s_per_token: float = 0.0) -> None:
+        self._token = token
+        self._s_per_token = s_per_token
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Return `max_tokens` times the same token."""
+        count = request.max_tokens
+        await asyncio.sleep(count * self._s_per_token)
+        return Generation(
+            token_ids=np.full(count, self._token, np.int32),
+            logprobs=np.zeros(count, np.float32),
+            versions=np.zeros(count, np.int32),
+            stop=StopReason.LENGTH,
+            prompt_tokens=len(request.prompt_ids),
+            cached_tokens=0,
+        )
