@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from pipelines.tracking import Tracker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+LoadTokenizer = Callable[[Path], "PreTrainedTokenizerBase"]
 
 _STEPS_PER_CALL = 25
 
@@ -93,9 +96,12 @@ def finished_base_models(experiment: Experiment) -> BaseModels | None:
 
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
     """Return the base models, pretraining side by side what is neither given nor cached."""
+    from transformers import AutoTokenizer  # not in the threads: two that import it at the same time find it half made
+
+    load = AutoTokenizer.from_pretrained
     models = _wanted(experiment)
     with ThreadPoolExecutor(max_workers=len(models)) as threads:
-        prepared = [threads.submit(_prepare, name, *model, experiment, tracker) for name, model in models.items()]
+        prepared = [threads.submit(_prepare, name, *model, experiment, tracker, load) for name, model in models.items()]
         student, *teachers = (model.result() for model in prepared)
     return BaseModels(student, teachers[0], teachers[-1])
 
@@ -111,7 +117,14 @@ def _wanted(experiment: Experiment) -> dict[str, tuple[Role, ModelSettings]]:
     return models
 
 
-def _prepare(name: str, role: Role, settings: ModelSettings, experiment: Experiment, tracker: Tracker) -> str:
+def _prepare(
+    name: str,
+    role: Role,
+    settings: ModelSettings,
+    experiment: Experiment,
+    tracker: Tracker,
+    load_tokenizer: LoadTokenizer,
+) -> str:
     if settings.pretrain is None:
         assert settings.path is not None
         return settings.path
@@ -122,21 +135,26 @@ def _prepare(name: str, role: Role, settings: ModelSettings, experiment: Experim
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same model: one builds it, the other waits
         if not (folder / "model").exists():
             with directory_commit(folder / "model") as partial:
-                _pretrain(name, role, settings.pretrain, partial, experiment, tracker)
+                _pretrain(name, role, settings.pretrain, partial, experiment, tracker, load_tokenizer)
     return str(folder / "model")
 
 
 def _pretrain(
-    name: str, role: Role, settings: PretrainSettings, folder: Path, experiment: Experiment, tracker: Tracker
+    name: str,
+    role: Role,
+    settings: PretrainSettings,
+    folder: Path,
+    experiment: Experiment,
+    tracker: Tracker,
+    load_tokenizer: LoadTokenizer,
 ) -> None:
     import ray
-    from transformers import AutoTokenizer
 
     from actors.learner.model import ModelSpec
 
     write_tokenizer(folder, settings.command_tokens)
     write_config(folder, settings.architecture)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     learner = LearnerGroup(
         LearnerSettings(zero_stage=0, dtype="float32"),
         Device.CPU,

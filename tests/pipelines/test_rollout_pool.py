@@ -229,7 +229,7 @@ def test_an_order_past_its_deadline_goes_out_again(pool_of: Any, grade: Any, mem
     pool = pool_of("a", deadline_s=0.5)
     with pytest.raises(RolloutError, match=r"order 0 failed 3 times, at last with: no answer within 0.5 s"):
         list(pool.run([order(Worker.BLOCK)], grade))
-    assert ray.get(memory.all.remote()) == [("a", Worker.BLOCK)] * ATTEMPTS
+    assert sum(first == Worker.BLOCK for _, first in ray.get(memory.all.remote())) == ATTEMPTS
 
 
 def test_orders_of_a_stream_are_decoded_while_another_one_is_read(pool_of: Any, grade: Any) -> None:
