@@ -77,6 +77,7 @@ class PlannedTeacher(TeacherActor):
 
     async def play(self, plans: Sequence[AnswerPlan], lengths: Lengths, seed: int) -> Played:
         """Decode the teacher's turns; the student's are there at once."""
+        assert isinstance(self.engine, PlannedEngine)
         answers = sequences(plans, self.engine.grammar, lengths, PLAIN_IDS, seed)
         steps, started = self.engine.load.steps, perf_counter()
         await relayed(answers, Instant(PLAIN_IDS[0]), self)
