@@ -17,7 +17,7 @@ import numpy as np
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.engines.live_weights import LiveWeights, token_versions
-from actors.relay.grammar import CALL_CLOSE, banned_text
+from actors.relay.grammar import CALL_CLOSE, CommandGrammar, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
 from cluster.devices import Device, WeightBackend
@@ -94,6 +94,7 @@ class VllmEngine:
         tokenizer = TransformersTokenizer(self._engine.get_tokenizer())
         end_ids = tokenizer.encode(CALL_CLOSE)
         self._command_end_id = end_ids[0] if len(end_ids) == 1 else None
+        self.grammar = CommandGrammar(tokenizer)
         self._banned_text = banned_text(tokenizer)
         self._turns: dict[str, _Turn] = {}
         self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
@@ -256,13 +257,24 @@ class VllmEngine:
     def _add(self, request_id: str, turn: _Turn) -> None:
         if turn.done.cancelled():
             return
-        prompt_ids = [int(token) for token in turn.request.prompt_ids]
+        from vllm.inputs import tokens_input
+
+        from actors.engines.vllm_outputs import replace_processing
+
+        request = turn.request
+        prompt = tokens_input(list(map(int, request.prompt_ids)))
         try:
-            self._engine.add_request(request_id, {"prompt_token_ids": prompt_ids}, self._sampling_params(turn.request))
+            params = self._sampling_params(request)
+            internal_id = self._engine.add_request(request_id, prompt, params)
         except Exception as error:  # a refused request must not end the engine that serves the others
             turn.loop.call_soon_threadsafe(_reject, [turn.done], EngineError(f"vLLM refused the request: {error}"))
         else:
             self._turns[request_id] = turn
+            replace_processing(
+                self._engine.output_processor.request_states[internal_id],
+                command_end=self.grammar if request.stop_after_command and self._command_end_id is None else None,
+                want_logprobs=request.want_logprobs,
+            )
 
     def _abort(self, request_id: str) -> None:
         if self._turns.pop(request_id, None):
@@ -310,18 +322,15 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        stop_text = request.stop_after_command and self._command_end_id is None
+        stop_at_token = request.stop_after_command and self._command_end_id is not None
         return SamplingParams(
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
             top_k=request.sampling.top_k,
             max_tokens=request.max_tokens,
             logprobs=0 if request.want_logprobs else None,
-            flat_logprobs=True,
-            stop=[CALL_CLOSE] if stop_text else None,
-            stop_token_ids=[self._command_end_id] if request.stop_after_command and not stop_text else None,
-            include_stop_str_in_output=True,
-            detokenize=stop_text,
+            stop_token_ids=[self._command_end_id] if stop_at_token else None,
+            detokenize=False,
             bad_words=[self._banned_text] if request.forbid_commands else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -330,9 +339,8 @@ class VllmEngine:
         completion = output.outputs[0]
         tokens = np.asarray(completion.token_ids, np.int32)
         logprobs = np.zeros(len(tokens), np.float32)
-        if completion.logprobs is not None:
-            flat = completion.logprobs
-            logprobs[:] = np.asarray(flat.logprobs, np.float32)[np.asarray(flat.start_indices)]  # type: ignore[union-attr]
+        if turn.request.want_logprobs:
+            logprobs[:] = completion.logprobs  # type: ignore[assignment]
         stop = StopReason.LENGTH
         if completion.finish_reason == "stop":
             command = completion.stop_reason is not None and completion.stop_reason in (

@@ -91,6 +91,18 @@ class CommandGrammar:
         """The text of each token by itself."""
         return [self._piece(token) for token in ids]
 
+    def ends_command(self, ids: Sequence[int]) -> bool:
+        """Whether the last token completes a `</call>`. Looks no further back than that tag can reach."""
+        piece = self._piece(ids[-1])
+        if CALL_CLOSE[-1] not in piece:
+            return False
+        text, needed = piece, len(piece) + len(CALL_CLOSE) - 1
+        for i in range(len(ids) - 2, -1, -1):
+            if len(text) >= needed:
+                break
+            text = self._piece(ids[i]) + text
+        return CALL_CLOSE in text[-needed:]
+
     def constrained(self, ids: Sequence[int]) -> list[bool]:
         """For each token of a turn decoded with commands forbidden, whether the ban changed its distribution.
 

@@ -162,7 +162,7 @@ async def test_a_turn_ends_with_the_command_and_not_before(tiny_model: Path, eng
 
 
 async def test_a_prompt_that_does_not_fit_is_refused_and_the_engine_lives_on(engine: VllmEngine) -> None:
-    with pytest.raises(EngineError, match="maximum context length"):
+    with pytest.raises(EngineError, match="maximum model length"):
         await engine.generate(GenerationRequest(PROMPT * 30, 8, SamplingSettings()))
     assert len((await engine.generate(GenerationRequest(PROMPT, 8, SamplingSettings()))).token_ids) > 0
 

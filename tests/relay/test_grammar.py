@@ -215,3 +215,11 @@ def test_vllm_bans_what_the_grammar_says(pieces: tuple[str, ...]) -> None:
     parameters = parameters_of(bad_words=[banned_text(tokenizer)])
     parameters.update_from_tokenizer(ForVllm())
     assert parameters.bad_words_token_ids == [list(banned) for banned in CommandGrammar(tokenizer).banned]
+
+
+@given(tokens)
+def test_a_command_ends_with_the_token_that_completes_its_tag(ids: list[int]) -> None:
+    mixed = CommandGrammar(PieceTokenizer(PIECES))
+    tags = [text.count("</call>") for text in ("".join(mixed.pieces(ids[:i])) for i in range(len(ids) + 1))]
+    for i in range(1, len(ids) + 1):
+        assert mixed.ends_command(ids[:i]) == (tags[i] > tags[i - 1])

@@ -1,0 +1,66 @@
+"""What vLLM's output processor does with the sampled tokens of a relayed turn, replaced by what the turn needs.
+
+vLLM finds a stop string by detokenizing every token, and then also decodes it a second time for its log-prob. Here the
+tokens themselves say where a command ends, and a log-prob is kept as a number. Imported where an engine is made only,
+because it loads vLLM.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
+from vllm.v1.engine.logprobs import LogprobsProcessor
+
+from actors.relay.grammar import CALL_CLOSE, CommandGrammar
+
+if TYPE_CHECKING:
+    from vllm.v1.engine import EngineCoreOutput
+    from vllm.v1.engine.output_processor import RequestState
+
+
+class CommandEnd(IncrementalDetokenizer):
+    """Stops a turn with the token that completes `</call>`, as the stop string `</call>` would, and writes no text."""
+
+    def __init__(self, grammar: CommandGrammar) -> None:
+        super().__init__()
+        self._grammar = grammar
+
+    def update(self, new_token_ids: list[int], stop_terminated: bool) -> str | None:
+        """Take the tokens of one step up to the end of a command, and return `</call>` if there is one."""
+        for token in new_token_ids:
+            self.token_ids.append(token)
+            if self._grammar.ends_command(self.token_ids):
+                return CALL_CLOSE
+        return None
+
+
+class SampledLogprobs(LogprobsProcessor):
+    """Collects the log-prob of each sampled token in `logprobs`, a plain list of floats."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        super().__init__(
+            tokenizer=None,
+            logprobs=self.values,  # type: ignore[arg-type]
+            prompt_logprobs=None,
+            cumulative_logprob=None,
+            num_logprobs=0,
+            num_prompt_logprobs=None,
+        )
+
+    def update_from_output(self, output: EngineCoreOutput) -> None:
+        """Take the log-probs of one step. The first column is the sampled token's."""
+        if output.new_logprobs is not None:
+            self.values += output.new_logprobs.logprobs[:, 0].tolist()
+
+
+def replace_processing(state: RequestState, *, command_end: CommandGrammar | None, want_logprobs: bool) -> None:
+    """Give a request that has just been added, and asks for no text, these ways to process its tokens.
+
+    With a grammar the turn ends with a command.
+    """
+    if command_end is not None:
+        state.detokenizer = CommandEnd(command_end)
+    if want_logprobs:
+        state.logprobs_processor = SampledLogprobs()
