@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from actors.engines.base import GenerationRequest
 from actors.engines.vllm import VllmEngine
-from actors.relay.grammar import CommandGrammar
-from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import RolloutWorker
 from actors.settings import EngineSettings
 from actors.teacher import TeacherActor
@@ -34,24 +32,41 @@ Schedule = Literal["relay", "lock_step", "alone"]
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What an actor has spent since its start, or between two moments."""
+
+    steps: int
+    """of its engine"""
+    busy_s: float
+    """wall time inside these steps"""
+    cpu_s: float
+    """processor time of its process"""
+
+    def __sub__(self, earlier: Spent) -> Spent:
+        return Spent(self.steps - earlier.steps, self.busy_s - earlier.busy_s, self.cpu_s - earlier.cpu_s)
+
+    @property
+    def step_s(self) -> float:
+        """Wall time of a step."""
+        return self.busy_s / max(self.steps, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Played:
     """What decoding all answers of a plan took."""
 
     wall_s: float
-    steps: int
-    """of this actor's engine"""
     student_back: tuple[int, int]
     """tokens of prompts that came back to the student's engine, and how many of them its prefix cache held"""
     teacher_back: tuple[int, int]
     """the same of the teacher's engine, from an answer's second call on"""
 
     @classmethod
-    def of(cls, answers: Sequence[PlannedSequence], wall_s: float, steps: int) -> Played:
+    def of(cls, answers: Sequence[PlannedSequence], wall_s: float) -> Played:
         """Return the figures of finished answers."""
         back = [call for answer in answers for call in answer.trajectory().calls[1:]]
         return cls(
             wall_s,
-            steps,
             (sum(a.back_prompt_tokens for a in answers), sum(a.back_cached_tokens for a in answers)),
             (sum(call.prompt_tokens for call in back), sum(call.cached_tokens for call in back)),
         )
@@ -60,14 +75,15 @@ class Played:
 class PlannedEngine(VllmEngine):
     """Writes the tokens that are asked for, and goes on past an end of text."""
 
-    @cached_property
-    def grammar(self) -> CommandGrammar:
-        return CommandGrammar(TransformersTokenizer(self._engine.get_tokenizer()))
-
     def _sampling_params(self, request: GenerationRequest) -> SamplingParams:
         params = super()._sampling_params(request)
         params.ignore_eos = True
         return params
+
+
+def _spent(engine: VllmEngine) -> Spent:
+    times = os.times()
+    return Spent(engine.load.steps, engine.load.busy_s, times.user + times.system)
 
 
 class PlannedTeacher(TeacherActor):
@@ -77,11 +93,14 @@ class PlannedTeacher(TeacherActor):
 
     async def play(self, plans: Sequence[AnswerPlan], lengths: Lengths, seed: int) -> Played:
         """Decode the teacher's turns; the student's are there at once."""
-        assert isinstance(self.engine, PlannedEngine)
         answers = sequences(plans, self.engine.grammar, lengths, PLAIN_IDS, seed)
-        steps, started = self.engine.load.steps, perf_counter()
+        started = perf_counter()
         await relayed(answers, Instant(PLAIN_IDS[0]), self)
-        return Played.of(answers, perf_counter() - started, self.engine.load.steps - steps)
+        return Played.of(answers, perf_counter() - started)
+
+    def spent(self) -> Spent:
+        """Return what this actor has spent since its start."""
+        return _spent(self.engine)
 
 
 class PlannedWorker(RolloutWorker):
@@ -94,9 +113,13 @@ class PlannedWorker(RolloutWorker):
         answers = sequences(plans, self._grammar, lengths, PLAIN_IDS, seed)
         teacher = Instant(PLAIN_IDS[0]) if schedule == "alone" else self._teacher
         decode = in_lock_step if schedule == "lock_step" else relayed
-        steps, started = self.engine.load.steps, perf_counter()
+        started = perf_counter()
         await decode(answers, self, teacher)
-        return Played.of(answers, perf_counter() - started, self.engine.load.steps - steps)
+        return Played.of(answers, perf_counter() - started)
+
+    def spent(self) -> Spent:
+        """Return what this actor has spent since its start."""
+        return _spent(self.engine)
 
 
 def write_model(folder: Path, settings: TinyModelSettings) -> str:
@@ -114,8 +137,6 @@ def write_model(folder: Path, settings: TinyModelSettings) -> str:
 @contextmanager
 def local_ray() -> Iterator[None]:
     """Start a Ray of this benchmark's own, and end it with the block."""
-    import os
-
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -4,15 +4,20 @@ Both schedules decode the same planned turns with the same engines: a rollout wo
 The floor of relay decoding is the longest of three: the student's engine by itself, the teacher's engine by itself, and
 the turns of the longest answer one after the other. No schedule is faster, so lock-step / floor is the most that there is
 to be won: less than 2 where both engines cost by the token, unless lock-step leaves slots empty.
+
+Where relay decoding is above its floor, the figures of the student's engine say why: more steps than by itself (slots
+that stood empty), slower steps (cores, caches and memory that it shares with the teacher's engine and with the ways
+between the two), or time between steps. How much of that is the machine's is seen when both engines decode their own
+turns at the same time, without a way between them.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -21,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from actors.settings import EngineSettings
 from actors.tiny_models import TinyModelSettings
 from benchmarks._plans import AnswerPlan, Lengths
-from benchmarks._relay_actors import Played, Schedule, local_ray, pair, write_model
+from benchmarks._relay_actors import Played, Schedule, Spent, local_ray, pair, write_model
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 
 if TYPE_CHECKING:
@@ -67,15 +72,37 @@ def _large(layers: int) -> TinyModelSettings:
     )
 
 
-STEPS = Scale(student=_small(2), teacher=_small(3), slots=16, lengths=Lengths(8, 6, longest=60))
-"""the demo's models: a decode step costs the same, whether it is for one sequence or for some"""
+STEPS = Scale(student=_small(2), teacher=_small(3), slots=16, lengths=Lengths(32, 16, longest=320))
+"""the demo's models: a decode step has a fixed cost, and little more for each sequence"""
+SHORT_TURNS = replace(STEPS, lengths=Lengths(8, 6, longest=60))
+"""answers of 56 tokens, so that the ways between the engines weigh four times as much"""
 TOKENS = Scale(student=_large(10), teacher=_large(10), slots=16, lengths=Lengths(6, 5, longest=30, sigma=0.8))
 """53 million parameters: a step costs by the token"""
 REGIMES = (
     Regime("slots", STEPS, 16, Goal("ratio", ">=", 1.0)),
     Regime("8 x slots", STEPS, 128, Goal("ratio", ">=", 2.0)),
-    Regime("large student", TOKENS, 24, Goal("ratio", ">=", 2.0)),
+    Regime("8 x slots, short turns", SHORT_TURNS, 128, Goal("ratio", ">=", 2.0)),
+    Regime("large student", TOKENS, 48, Goal("ratio", ">=", 2.0)),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Relay decoding of all answers, and what both actors spent on it."""
+
+    played: Played
+    student: Spent
+    teacher: Spent
+
+    @property
+    def between_steps(self) -> float:
+        """Share of the time that the student's engine was in no step."""
+        return 1 - self.student.busy_s / self.played.wall_s
+
+    @property
+    def cores(self) -> float:
+        """Cores that both processes together kept busy."""
+        return (self.student.cpu_s + self.teacher.cpu_s) / self.played.wall_s
 
 
 class Players:
@@ -87,8 +114,6 @@ class Players:
         self._plans = [lengths.draw(random) for _ in range(answers)]
         self._longest = [max(self._plans, key=lambda plan: plan.tokens)]
         self._seeds = count()
-        self.last: Played
-        """of the last `scheduled`"""
 
     @property
     def tokens(self) -> int:
@@ -99,16 +124,28 @@ class Players:
     def teacher_tokens(self) -> int:
         return sum(sum(plan.teacher) for plan in self._plans)
 
-    def scheduled(self, schedule: Schedule) -> float:
-        """Decode all answers with both engines; return the seconds that it took."""
-        self.last = self._play(self._worker, self._plans, schedule)
-        return self.last.wall_s
+    def lock_step(self) -> float:
+        """Decode all answers with both engines; return the seconds that it took, as all that follow."""
+        return self._play(self._worker, self._plans, "lock_step").wall_s
 
-    def student_alone(self) -> float:
-        return self._play(self._worker, self._plans, "alone").wall_s
+    def relay(self) -> Relayed:
+        before = self._spent()
+        played = self._play(self._worker, self._plans, "relay")
+        student, teacher = (after - then for after, then in zip(self._spent(), before, strict=True))
+        return Relayed(played, student, teacher)
+
+    def student_alone(self) -> tuple[float, Spent]:
+        before, _ = self._spent()
+        wall_s = self._play(self._worker, self._plans, "alone").wall_s
+        return wall_s, self._spent()[0] - before
 
     def teacher_alone(self) -> float:
         return self._play(self._teacher, self._plans).wall_s
+
+    def side_by_side(self) -> float:
+        """The seconds of the slower engine, if both decode their own turns at the same time and none waits for the other."""
+        both = [self._begin(self._worker, self._plans, "alone"), self._begin(self._teacher, self._plans)]
+        return max(played.wall_s for played in self._ended(both))
 
     def warm_up(self) -> None:
         """Decode some answers with both engines, so that no run is the first."""
@@ -121,56 +158,89 @@ class Players:
         student = self._play(self._worker, self._longest, "alone")
         return student.wall_s + self._play(self._teacher, self._longest).wall_s
 
+    def _spent(self) -> list[Spent]:
+        return self._ended([self._worker.spent.remote(), self._teacher.spent.remote()])
+
     def _play(self, actor: ActorHandle[Any], plans: list[AnswerPlan], *schedule: Schedule) -> Played:
+        played: Played = self._ended([self._begin(actor, plans, *schedule)])[0]
+        return played
+
+    def _begin(self, actor: ActorHandle[Any], plans: list[AnswerPlan], *schedule: Schedule) -> Any:
+        return actor.play.remote(plans, self._lengths, next(self._seeds), *schedule)
+
+    def _ended(self, calls: list[Any]) -> list[Any]:
         import ray
 
-        played: Played = ray.get(
-            actor.play.remote(plans, self._lengths, next(self._seeds), *schedule), timeout=DEADLINE_S
-        )
-        return played
+        results: list[Any] = ray.get(calls, timeout=DEADLINE_S)
+        return results
 
 
 def measure(regime: Regime, players: Players, runs: int) -> list[Row]:
     """Return the rows of one regime."""
-    back: list[Played] = []
+    relays: list[Relayed] = []
+    alone: list[Spent] = []
     players.warm_up()
     longest_s = players.longest_answer()
 
     def relay() -> float:
-        seconds = players.scheduled("relay")
-        back.append(players.last)
-        return seconds
+        relays.append(players.relay())
+        return relays[-1].played.wall_s
+
+    def student_alone() -> float:
+        wall_s, spent = players.student_alone()
+        alone.append(spent)
+        return wall_s
 
     timings = paired(
         {
-            "lock-step": lambda: players.scheduled("lock_step"),
+            "lock-step": players.lock_step,
             "relay": relay,
-            "student alone": players.student_alone,
+            "student alone": student_alone,
             "teacher alone": players.teacher_alone,
+            "both alone, side by side": players.side_by_side,
         },
         runs=runs,
         warmups=0,
     )
-    lock_step, relayed, *floors = (row.values for row in timings)
-    floor = [max(*parts, longest_s) for parts in zip(*floors, strict=True)]
-    base = f"{regime.name}: lock-step"
+    lock_step, relayed, student, teacher, both = (row.values for row in timings)
+    floor = [max(*parts, longest_s) for parts in zip(student, teacher, strict=True)]
+
+    def row(name: str, unit: str, values: Sequence[float], **more: Any) -> Row:
+        return Row(f"{regime.name}: {name}", unit, values, **more)
+
     return [
-        Row(base, "tokens/s", [players.tokens / s for s in lock_step]),
-        Row(
-            f"{regime.name}: relay",
+        row("lock-step", "tokens/s", [players.tokens / s for s in lock_step]),
+        row(
+            "relay",
             "tokens/s",
             [players.tokens / s for s in relayed],
-            [slow / fast for slow, fast in zip(lock_step, relayed, strict=True)],
-            base,
-            regime.goal,
+            ratios=_over(lock_step, relayed),
+            baseline=f"{regime.name}: lock-step",
+            goal=regime.goal,
         ),
-        *(Row(f"{regime.name}: {row.name}", "s", row.values) for row in timings[2:]),
-        Row(f"{regime.name}: longest answer", "s", [longest_s]),
-        Row(f"{regime.name}: lock-step / floor", "x", [a / b for a, b in zip(lock_step, floor, strict=True)]),
-        Row(f"{regime.name}: relay / floor", "x", [a / b for a, b in zip(relayed, floor, strict=True)], goal=OVERHEAD),
-        Row(f"{regime.name}: student's prefix-cache hits", "%", [_percent(p.student_back) for p in back]),
-        Row(f"{regime.name}: teacher's prefix-cache hits", "%", [_percent(p.teacher_back) for p in back]),
+        *(row(timing.name, "s", timing.values) for timing in timings[2:]),
+        row("longest answer", "s", [longest_s]),
+        row("lock-step / floor", "x", _over(lock_step, floor)),
+        row("relay / floor", "x", _over(relayed, floor), goal=OVERHEAD),
+        row("both alone, side by side / floor", "x", [max(s, longest_s) / f for s, f in zip(both, floor, strict=True)]),
+        row(
+            "student's steps in relay / alone", "x", _over([r.student.steps for r in relays], [a.steps for a in alone])
+        ),
+        row(
+            "a student's step in relay / alone",
+            "x",
+            _over([r.student.step_s for r in relays], [a.step_s for a in alone]),
+        ),
+        row("student's engine between steps, in relay", "%", [100 * r.between_steps for r in relays]),
+        row("teacher's engine in steps, in relay", "%", [100 * r.teacher.busy_s / r.played.wall_s for r in relays]),
+        row("cores in use in relay", "cores", [r.cores for r in relays]),
+        row("student's prefix-cache hits", "%", [_percent(r.played.student_back) for r in relays]),
+        row("teacher's prefix-cache hits", "%", [_percent(r.played.teacher_back) for r in relays]),
     ]
+
+
+def _over(values: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(values, baseline, strict=True)]
 
 
 def _percent(back: tuple[int, int]) -> float:
@@ -199,7 +269,7 @@ def main() -> None:
         "prefix-cache hits: of the tokens of prompts that come back to an engine after a call",
     ]
     with local_ray():
-        for scale in (STEPS, TOKENS):
+        for scale in (STEPS, SHORT_TURNS, TOKENS):
             regimes = [r for r in REGIMES if r.scale is scale and r.name in (options.regimes or [r.name])]
             if not regimes:
                 continue
