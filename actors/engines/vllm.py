@@ -21,6 +21,7 @@ from actors.relay.grammar import CALL_CLOSE, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
 from cluster.devices import Device, WeightBackend
+from cluster.loading import loading
 from cluster.shared_weights import Weights
 from cluster.weight_transport import InFlight
 
@@ -69,8 +70,9 @@ class VllmEngine:
     """
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int) -> None:
-        from vllm.engine.arg_utils import EngineArgs
-        from vllm.v1.engine.llm_engine import LLMEngine
+        with loading():
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
 
         on_cpu = device is Device.CPU
         self._engine = LLMEngine.from_engine_args(
