@@ -112,7 +112,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
 
     experiment = load(DEMO, settings(models, run_dir), Experiment)
     threads, engine = experiment.cluster.engine_threads, experiment.rollout.engine
-    env = {"env_vars": engine_environment(Device.CPU, threads, engine.kv_cache_gib)}
+    env = {"env_vars": engine_environment(Device.CPU, threads)}
     seconds: dict[str, float] = {}
 
     def engine_start(name: str, actor_class: type, *given: object) -> None:

@@ -84,6 +84,7 @@ class VllmEngine:
                 block_size=settings.block_size,  # type: ignore[arg-type]
                 tensor_parallel_size=settings.tensor_parallel,
                 gpu_memory_utilization=settings.gpu_memory_utilization,
+                kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30) if on_cpu else None,
                 enforce_eager=on_cpu or settings.enforce_eager,
                 distributed_executor_backend="uni" if settings.tensor_parallel == 1 else "mp",
                 enable_prefix_caching=True,
