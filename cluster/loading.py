@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ def loading() -> Iterator[None]:
     torch and vLLM make a million objects that stay as long as the process: a quarter of what importing them takes is
     looking for garbage among them, and every full collection afterwards would take a quarter of a second.
     """
-    paused = gc.isenabled()
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        if paused:
+        atexit.register(gc.unfreeze)  # extension modules report what is left at the end as leaks
+        if was_on:
             gc.enable()
