@@ -50,7 +50,11 @@ class EngineSettings(Settings):
     )
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
     gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
-    kv_cache_gib: int = Field(1, ge=1, description="host memory of the KV cache, on the CPU")
+    kv_cache_gib: float = Field(
+        1.0,
+        gt=0.0,
+        description="host memory of the KV cache, on the CPU; all of it is written to when the engine starts",
+    )
     enforce_eager: bool = Field(False, description="no graph capture and no compilation: quick starts, slower steps")
 
 

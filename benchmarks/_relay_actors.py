@@ -160,7 +160,7 @@ def start(actor: type, name: str, *arguments: object) -> ActorHandle[Any]:
     """Start an actor with an engine on one CPU thread, without waiting for it."""
     import ray
 
-    environment = engine_environment(Device.CPU, threads=1, kv_cache_gib=1)
+    environment = engine_environment(Device.CPU, threads=1)
     options: dict[str, Any] = {"name": name, "max_concurrency": 10_000, "runtime_env": {"env_vars": environment}}
     handle: ActorHandle[Any] = ray.remote(actor).options(**options).remote(*arguments)
     return handle

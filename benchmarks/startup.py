@@ -1,4 +1,5 @@
-"""Start-up: from the command to the first rollout token with cached models, where the seconds go, and what is serial.
+"""Start-up: from the command to the first rollout token with cached models, where the seconds go, what is serial, and
+what the processor has to do at the least.
 
 Every start is a process of its own, so that nothing is imported already.
 """
@@ -6,12 +7,14 @@ Every start is a process of its own, so that nothing is imported already.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +25,13 @@ ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "experiments" / "demo.yaml"
 ACTORS_UP = "from the first actor's start until all are up"
 SIDE_BY_SIDE = Goal("ratio", "<=", 1.2)
+TITLES = {
+    "ray::TeacherActor": "teacher",
+    "ray::RolloutWorker": "rollout",
+    "ray::LearnerRank": "learner",
+    "ray::RewardActor": "reward and its processes",
+}
+REST = "the driver and Ray"
 
 
 class StartedError(Exception):
@@ -40,6 +50,53 @@ class Marks:
         self.seconds[phase], self._last = now - self._last, now
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a run, up to its first token."""
+
+    phases_s: dict[str, float]
+    actors_up_s: float
+    """from the first actor's start until all are up"""
+    processor_s: dict[str, float]
+    """seconds of processor within that time, by who took them"""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What the kernel says of a process."""
+
+    parent: int
+    title: str
+    processor_s: float
+    """user and system, those of ended children included"""
+
+
+def processes() -> dict[int, Process]:
+    """Return all processes of this machine by their ids."""
+    found, ticks_per_s = {}, os.sysconf("SC_CLK_TCK")
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat, title = (folder / "stat").read_text(), (folder / "cmdline").read_text(errors="replace")
+        except OSError:  # it has ended since
+            continue
+        fields = stat.rpartition(")")[2].split()
+        found[int(folder.name)] = Process(int(fields[1]), title, sum(map(int, fields[11:15])) / ticks_per_s)
+    return found
+
+
+def processor_seconds(found: dict[int, Process], root: int) -> dict[str, float]:
+    """Return what `root` and all processes below it have taken: each actor with its own, and the rest."""
+    seconds = dict.fromkeys([*TITLES.values(), REST], 0.0)
+    for pid, process in found.items():
+        owner, above = REST, pid
+        while above != root and above in found:
+            owner = next((name for title, name in TITLES.items() if found[above].title.startswith(title)), owner)
+            above = found[above].parent
+        if above == root:
+            seconds[owner] += process.processor_s
+    return seconds
+
+
 def settings(models: Path, run_dir: Path) -> list[str]:
     """Return changes to the demo's settings: models that are there already, and nothing tracked."""
     sources = [
@@ -48,8 +105,8 @@ def settings(models: Path, run_dir: Path) -> list[str]:
     return [*sources, "tracking.mode=disabled", f"run_dir={run_dir}"]
 
 
-def whole(models: Path, run_dir: Path, since: float) -> dict[str, float]:
-    """Let the driver start a run, up to its first token; return the seconds of the phases since `since`."""
+def whole(models: Path, run_dir: Path, since: float) -> Start:
+    """Let the driver start a run, up to its first token; return what it took since `since`."""
     from pipelines.config import load
     from pipelines.experiment import Experiment
 
@@ -58,7 +115,9 @@ def whole(models: Path, run_dir: Path, since: float) -> dict[str, float]:
     from pipelines import driver, system
 
     marks("the driver's imports and settings")
-    first_actor: list[float] = []
+    before: dict[str, float] = {}
+    first_actor_s = actors_up_s = 0.0
+    taken: dict[str, float] = {}
     real_session, real_reserve = driver.ray_session, system.reserve
 
     @contextmanager
@@ -69,7 +128,9 @@ def whole(models: Path, run_dir: Path, since: float) -> dict[str, float]:
             yield address
 
     def reserve(*arguments: Any) -> Any:
-        first_actor.append(time.time())
+        nonlocal first_actor_s
+        before.update(processor_seconds(processes(), os.getpid()))
+        first_actor_s = time.time()
         return real_reserve(*arguments)
 
     def first_token(run: Any) -> None:
@@ -79,7 +140,10 @@ def whole(models: Path, run_dir: Path, since: float) -> dict[str, float]:
         marks("tracking and prompts")
         assert run.system is not None
         marks("waiting for the actors")
-        marks.seconds[ACTORS_UP] = time.time() - first_actor[0]
+        nonlocal actors_up_s
+        actors_up_s = time.time() - first_actor_s
+        after = processor_seconds(processes(), os.getpid())
+        taken.update({name: seconds - before[name] for name, seconds in after.items()})
         grpo = experiment.grpo
         limits = grpo.limits.model_copy(update={"max_new_tokens": 1, "max_calls": 0})
         decoding = Decoding(Policy.STUDENT, 1, limits, grpo.sampling, experiment.teacher.sampling, True)
@@ -91,7 +155,7 @@ def whole(models: Path, run_dir: Path, since: float) -> dict[str, float]:
     try:
         driver.drive(experiment)
     except StartedError:
-        return marks.seconds
+        return Start(marks.seconds, actors_up_s, taken)
     raise RuntimeError("the run has ended without a first token")
 
 
@@ -112,7 +176,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
 
     experiment = load(DEMO, settings(models, run_dir), Experiment)
     threads, engine = experiment.cluster.engine_threads, experiment.rollout.engine
-    env = {"env_vars": engine_environment(Device.CPU, threads, engine.kv_cache_gib)}
+    env = {"env_vars": engine_environment(Device.CPU, threads)}
     seconds: dict[str, float] = {}
 
     def engine_start(name: str, actor_class: type, *given: object) -> None:
@@ -136,19 +200,22 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
     return seconds
 
 
-def in_a_process(what: str, models: Path, folder: Path) -> dict[str, float]:
-    """Return what `whole` or `single` find in a new process."""
+def in_a_process(what: str, models: Path, folder: Path) -> dict[str, Any]:
+    """Return what `whole` or `single` find in a new process, as JSON has it."""
     result = folder / "result.json"
     command = [sys.executable, "-m", "benchmarks.startup", "--child", what, str(models), str(result), str(time.time())]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    seconds: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
-    return seconds
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return found
 
 
 def child(what: str, models: str, result: str, since: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        found = whole(Path(models), run_dir, float(since)) if what == "whole" else single(Path(models), run_dir)
+        if what == "whole":
+            found: dict[str, Any] = asdict(whole(Path(models), run_dir, float(since)))
+        else:
+            found = single(Path(models), run_dir)
     Path(result).write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -163,16 +230,21 @@ def write_model(folder: Path) -> None:
     Qwen3ForCausalLM(AutoConfig.from_pretrained(folder)).float().save_pretrained(folder)
 
 
-def rows_of(wholes: list[dict[str, float]], alone: dict[str, float]) -> list[Row]:
-    phases = [phase for phase in wholes[0] if phase != ACTORS_UP]
-    totals = [sum(each[phase] for phase in phases) for each in wholes]
+def rows_of(starts: list[Start], alone: dict[str, float], cores: int) -> list[Row]:
+    totals = [sum(start.phases_s.values()) for start in starts]
     slowest, slowest_s = max(alone.items(), key=lambda item: item[1])
-    ups = [each[ACTORS_UP] for each in wholes]
+    ups = [start.actors_up_s for start in starts]
+    floors = [sum(start.processor_s.values()) / cores for start in starts]
     return [
         Row("from the command to the first token", "s", totals),
-        *(Row(f"of it, {phase}", "s", [each[phase] for each in wholes]) for phase in phases),
+        *(Row(f"of it, {phase}", "s", [each.phases_s[phase] for each in starts]) for phase in starts[0].phases_s),
         *(Row(f"{name} alone", "s", [seconds]) for name, seconds in alone.items()),
         Row(ACTORS_UP, "s", ups, [up / slowest_s for up in ups], f"{slowest} alone", SIDE_BY_SIDE),
+        *(
+            Row(f"processor in that time, {name}", "s", [start.processor_s[name] for start in starts])
+            for name in starts[0].processor_s
+        ),
+        Row(f"all of it / {cores} cores", "s", floors, [floor / slowest_s for floor in floors], f"{slowest} alone"),
     ]
 
 
@@ -188,13 +260,15 @@ def main() -> None:
         folder = Path(name)
         write_model(folder / "model")
         alone = in_a_process("single", folder / "model", folder)
-        wholes = [in_a_process("whole", folder / "model", folder) for _ in range(1 if options.quick else options.runs)]
-    total = median(sum(each.values()) - each[ACTORS_UP] for each in wholes)
+        runs = 1 if options.quick else options.runs
+        starts = [Start(**in_a_process("whole", folder / "model", folder)) for _ in range(runs)]
+    total = median(sum(start.phases_s.values()) for start in starts)
     notes = [
         f"The demo, with models of its size that are there already; {total:.3g} s in the median.",
-        "An actor alone has all cores to itself, from its creation until it answers; the last row has them side by side.",
+        "An actor alone has all cores to itself, from its creation until it answers; below, they start side by side.",
+        "Side by side they cannot be faster than all their seconds of processor / the cores.",
     ]
-    report("startup", rows_of(wholes, alone), options, notes)
+    report("startup", rows_of(starts, alone, len(os.sched_getaffinity(0))), options, notes)
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def bench(folder: Path) -> Iterator[Bench]:
 
 
 def _engine_env() -> dict[str, str]:
-    return engine_environment(Device.CPU, threads=1, kv_cache_gib=1)
+    return engine_environment(Device.CPU, threads=1)
 
 
 def write_model(folder: Path, size: TinyModelSettings) -> int:

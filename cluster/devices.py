@@ -63,7 +63,7 @@ def common_environment(threads: int) -> dict[str, str]:
     }
 
 
-def engine_environment(device: Device, threads: int, kv_cache_gib: int) -> dict[str, str]:
+def engine_environment(device: Device, threads: int) -> dict[str, str]:
     """Return the environment of an actor that holds a vLLM engine.
 
     On the CPU the engine core runs inside the actor (no second process on few cores), OpenMP threads are not pinned
@@ -75,7 +75,6 @@ def engine_environment(device: Device, threads: int, kv_cache_gib: int) -> dict[
         return common | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     return common | {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "TORCH_COMPILE_DISABLE": "1",
         "CUDA_VISIBLE_DEVICES": "",

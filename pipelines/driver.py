@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,14 +10,14 @@ from actors.learner.kernels import require_liger
 from cluster.placement import total
 from cluster.session import ray_session
 from pipelines.binding import bind
-from pipelines.data import load_problem_sets
+from pipelines.data import ProblemSets, load_problem_sets
 from pipelines.experiment import Experiment
 from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
 from pipelines.run import Run, parts_left
 from pipelines.run_directory import RunDirectory
 from pipelines.stage_keys import stage_keys
-from pipelines.stages.base_models import finished_base_models, prepare_base_models
+from pipelines.stages.base_models import BaseModels, finished_base_models, prepare_base_models
 from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
 from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
@@ -32,25 +33,23 @@ def drive(experiment: Experiment) -> Path:
     if experiment.trains and experiment.learner.liger_kernels:
         require_liger()
     problems = load_problem_sets(experiment.data)
-    with RunDirectory(experiment.directory.resolve()) as directory:
+    with RunDirectory(experiment.directory.resolve()) as directory, ThreadPoolExecutor(max_workers=1) as beside:
         bind(directory, experiment)
         config = experiment.model_dump(mode="json")
+        models = finished_base_models(experiment)
+        # Ray's start is mostly waiting for its processes: the driver loads its tokenizers meanwhile.
+        prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
         with (
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
             SystemOnDemand() as actors,
             ExitStack() as ends,
         ):
-            models = finished_base_models(experiment)
             if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
                 # The slowest of all that a run does before its first token: everything else is done meanwhile.
                 actors.begin(experiment, models, parts_left(experiment, directory))
             tracker = ends.enter_context(Tracker(directory, experiment.tracking, config))
             models = models or prepare_base_models(experiment, tracker)
-            suffix, final_prompts = experiment.data.prompt_suffix, None
-            prompts = PromptBuilder(models.student, models.teacher, suffix)
-            if models.final_teacher != models.teacher:
-                final_prompts = PromptBuilder(models.student, models.final_teacher, suffix)
-            problems = with_room_for_answers(experiment, problems, prompts, final_prompts)
+            prompts, problems = prompting.result() if prompting else checked_prompts(experiment, models, problems)
             directory.write_json(PROBLEM_SETS, problems.record())
             run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
             evaluate_base(run)
@@ -63,3 +62,14 @@ def drive(experiment: Experiment) -> Path:
     from pipelines.report.page import write_report
 
     return write_report(directory.path)
+
+
+def checked_prompts(
+    experiment: Experiment, models: BaseModels, problems: ProblemSets
+) -> tuple[PromptBuilder, ProblemSets]:
+    """Return what makes the prompts, and the problems whose prompts leave room for an answer."""
+    suffix, final_prompts = experiment.data.prompt_suffix, None
+    prompts = PromptBuilder(models.student, models.teacher, suffix)
+    if models.final_teacher != models.teacher:
+        final_prompts = PromptBuilder(models.student, models.final_teacher, suffix)
+    return prompts, with_room_for_answers(experiment, problems, prompts, final_prompts)

@@ -22,7 +22,7 @@ def with_room_for_answers(
     context = min(experiment.rollout.engine.max_model_len, experiment.teacher.engine.max_model_len)
 
     def checked(found: AnySet, limits: RelayLimits, builders: Sequence[PromptBuilder]) -> AnySet:
-        made = ([builder.prompt(problem) for builder in builders] for problem in found.problems)
+        made = zip(*(builder.prompts(found.problems) for builder in builders), strict=True)
         tokens = [max(max(len(prompt.student_ids), len(prompt.teacher_ids)) for prompt in both) for both in made]
         return check_prompt_lengths(found, tokens, context - limits.max_new_tokens)
 

@@ -135,14 +135,12 @@ def starting_system(
                 ray.get(actor.ready.remote(), timeout=experiment.cluster.start_timeout_s)
             return actor
 
-        def engine_env(kv_cache_gib: int) -> dict[str, str]:
-            return engine_environment(device, experiment.cluster.engine_threads, kv_cache_gib)
-
+        engine_env = engine_environment(device, experiment.cluster.engine_threads)
         teacher_engine, student_engine = experiment.teacher.engine, experiment.rollout.engine
         teacher = start(
             "teacher",
             TeacherActor,
-            engine_env(teacher_engine.kv_cache_gib),
+            engine_env,
             models.teacher,
             teacher_engine,
             device,
@@ -152,7 +150,7 @@ def starting_system(
             start(
                 f"rollout-{i}",
                 RolloutWorker,
-                engine_env(student_engine.kv_cache_gib),
+                engine_env,
                 models.student,
                 student_engine,
                 "teacher",

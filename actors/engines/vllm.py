@@ -21,6 +21,7 @@ from actors.relay.grammar import CALL_CLOSE, CommandGrammar, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
 from cluster.devices import Device, WeightBackend
+from cluster.loading import loading
 from cluster.shared_weights import Weights
 from cluster.weight_transport import InFlight
 
@@ -69,8 +70,9 @@ class VllmEngine:
     """
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int) -> None:
-        from vllm.engine.arg_utils import EngineArgs
-        from vllm.v1.engine.llm_engine import LLMEngine
+        with loading():
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
 
         on_cpu = device is Device.CPU
         self._engine = LLMEngine.from_engine_args(
@@ -82,6 +84,7 @@ class VllmEngine:
                 block_size=settings.block_size,  # type: ignore[arg-type]
                 tensor_parallel_size=settings.tensor_parallel,
                 gpu_memory_utilization=settings.gpu_memory_utilization,
+                kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30) if on_cpu else None,
                 enforce_eager=on_cpu or settings.enforce_eager,
                 distributed_executor_backend="uni" if settings.tensor_parallel == 1 else "mp",
                 enable_prefix_caching=True,

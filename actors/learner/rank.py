@@ -11,6 +11,7 @@ from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
 from cluster.devices import Device, own_gpus
+from cluster.loading import loading
 
 if TYPE_CHECKING:
     import ray
@@ -38,10 +39,11 @@ class LearnerRank:
 
     def join(self, address: tuple[str, int]) -> int:
         """Join the process group that meets at `address`; return the process id."""
-        import torch
+        with loading():
+            import torch
 
-        from actors.learner.distributed import init_distributed
-        from actors.learner.trainer import Trainer
+            from actors.learner.distributed import init_distributed
+            from actors.learner.trainer import Trainer
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         init_distributed(self._rank, self._settings.ranks, *address, self._device)

@@ -15,22 +15,20 @@ def test_every_process_has_bounded_threads_and_no_telemetry(device: Device) -> N
     common = common_environment(threads=3)
     assert common["OMP_NUM_THREADS"] == "3"
     assert common["VLLM_NO_USAGE_STATS"] == "1"
-    for environment in (engine_environment(device, 3, kv_cache_gib=2), learner_environment(device, 3)):
+    for environment in (engine_environment(device, 3), learner_environment(device, 3)):
         assert common.items() <= environment.items()
 
 
 def test_a_cpu_engine_stays_in_its_process_and_sees_no_gpu() -> None:
-    environment = engine_environment(Device.CPU, 1, kv_cache_gib=2)
+    environment = engine_environment(Device.CPU, 1)
     assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
-    assert environment["VLLM_CPU_KVCACHE_SPACE"] == "2"
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_gpu_engine_has_a_process_of_its_own_and_keeps_the_gpus_that_ray_gave_it() -> None:
-    environment = engine_environment(Device.GPU, 1, kv_cache_gib=2)
+    environment = engine_environment(Device.GPU, 1)
     assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
     assert "CUDA_VISIBLE_DEVICES" not in environment
-    assert "VLLM_CPU_KVCACHE_SPACE" not in environment
 
 
 def test_only_a_cpu_learner_hides_the_gpus() -> None:

@@ -24,7 +24,7 @@ SETTINGS = EngineSettings(dtype="float32", max_model_len=256, max_num_seqs=64, b
 
 @pytest.fixture
 def engine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmEngine]:
-    for name, value in engine_environment(Device.CPU, threads=1, kv_cache_gib=1).items():
+    for name, value in engine_environment(Device.CPU, threads=1).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)

@@ -28,7 +28,7 @@ SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, b
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> Iterator[VllmEngine]:
-    os.environ.update(engine_environment(Device.CPU, threads=1, kv_cache_gib=1))
+    os.environ.update(engine_environment(Device.CPU, threads=1))
     engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
     yield engine
     engine.shutdown()

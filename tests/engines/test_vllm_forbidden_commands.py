@@ -94,7 +94,7 @@ def caller(folder: Path, command_tokens: CommandTokens) -> Caller:
 
 @pytest.fixture(scope="module", params=["text", "special"])
 def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
-    os.environ.update(engine_environment(Device.CPU, threads=1, kv_cache_gib=1))
+    os.environ.update(engine_environment(Device.CPU, threads=1))
     student = caller(tmp_path_factory.mktemp(f"caller-{request.param}"), request.param)
     yield student
     student.engine.shutdown()

@@ -1,5 +1,6 @@
 """Prompts must leave room for an answer in both models' contexts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ class Prompts:
     def __init__(self, student_tokens: int, teacher_tokens: int) -> None:
         self._prompt = RelayPrompt((1,) * student_tokens, (1,) * teacher_tokens)
 
-    def prompt(self, problem: Problem) -> RelayPrompt:
-        return self._prompt
+    def prompts(self, problems: Sequence[Problem]) -> tuple[RelayPrompt, ...]:
+        return (self._prompt,) * len(problems)
 
 
 def check(student_tokens: int, teacher_tokens: int, *overrides: str, final: Prompts | None = None) -> int:

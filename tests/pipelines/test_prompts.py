@@ -51,3 +51,7 @@ def test_prompts_keep_the_order_of_the_problems(student: Path, teacher: Path) ->
     builder = PromptBuilder(student, teacher, suffix="")
     problems = [QUESTION, Problem("7-5", "2", "known")]
     assert builder.prompts(problems) == tuple(builder.prompt(problem) for problem in problems)
+
+
+def test_no_problems_make_no_prompts(student: Path, teacher: Path) -> None:
+    assert PromptBuilder(student, teacher, suffix="").prompts([]) == ()
