@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable
 from typing import ClassVar
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
 from actors.engines.vllm import EngineLoad, VllmEngine
 from actors.settings import EngineSettings
-from cluster.devices import Device
+from cluster.devices import Device, own_gpus
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +20,8 @@ class EngineHost:
 
     engine_type: ClassVar[type[VllmEngine]] = VllmEngine
 
-    def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int) -> None:
-        self.engine = self.engine_type(model, settings, device, seed)
+    def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
+        self.engine = self.engine_type(model, settings, device, seed, sleeps)
 
     def ready(self) -> int:
         """Return the process id; answering means that the engine is up."""
@@ -30,10 +31,34 @@ class EngineHost:
         """Return what the engine has done so far."""
         return self.engine.load
 
+    def gpus(self) -> set[str]:
+        """Return the engine's GPUs, as `own_gpus` names them."""
+        return own_gpus()
+
+    async def sleep(self, keep_weights: bool) -> None:
+        """See `VllmEngine.sleep`."""
+        await self.done_or_dead(self.engine.sleep(keep_weights))
+
+    async def wake_weights(self) -> None:
+        """See `VllmEngine.wake_weights`."""
+        await self.done_or_dead(self.engine.wake_weights())
+
+    async def wake_kv_cache(self) -> None:
+        """See `VllmEngine.wake_kv_cache`."""
+        await self.done_or_dead(self.engine.wake_kv_cache())
+
     async def generate(self, request: GenerationRequest) -> Generation:
         """Return one turn, or raise `EngineError`; a dead engine ends the process."""
         try:
             return await self.engine.generate(request)
+        except EngineError:
+            self.exit_if_dead()
+            raise
+
+    async def done_or_dead(self, call: Awaitable[None]) -> None:
+        """Wait for `call`, or raise its `EngineError`; a dead engine ends the process."""
+        try:
+            await call
         except EngineError:
             self.exit_if_dead()
             raise

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from actors.engine_host import EngineHost
-from actors.engines.base import Engine, EngineError, GenerationRequest
+from actors.engines.base import Engine, GenerationRequest
 from actors.engines.remote import RemoteEngine
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
@@ -20,7 +19,7 @@ from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from actors.trajectory import Trajectory, TrajectoryBatch
-from cluster.devices import Device, WeightBackend, own_gpus
+from cluster.devices import Device, WeightBackend
 from cluster.shared_weights import Weights
 from cluster.weight_transport import InFlight
 
@@ -79,12 +78,13 @@ class RolloutWorker(EngineHost):
         teacher_engine: EngineSettings,
         device: Device,
         seed: int,
+        sleeps: bool = False,
     ) -> None:
         """Start the student's engine; `teacher` is the name of the teacher actor in this actor's namespace."""
         import ray
         from transformers import AutoTokenizer
 
-        super().__init__(student, student_engine, device, seed)
+        super().__init__(student, student_engine, device, seed, sleeps)
         self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
         self._tokenizer, self._teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(other)
@@ -99,35 +99,24 @@ class RolloutWorker(EngineHost):
 
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> int:
         """Load `weights` as policy `version` and return it, or raise `EngineError`; a dead engine ends the process."""
-        await self._done_or_dead(self.engine.update_weights(weights, version, in_flight))
+        await self.done_or_dead(self.engine.update_weights(weights, version, in_flight))
         return version
-
-    def gpus(self) -> set[str]:
-        """Return the engine's GPUs, as `own_gpus` names them."""
-        return own_gpus()
 
     async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
         """See `VllmEngine.connect_transfer`."""
-        await self._done_or_dead(self.engine.connect_transfer(backend, init_info))
+        await self.done_or_dead(self.engine.connect_transfer(backend, init_info))
 
     async def start_transfer(self, in_flight: InFlight) -> None:
         """See `VllmEngine.start_transfer`."""
-        await self._done_or_dead(self.engine.start_transfer(in_flight))
+        await self.done_or_dead(self.engine.start_transfer(in_flight))
 
     async def transfer(self, update_info: dict[str, Any]) -> None:
         """See `VllmEngine.transfer`."""
-        await self._done_or_dead(self.engine.transfer(update_info))
+        await self.done_or_dead(self.engine.transfer(update_info))
 
     async def finish_transfer(self, version: int) -> None:
         """See `VllmEngine.finish_transfer`."""
-        await self._done_or_dead(self.engine.finish_transfer(version))
-
-    async def _done_or_dead(self, call: Awaitable[None]) -> None:
-        try:
-            await call
-        except EngineError:
-            self.exit_if_dead()
-            raise
+        await self.done_or_dead(self.engine.finish_transfer(version))
 
     async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
         """Return the samples of each prompt side by side, in the order of the prompts.

@@ -22,6 +22,11 @@ class Device(StrEnum):
         """Return what torch calls it."""
         return "cpu" if self is Device.CPU else "cuda"
 
+    @property
+    def engines_can_sleep(self) -> bool:
+        """Return whether a vLLM engine can give its memory back and take it again; on the CPU vLLM refuses to."""
+        return self is Device.GPU
+
 
 class WeightBackend(StrEnum):
     """What carries weights from the learner to the engines; the GPU ones by their names in vLLM."""

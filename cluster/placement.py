@@ -18,6 +18,8 @@ class Bundle:
     """the actor's name, as the dashboard shows it"""
     cpus: float
     gpus: float
+    beside: str | None = None
+    """an earlier bundle's actor on whose GPU this one has to be; any GPU with room if empty"""
 
     @property
     def resources(self) -> dict[str, float]:
@@ -41,6 +43,14 @@ def table(bundles: Sequence[Bundle]) -> str:
     return "\n".join(f"{name:<24}{cpu:>6}{gpu:>6}" for name, cpu, gpu in rows)
 
 
+def places(bundles: Sequence[Bundle]) -> dict[str, int]:
+    """Return each actor's place in the placement group: the same one for actors that are beside each other."""
+    found: dict[str, int] = {}
+    for bundle in bundles:
+        found[bundle.actor] = len(set(found.values())) if bundle.beside is None else found[bundle.beside]
+    return found
+
+
 def reserve(bundles: Sequence[Bundle], name: str, timeout_s: float) -> PlacementGroup:
     """Return a placement group that holds all bundles, or raise `PlacementError` after `timeout_s`.
 
@@ -49,7 +59,12 @@ def reserve(bundles: Sequence[Bundle], name: str, timeout_s: float) -> Placement
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
 
-    group = placement_group([bundle.resources for bundle in bundles], strategy="PACK", name=name)
+    wanted: dict[int, dict[str, float]] = {}
+    for bundle, place in zip(bundles, places(bundles).values(), strict=True):
+        at_place = wanted.setdefault(place, {})
+        for resource, amount in bundle.resources.items():
+            at_place[resource] = round(at_place.get(resource, 0) + amount, 4)
+    group = placement_group(list(wanted.values()), strategy="PACK", name=name)
     if not group.wait(timeout_s):
         remove_placement_group(group)
         raise PlacementError(

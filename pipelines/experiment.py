@@ -23,6 +23,7 @@ from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
 from cluster.weight_transport import InFlight
+from pipelines.colocation import misfits
 from pipelines.data_settings import DataSettings
 from pipelines.model_settings import ModelSettings, ModelsSettings
 from pipelines.tracking import TrackingSettings
@@ -193,6 +194,11 @@ class ClusterSettings(Settings):
     gpus: GpuShares = Field(
         GpuShares(), description="reserved by each process; below 1 for actors that share a GPU, on a small node"
     )
+    colocate: bool = Field(
+        False,
+        description="rollout workers and learner ranks share GPUs in turn: engines sleep while the learner is at a step, "
+        "and its states are in host memory while they write",
+    )
     address: str | None = Field(None, description="a running cluster; RAY_ADDRESS or a local one if empty")
     cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
     engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
@@ -248,6 +254,11 @@ class Experiment(Settings):
         return self.warmup.enabled or self.grpo.enabled
 
     @property
+    def colocated(self) -> bool:
+        """Whether engines and learner have the same GPUs in turn: there is a learner."""
+        return self.cluster.colocate and self.trains
+
+    @property
     def filters(self) -> bool:
         """Whether training problems are filtered: there is a stage that uses them."""
         return self.filter.enabled and (self.trains or self.citer.enabled)
@@ -277,10 +288,16 @@ class Experiment(Settings):
             *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
             *(
-                Bundle(f"learner-{i}", cpus, gpus.learner * on_gpu)
+                Bundle(f"learner-{i}", cpus, gpus.learner * on_gpu, f"rollout-{i}" if self.colocated else None)
                 for i in range(self.learner.ranks if self.trains else 0)
             ),
         ]
+
+    @model_validator(mode="after")
+    def _colocation(self) -> Experiment:
+        if self.colocated and (found := "; ".join(misfits(self))):
+            raise ValueError(found)
+        return self
 
     @model_validator(mode="after")
     def _shares_of_gpus(self) -> Experiment:
@@ -298,7 +315,7 @@ class Experiment(Settings):
                     f"{name}.engine.gpu_memory_utilization ({engine.gpu_memory_utilization:g}) should be at most "
                     f"cluster.gpus.{name} ({share:g}): the rest of the GPU's memory is for others"
                 )
-        if shares.learner < 1 and self.learner.ranks > 1:
+        if shares.learner < 1 and self.learner.ranks > 1 and not self.colocated:
             raise ValueError(
                 f"cluster.gpus.learner ({shares.learner:g}) should be 1 for {self.learner.ranks} learner ranks: "
                 "NCCL refuses two ranks on one GPU"

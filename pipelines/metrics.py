@@ -97,9 +97,12 @@ METRICS: dict[str, Metric] = {
         "s",
         "wall time of this step's rollout; grading streams within it. With `grpo.async_depth` 1 it was beside the updates before",
     ),
+    "time/sleep_s": Metric("s", "with `cluster.colocate`: until the engines sleep and the learner has its memory"),
     "time/learn_s": Metric("s", "wall time of the learner's updates"),
     "time/wait_s": Metric("s", "with `grpo.async_depth` 1: how long the next step's rollout went on after the updates"),
-    "time/sync_s": Metric("s", "wall time of moving new weights to the rollout engines"),
+    "time/sync_s": Metric(
+        "s", "wall time of moving new weights to the rollout engines; with `cluster.colocate` of waking them too"
+    ),
     "time/evaluate_s": Metric("s", "wall time of evaluation"),
     "time/checkpoint_s": Metric("s", "wall time of writing the checkpoint of the step before"),
     "time/step_s": Metric("s", "wall time of the whole step, since the step before was logged"),

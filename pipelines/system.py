@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,8 @@ from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
 from actors.teacher import TeacherActor
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
-from cluster.placement import Bundle, reserve
+from cluster.gpu_turns import GpuTurns
+from cluster.placement import Bundle, places, reserve
 from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment import Experiment
 from pipelines.rollout_pool import RolloutPool
@@ -32,6 +33,12 @@ _CONCURRENT_CALLS = 10_000
 
 Part = Literal["learner", "citer"]
 """what only some runs need"""
+Phase = Callable[[str], AbstractContextManager[None]]
+"""times a part of a step, by its name"""
+
+
+def _untimed(name: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(slots=True)
@@ -49,17 +56,37 @@ class System:
     """from the learner to the rollout workers; None without a learner"""
     student: str | None
     """the folder of the weights that the rollout workers hold; None if they are the learner's"""
+    turns: GpuTurns | None = None
+    """None where engines and learner have memory of their own"""
 
     @property
     def learner(self) -> LearnerGroup:
         assert self.learners is not None, "the learner was not started: nothing was left to train"
         return self.learners
 
-    def sync_weights(self) -> None:
-        """Give the learner's weights to all rollout workers, as the next policy version.
+    @contextmanager
+    def learning(self, phase: Phase = _untimed) -> Iterator[None]:
+        """The block in which the learner loads and learns.
 
-        Version 0 is what a worker starts with, so one that has restarted since is always told from the others.
+        With `cluster.colocate` the engines sleep in it, until `sync_weights` or else its end gives them the learner's
+        weights; `phase` times how they fall asleep.
         """
+        if self.turns is not None:
+            with phase("sleep"):
+                self.turns.to_learner()
+        yield
+        if self.turns is not None and self.turns.engines_sleep:
+            self.sync_weights()
+
+    def sync_weights(self) -> None:
+        """Give the learner's weights to all rollout workers, as the next policy version, and wake engines that sleep."""
+        if self.turns is not None and self.turns.engines_sleep:
+            self.turns.to_engines(self._sync_weights)
+        else:
+            self._sync_weights()
+
+    def _sync_weights(self) -> None:
+        # Version 0 is what a worker starts with, so one that has restarted since is always told from the others.
         assert self.transport is not None, "the learner was not started: nothing was left to train"
         self.transport.sync(self.rollout.version + 1)
         self.student = None
@@ -123,14 +150,16 @@ def starting_system(
     actors: list[ActorHandle[Any]] = []
     learner: LearnerGroup | None = None
     try:
-        places = {bundle.actor: _options(bundle, group, index) for index, bundle in enumerate(bundles)}
-        device = experiment.cluster.device
+        place_of = places(bundles)
+        options_of = {bundle.actor: _options(bundle, group, place_of[bundle.actor]) for bundle in bundles}
+        device, shares = experiment.cluster.device, experiment.cluster.gpus
+        in_turn = experiment.colocated and "learner" in parts
 
         def start(name: str, actor_class: type, environment: dict[str, str], *arguments: object) -> ActorHandle[Any]:
-            options = places[name] | {"name": name, "max_restarts": -1, "max_concurrency": _CONCURRENT_CALLS}
+            options = options_of[name] | {"name": name, "max_restarts": -1, "max_concurrency": _CONCURRENT_CALLS}
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
             actors.append(actor)
-            if 0 < places[name]["num_gpus"] < 1:
+            if 0 < options["num_gpus"] < 1:
                 # Engines measure a GPU's free memory when they start: two at once would count each other's as their own.
                 ray.get(actor.ready.remote(), timeout=experiment.cluster.start_timeout_s)
             return actor
@@ -145,6 +174,7 @@ def starting_system(
             teacher_engine,
             device,
             experiment.seed,
+            in_turn and shares.teacher < 1,
         )
         workers = [
             start(
@@ -158,6 +188,7 @@ def starting_system(
                 teacher_engine,
                 device,
                 experiment.seed + i,
+                in_turn,
             )
             for i in range(experiment.rollout.workers)
         ]
@@ -185,9 +216,9 @@ def starting_system(
                 experiment.namespace,
                 learner_environment(device, experiment.cluster.learner_threads),
                 placement=group,
-                bundles=[i for i, bundle in enumerate(bundles) if bundle.actor.startswith("learner-")],
+                bundles=[place for actor, place in place_of.items() if actor.startswith("learner-")],
                 cpus_per_rank=experiment.cluster.cpus_per_actor,
-                gpus_per_rank=experiment.cluster.gpus.learner if device is Device.GPU else 0.0,
+                gpus_per_rank=shares.learner if device is Device.GPU else 0.0,
                 wait=False,
             )
 
@@ -195,12 +226,16 @@ def starting_system(
             engines = [teacher, *workers, *([citer] if citer is not None else [])]
             up = [*(actor.ready.remote() for actor in engines), reward.health.remote()]
             ray.get(up, timeout=experiment.cluster.start_timeout_s)
-            rollout, transport = experiment.rollout, None
+            rollout, transport, turns = experiment.rollout, None, None
             pool = RolloutPool(workers, rollout.sequences_in_flight, rollout.deadline_s, experiment.grpo.in_flight)
             if learner is not None:
                 learner.wait(experiment.cluster.start_timeout_s)
                 transport = weight_transport(device, learner, pool)
-            return System(teacher, pool, reward, learner, citer, transport, student=models.student)
+                if in_turn:
+                    teacher_gpus = ray.get(teacher.gpus.remote(), timeout=experiment.cluster.start_timeout_s)
+                    in_the_way = teacher if teacher_gpus & learner.gpus() else None
+                    turns = GpuTurns(learner, pool, in_the_way, rollout.deadline_s)
+            return System(teacher, pool, reward, learner, citer, transport, models.student, turns)
 
         yield wait
     finally:

@@ -10,12 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.engine_memory import EngineMemory
 from actors.engines.live_weights import LiveWeights, token_versions
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
@@ -51,6 +53,24 @@ class _Turn:
     done: asyncio.Future[Generation]
 
 
+class _Phase(Enum):
+    """What an engine can do at present."""
+
+    WRITING = auto()
+    TRANSFERRING = auto()
+    """nothing but receive weights from the learner"""
+    ASLEEP = auto()
+    """nothing: it has neither weights nor KV cache"""
+    WEIGHTS_AWAKE = auto()
+    """take weights; it has no KV cache to write with"""
+
+
+_TURNS = frozenset({_Phase.WRITING})
+_WEIGHTS = frozenset({_Phase.WRITING, _Phase.WEIGHTS_AWAKE})
+_TRANSFER = frozenset({_Phase.TRANSFERRING})
+_MEMORY = frozenset(_Phase) - _TRANSFER
+
+
 @dataclass(frozen=True, slots=True)
 class _Message:
     action: Callable[[], None]
@@ -58,8 +78,8 @@ class _Message:
     """tells whoever waits that the action will never be done"""
     needs_drain: bool = False
     """only with no turn in flight; later messages wait behind it"""
-    in_transfer: bool = False
-    """part of a transfer of weights, from whose start to whose end the others wait"""
+    phases: frozenset[_Phase] = _TURNS
+    """those in which it is taken; it waits for one of them"""
 
 
 class VllmEngine:
@@ -69,7 +89,8 @@ class VllmEngine:
     join the running batch at once, and new weights arrive when no token is being computed.
     """
 
-    def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int) -> None:
+    def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
+        """Start the engine; one that `sleeps` may be asked to give its memory back."""
         with loading():
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.llm_engine import LLMEngine
@@ -92,6 +113,7 @@ class VllmEngine:
                 logprobs_mode="processed_logprobs",
                 worker_extension_cls="actors.engines.vllm_worker.WeightReceiver",
                 seed=seed,
+                enable_sleep_mode=sleeps and device.engines_can_sleep,
             )
         )
         tokenizer = TransformersTokenizer(self._engine.get_tokenizer())
@@ -104,7 +126,8 @@ class VllmEngine:
         self._after_drain: _Message | None = None
         self._ids = itertools.count()
         self._weights = LiveWeights(self._engine)
-        self._transferring = False
+        self._memory = EngineMemory(self._engine)
+        self._phase = self._phase_before_transfer = _Phase.WRITING
         self._held: deque[_Message] = deque()
         self._failure: EngineError | None = None
         self._load = EngineLoad(0, 0.0, 0, 0, 0)
@@ -151,39 +174,79 @@ class VllmEngine:
         The prefix cache is emptied: its keys and values belong to the old weights.
         """
         action = partial(self._weights.load, weights, version)
-        await self._between_steps(action, f"loading policy version {version}", in_flight is InFlight.FINISH)
+        drain = in_flight is InFlight.FINISH
+        await self._between_steps(action, f"loading policy version {version}", drain, _WEIGHTS)
 
     async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
         """Join the learner's weight transfer over `backend`; returns when the learner has joined too."""
-        await self._between_steps(
-            partial(self._weights.connect, backend.value, init_info), "joining the weight transfer"
-        )
+        action = partial(self._weights.connect, backend.value, init_info)
+        await self._between_steps(action, "joining the weight transfer", phases=_WEIGHTS)
 
     async def start_transfer(self, in_flight: InFlight) -> None:
         """Stop writing, until `finish_transfer`: the learner is about to send weights."""
 
         def start() -> None:
             self._weights.start_transfer()
-            self._transferring = True
+            self._phase_before_transfer, self._phase = self._phase, _Phase.TRANSFERRING
 
-        await self._between_steps(start, "starting the weight transfer", in_flight is InFlight.FINISH)
+        drain = in_flight is InFlight.FINISH
+        await self._between_steps(start, "starting the weight transfer", drain, _WEIGHTS)
 
     async def transfer(self, update_info: dict[str, Any]) -> None:
         """Receive weights while the learner sends them."""
         action = partial(self._weights.transfer, update_info)
-        await self._between_steps(action, "receiving weights", in_transfer=True)
+        await self._between_steps(action, "receiving weights", phases=_TRANSFER)
 
     async def finish_transfer(self, version: int) -> None:
         """Go on under the weights that were received, as policy `version`."""
 
         def finish() -> None:
             self._weights.finish_transfer(version)
-            self._transferring = False
+            self._phase = self._phase_before_transfer
 
-        await self._between_steps(finish, f"taking policy version {version}", in_transfer=True)
+        await self._between_steps(finish, f"taking policy version {version}", phases=_TRANSFER)
+
+    async def sleep(self, keep_weights: bool) -> None:
+        """Give the memory back when the turns in flight are done; those asked for later wait until the engine is awake.
+
+        Weights that are not kept have to be given to it anew between `wake_weights` and `wake_kv_cache`.
+        """
+
+        def sleep() -> None:
+            if self._phase is _Phase.WRITING:
+                self._memory.sleep(keep_weights)
+                self._phase = _Phase.ASLEEP
+
+        await self._between_steps(sleep, "falling asleep", needs_drain=True, phases=_TURNS | {_Phase.ASLEEP})
+
+    async def wake_weights(self) -> None:
+        """Take the weights' memory again; nothing if it is there, as after a restart."""
+
+        def wake() -> None:
+            if self._phase is _Phase.ASLEEP:
+                self._memory.wake_weights()
+                self._phase = _Phase.WEIGHTS_AWAKE
+
+        await self._between_steps(wake, "waking the weights", phases=_MEMORY)
+
+    async def wake_kv_cache(self) -> None:
+        """Take the KV cache's memory again and go on writing; nothing if it is there, as after a restart."""
+
+        def wake() -> None:
+            if self._phase is _Phase.ASLEEP:
+                raise RuntimeError("the weights are asleep and have to be woken first")
+            if self._phase is _Phase.WEIGHTS_AWAKE:
+                self._memory.wake_kv_cache()
+                self._phase = _Phase.WRITING
+
+        await self._between_steps(wake, "waking the KV cache", phases=_MEMORY)
 
     async def _between_steps(
-        self, action: Callable[[], None], what: str, needs_drain: bool = False, in_transfer: bool = False
+        self,
+        action: Callable[[], None],
+        what: str,
+        needs_drain: bool = False,
+        phases: frozenset[_Phase] = _TURNS,
     ) -> None:
         """Have the engine's thread do `action`; raises `EngineError`, which names `what`, if it fails."""
         self.check()
@@ -201,7 +264,7 @@ class VllmEngine:
         def fail(error: EngineError) -> None:
             loop.call_soon_threadsafe(_reject, [done], error)
 
-        self._mail.put(_Message(act, fail, needs_drain, in_transfer))
+        self._mail.put(_Message(act, fail, needs_drain, phases))
         if self._failure is not None:
             self._fail_all()
         await done
@@ -227,17 +290,14 @@ class VllmEngine:
         """Do what was asked for since the last step, waiting while there is nothing to compute.
 
         Return False at shutdown. Mail behind a message that needs a drained engine stays unread until it is drained, and
-        what does not belong to a transfer of weights waits for its end.
+        what the engine's phase does not allow waits for another one.
         """
         while True:
-            if self._transferring:
-                received = self._mail.get()
+            if self._phase is not _Phase.WRITING:  # and no turn is being written, or it stands still
+                received = self._next_of_phase()
                 if received is None:
                     return False
-                if received.in_transfer:
-                    received.action()
-                else:
-                    self._held.append(received)
+                received.action()
                 continue
             busy = self._engine.has_unfinished_requests()
             if self._after_drain is not None:
@@ -256,6 +316,16 @@ class VllmEngine:
                 self._after_drain = received
             else:
                 received.action()
+
+    def _next_of_phase(self) -> _Message | None:
+        """Wait for a message that this phase allows, those that were held first; None at shutdown."""
+        for message in self._held:
+            if self._phase in message.phases:
+                self._held.remove(message)
+                return message
+        while (received := self._mail.get()) is not None and self._phase not in received.phases:
+            self._held.append(received)
+        return received
 
     def _add(self, request_id: str, turn: _Turn) -> None:
         if turn.done.cancelled():

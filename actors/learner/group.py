@@ -138,6 +138,14 @@ class LearnerGroup:
         """See `Trainer.unload`."""
         self._call("unload", seconds)
 
+    def free_memory(self, keep_weights: bool, seconds: float = 600.0) -> None:
+        """See `Trainer.free_memory`."""
+        self._call("free_memory", seconds, keep_weights)
+
+    def take_memory(self, seconds: float = 600.0) -> None:
+        """See `Trainer.take_memory`."""
+        self._call("take_memory", seconds)
+
     def steps_taken(self, seconds: float = 60.0) -> int:
         """See `Trainer.steps_taken`."""
         return self._call("steps_taken", seconds)[0]

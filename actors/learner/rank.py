@@ -69,6 +69,12 @@ class LearnerRank:
     def unload(self) -> None:
         self.trainer.unload()
 
+    def free_memory(self, keep_weights: bool) -> None:
+        self.trainer.free_memory(keep_weights)
+
+    def take_memory(self) -> None:
+        self.trainer.take_memory()
+
     def steps_taken(self) -> int:
         return self.trainer.steps_taken
 

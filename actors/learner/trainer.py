@@ -21,6 +21,7 @@ from actors.learner.grpo import grpo_update
 from actors.learner.kernels import compile_parts, use_liger
 from actors.learner.logprobs import Chunking
 from actors.learner.losses import target_counts
+from actors.learner.memory import move_back, move_to_host
 from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.model import ModelSpec, PackedCausalLM, load_model
@@ -96,6 +97,27 @@ class Trainer:
             self._engine.destroy()
         self._engine = self.reference = None
         gc.collect()
+        self._empty_cache()
+
+    def free_memory(self, keep_weights: bool) -> None:
+        """Move to the host what is on the GPU, all but the policy's weights if they are kept; nothing if none is loaded.
+
+        Weights and states can be handed out, exported and saved from there. Before any other step comes `take_memory`.
+        """
+        if self._engine is not None:
+            move_to_host(self._engine, keep_weights)
+        if self.reference is not None:
+            self.reference.to("cpu")
+        self._empty_cache()
+
+    def take_memory(self) -> None:
+        """Undo `free_memory`."""
+        if self._engine is not None:
+            move_back(self._engine)
+        if self.reference is not None:
+            self.reference.to(self.device)
+
+    def _empty_cache(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

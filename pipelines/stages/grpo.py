@@ -60,13 +60,14 @@ def _train(run: Run, problems: list[Problem]) -> None:
         for step in range(first, settings.steps):
             groups = ahead or _roll_out(run, supply)
             clock.seconds["rollout"] = groups.seconds
-            if settings.async_depth and step + 1 < settings.steps:
-                learned, ahead = _learn_and_roll_out(run, groups, supply, clock)
-            else:
-                learned, ahead = _learn(run, groups, clock), None
-            supply.learned(groups)
-            with clock.phase("sync"):
-                run.system.sync_weights()
+            with run.system.learning(clock.phase):
+                if settings.async_depth and step + 1 < settings.steps:
+                    learned, ahead = _learn_and_roll_out(run, groups, supply, clock)
+                else:
+                    learned, ahead = _learn(run, groups, clock), None
+                supply.learned(groups)
+                with clock.phase("sync"):
+                    run.system.sync_weights()
             if step + 1 in evaluated_steps(run.experiment):
                 with clock.phase("evaluate"):
                     evaluate_within_grpo(run, step + 1)
@@ -173,22 +174,23 @@ def _metrics(step: StepGroups, learned: GrpoMetrics, clock: PhaseClock) -> dict[
 def _load(run: Run) -> tuple[int, Cursor]:
     """Load the learner and give its weights to the rollout workers; return the steps done before, and where to go on."""
     settings = run.experiment.grpo
-    warm = run.warm_student
-    run.system.learner.load(
-        warm,
-        settings.optimizer,
-        total_steps=settings.steps * settings.mini_batches,
-        reference=warm if settings.loss.kl_coefficient else None,
-        seed=run.experiment.seed,
-    )
     checkpoints = _checkpoints(run)
     step = int(checkpoints[-1].name) if checkpoints else 0
     cursor = Cursor(step * settings.prompts_per_step)
-    if checkpoints:
-        run.system.learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
-        if (file := checkpoints[-1] / _CURSOR).exists():
-            cursor = Cursor.read(file.read_bytes())
-    run.system.sync_weights()
+    warm = run.warm_student
+    with run.system.learning():
+        run.system.learner.load(
+            warm,
+            settings.optimizer,
+            total_steps=settings.steps * settings.mini_batches,
+            reference=warm if settings.loss.kl_coefficient else None,
+            seed=run.experiment.seed,
+        )
+        if checkpoints:
+            run.system.learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
+            if (file := checkpoints[-1] / _CURSOR).exists():
+                cursor = Cursor.read(file.read_bytes())
+        run.system.sync_weights()
     return step, cursor
 
 

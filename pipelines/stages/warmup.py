@@ -36,15 +36,15 @@ def warm_up(run: Run, problems: list[Problem]) -> None:
 def _train(run: Run, problems: list[Problem]) -> None:
     settings = run.experiment.warmup
     run.system.use_student(run.models.student)
-    learner = run.system.learner
     random = Random(f"{run.experiment.seed}/warmup")
     row_count = settings.samples * settings.copies
     steps_per_epoch = -(-row_count // settings.rows_per_step)
     total_steps = settings.epochs * steps_per_epoch
-    learner.load(run.models.student, settings.optimizer, total_steps=total_steps, seed=run.experiment.seed)
     rows = ray.put(_rows(run, problems, random))
     plan = _plan(row_count, settings.rows_per_step, settings.epochs, run.experiment.seed)
-    with Progress(total_steps, "warm-up") as progress:
+    with run.system.learning(), Progress(total_steps, "warm-up") as progress:
+        learner = run.system.learner
+        learner.load(run.models.student, settings.optimizer, total_steps=total_steps, seed=run.experiment.seed)
         for first in range(0, total_steps, _STEPS_PER_CALL):
             steps = plan[first : first + _STEPS_PER_CALL]
             taken = learner.sft_steps(rows, steps)

@@ -41,6 +41,15 @@ class Engine:
         if self.refuses:
             raise EngineError("the weights do not fit")
 
+    async def sleep(self, keep_weights: bool) -> None:
+        self.check()
+
+    async def wake_weights(self) -> None:
+        self.check()
+
+    async def wake_kv_cache(self) -> None:
+        self.check()
+
 
 def restarted() -> bool:
     return ray.get_runtime_context().was_current_actor_reconstructed
@@ -76,6 +85,18 @@ def test_a_dead_engine_ends_a_rollout_worker_that_is_given_weights(ray_cluster: 
     update = worker.update_weights.options(max_task_retries=-1)
     assert ray.get(update.remote({}, 4)) == 4
     ray.kill(worker)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("method", ["sleep", "wake_weights", "wake_kv_cache"])
+def test_an_engine_that_died_in_its_sleep_ends_the_actor_and_the_next_one_answers(
+    ray_cluster: None, method: str
+) -> None:
+    host = ray.remote(Host).options(num_cpus=0, max_restarts=1).remote(refuses=False, dead=True)
+    call = getattr(host, method).options(max_task_retries=-1)
+    ray.get(call.remote(True) if method == "sleep" else call.remote())
+    assert ray.get(host.generate.remote(REQUEST)).token_ids.tolist() == [7]
+    ray.kill(host)
 
 
 @pytest.mark.ray

@@ -4,7 +4,7 @@ import pytest
 import ray
 from ray.util.placement_group import remove_placement_group
 
-from cluster.placement import Bundle, PlacementError, reserve, table, total
+from cluster.placement import Bundle, PlacementError, places, reserve, table, total
 
 BUNDLES = [Bundle("teacher", 1.0, 2), Bundle("rollout-0", 0.5, 1), Bundle("reward", 0.25, 0)]
 
@@ -49,3 +49,17 @@ def test_what_does_not_fit_is_refused_with_what_was_asked_and_what_there_is(ray_
     assert f"cluster: {cpus:g} CPUs, 0 GPUs; free now: " in message
     states = {group["name"]: group["state"] for group in ray.util.placement_group_table().values()}
     assert states["too-large"] == "REMOVED"
+
+
+def test_actors_beside_each_other_share_a_place_and_its_resources() -> None:
+    bundles = [Bundle("teacher", 1, 0.4), Bundle("a", 1, 0.45), Bundle("reward", 1, 0), Bundle("b", 0.5, 0.1, "a")]
+    assert places(bundles) == {"teacher": 0, "a": 1, "reward": 2, "b": 1}
+
+
+@pytest.mark.ray
+def test_what_is_beside_each_other_is_reserved_as_one_bundle(ray_cluster: None) -> None:
+    group = reserve([Bundle("a", 0.5, 0), Bundle("b", 0.25, 0), Bundle("c", 0.25, 0, "a")], "beside", timeout_s=30)
+    try:
+        assert group.bundle_specs == [{"CPU": 0.75}, {"CPU": 0.25}]
+    finally:
+        remove_placement_group(group)

@@ -1,10 +1,10 @@
-"""A vLLM engine whose core has a process of its own, as on GPUs: weights through shared memory, and turns that go on."""
+"""A vLLM engine whose core has a process of its own, as on GPUs: weights through shared memory, and turns that go on; sleep."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +22,31 @@ from tests.engines.reference import PROMPT, changed_model, disturbed, reference_
 SETTINGS = EngineSettings(dtype="float32", max_model_len=256, max_num_seqs=64, block_size=32)
 
 
+@pytest.fixture(scope="module")
+def shared_engine(tiny_model: Path) -> Iterator[VllmEngine]:
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in engine_environment(Device.CPU, threads=1).items():
+            patched.setenv(name, value)
+        patched.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+        engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0, sleeps=True)
+        yield engine
+        engine.shutdown()
+        engine._engine.engine_core.shutdown()
+
+
 @pytest.fixture
-def engine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VllmEngine]:
-    for name, value in engine_environment(Device.CPU, threads=1).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0)
-    yield engine
-    engine.shutdown()
-    engine._engine.engine_core.shutdown()
+async def engine(shared_engine: VllmEngine, tiny_model: Path) -> AsyncIterator[VllmEngine]:
+    """An engine with the weights on disk, before the test and after it."""
+    yield shared_engine
+    await shared_engine.update_weights(load_file(tiny_model / "model.safetensors"), version=0)
 
 
 async def test_turns_in_flight_go_on_under_weights_from_shared_memory(engine: VllmEngine, tiny_model: Path) -> None:
     changed = disturbed(load_file(tiny_model / "model.safetensors"), seed=1)
     request = GenerationRequest(PROMPT, 240, SamplingSettings(), want_logprobs=True)
     turns = [asyncio.create_task(engine.generate(request)) for _ in range(32)]
-    while engine.load.steps < 8:
+    steps = engine.load.steps
+    while engine.load.steps < steps + 8:
         await asyncio.sleep(0.001)
     segments = set(os.listdir("/dev/shm"))
     await engine.update_weights(changed, version=4, in_flight=InFlight.CONTINUE)
@@ -53,3 +62,23 @@ async def test_turns_in_flight_go_on_under_weights_from_shared_memory(engine: Vl
     after = await engine.generate(request)
     assert set(after.versions.tolist()) == {4}
     np.testing.assert_allclose(after.logprobs, reference_logprobs(new, after.token_ids, 1.0), atol=2e-4)
+
+
+async def test_after_a_sleep_turns_are_written_with_the_weights_that_came_before_the_kv_cache(
+    engine: VllmEngine, tiny_model: Path
+) -> None:
+    changed = disturbed(load_file(tiny_model / "model.safetensors"), seed=2)
+    request = GenerationRequest(PROMPT, 40, SamplingSettings(), want_logprobs=True)
+    before = asyncio.create_task(engine.generate(request))
+    await asyncio.sleep(0)
+    await engine.sleep(keep_weights=False)
+    assert set((await before).versions.tolist()) == {0}
+    after = asyncio.create_task(engine.generate(request))
+    await engine.wake_weights()
+    await engine.update_weights(changed, version=4)
+    assert not after.done()
+    await engine.wake_kv_cache()
+    answer = await after
+    assert set(answer.versions.tolist()) == {4}
+    expected = reference_logprobs(changed_model(tiny_model, changed), answer.token_ids, 1.0)
+    np.testing.assert_allclose(answer.logprobs, expected, atol=2e-4)

@@ -39,7 +39,7 @@ def byte_level() -> PreTrainedTokenizerFast:
 
 
 def command_end(grammar: CommandGrammar) -> IncrementalDetokenizer:
-    os.environ.update(engine_environment(Device.CPU, threads=1, kv_cache_gib=1))  # read when vLLM is imported
+    os.environ.update(engine_environment(Device.CPU, threads=1))  # read when vLLM is imported
     from actors.engines.vllm_outputs import CommandEnd
 
     return CommandEnd(grammar)
@@ -93,7 +93,7 @@ def test_tokens_of_one_step_past_the_command_are_left_out(tiny_model: Path) -> N
 
 def processed(ids: list[int], logprobs: list[float], replaced: bool) -> tuple[list[int], list[float], object, bool]:
     """Ids and log-probs of the turn that vLLM's output processor makes of the samples, why it stopped, and if by abort."""
-    os.environ.update(engine_environment(Device.CPU, threads=1, kv_cache_gib=1))
+    os.environ.update(engine_environment(Device.CPU, threads=1))
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest

@@ -30,6 +30,10 @@ def main(rank: int, ranks: int, port: int, model: str, data: Path, out: Path) ->
         trainer = Trainer(settings, rank, ranks)
         trainer.load(model, OptimizerSettings(lr=3e-3, max_grad_norm=0.5, eps=1e-4), 10, reference=model)
         sft = trainer.sft_step(texts, np.arange(7))
+        if stage in (1, 2):  # others have the GPU in between; this changes nothing
+            trainer.free_memory(keep_weights=True)
+            trainer.free_memory(keep_weights=False)
+            trainer.take_memory()
         minibatches = [np.arange(5), np.arange(5, 8), np.arange(2)]
         grpo = trainer.grpo_step(trajectories, advantages, np.ones(8, np.bool_), minibatches, loss, 0.9, version=3)
         trainer.save_state(out / f"state-{stage}")

@@ -142,6 +142,19 @@ def test_the_experiment_for_gpus_is_valid(tmp_path: Path) -> None:
     assert sum(bundle.gpus for bundle in bundles) == 8
 
 
+def test_the_experiment_for_gpus_fits_on_one_with_engines_and_learner_in_turn(tmp_path: Path) -> None:
+    page = text_of(ROOT / "docs" / "configuration.md")
+    examples = re.findall(
+        r"<!-- checked: loads (?:as an|with the) experiment.*? -->\n```yaml\n(.*?)```", page, re.DOTALL
+    )
+    for name, example in zip(("base", "colocated"), examples, strict=True):
+        (tmp_path / f"{name}.yaml").write_text(example, encoding="utf-8")
+    with (tmp_path / "colocated.yaml").open("a") as file:
+        file.write("extends: base.yaml\n")
+    bundles = load(tmp_path / "colocated.yaml", [], Experiment).bundles()
+    assert sum(bundle.gpus for bundle in bundles) == pytest.approx(1)
+
+
 def test_the_study_is_valid_and_every_key_of_one_is_explained(tmp_path: Path) -> None:
     page = text_of(ROOT / "docs" / "studies.md")
     (example,) = re.findall(r"<!-- checked: loads as a study -->\n```yaml\n(.*?)```", page, re.DOTALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -159,7 +160,12 @@ def train(
                 experiment=experiment,
                 directory=directory,
                 tracker=Tracker(directory, experiment.tracking, {}),
-                system=SimpleNamespace(learner=learner, rollout=rollout, sync_weights=sync_weights),
+                system=SimpleNamespace(
+                    learner=learner,
+                    rollout=rollout,
+                    sync_weights=sync_weights,
+                    learning=lambda *_: contextlib.nullcontext(),
+                ),
                 warm_student="",
             )
             grpo(run, PROBLEMS)

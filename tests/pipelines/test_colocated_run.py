@@ -1,0 +1,73 @@
+"""A whole run with engines and learner in turn, on real Ray, vLLM and DeepSpeed; on CPUs, where only the memory stays where it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.run_directory import RunDirectory
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = """
+extends: {demo}
+name: small
+run_dir: {run_dir}
+models:
+  cache_dir: {cache}
+  student: {{pretrain: {{steps: 30}}}}
+  teacher: {{pretrain: {{steps: 30, problems_per_step: 16}}}}
+data:
+  train: {{counts: {{known: 16, teacher_known: 16}}}}
+  evaluation: [{{source: chain_arithmetic, counts: {{known: 6}}}}]
+filter: {{enabled: false}}
+warmup: {{samples: 64}}
+grpo:
+  {{steps: 3, prompts_per_step: 4, group_size: 4, mini_batches: 2, checkpoint_every: 2, evaluate_every: 2,
+    loss: {{kl_coefficient: 0.01}}, optimizer: {{lr: 1.0e-3, weight_decay: 30}}}}  # moves the weights, whatever the rewards
+evaluation: {{base: [], warmup: [], training: [relay], final: [teacher]}}
+tracking: {{mode: disabled}}
+"""
+DRIVE = """
+import sys
+from pathlib import Path
+from pipelines.config import load
+from pipelines.driver import drive
+from pipelines.experiment import Experiment
+
+if __name__ == "__main__":
+    experiment = load(Path(sys.argv[1]), [], Experiment)
+    # Loaded from a file it would be refused on CPUs.
+    drive(experiment.model_copy(update={"cluster": experiment.cluster.model_copy(update={"colocate": True})}))
+"""
+
+
+@pytest.mark.slow
+def test_engines_write_every_step_with_what_the_learner_learned_while_they_slept(tmp_path: Path) -> None:
+    file, run_dir = tmp_path / "small.yaml", tmp_path / "run"
+    file.write_text(
+        SMALL.format(demo=REPOSITORY / "experiments" / "demo.yaml", run_dir=run_dir, cache=tmp_path / "models")
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
+    finished = subprocess.run(
+        [sys.executable, "-c", DRIVE, file],
+        cwd=REPOSITORY,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-6000:]
+    steps = [row["metrics"] for row in RunDirectory(run_dir).read_jsonl("metrics.jsonl") if row["stage"] == "grpo"]
+    assert len(steps) == 3
+    for metrics in steps:
+        assert isinstance(metrics, dict)
+        assert metrics["time/sleep_s"] > 0
+        assert metrics["learner/logprob_gap"] < 1e-4
+    assert steps[-1]["learner/kl"] > 1e-3  # type: ignore[index]
+    names = {row["name"] for row in RunDirectory(run_dir).read_jsonl("evaluations.jsonl")}
+    assert names == {"grpo-0002", "final"}
