@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.engines.engine_memory import EngineMemory
+from actors.engines.engine_thread import ANY_PHASE, WRITING, EngineThread, Phase, reject, resolve
 from actors.engines.live_weights import LiveWeights, token_versions
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
@@ -30,7 +26,9 @@ from cluster.weight_transport import InFlight
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
-T = TypeVar("T")
+_WEIGHTS = frozenset({Phase.WRITING, Phase.WEIGHTS_AWAKE})
+_TRANSFER = frozenset({Phase.TRANSFERRING})
+_MEMORY = ANY_PHASE - _TRANSFER
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +51,8 @@ class _Turn:
     done: asyncio.Future[Generation]
 
 
-class _Phase(Enum):
-    """What an engine can do at present."""
-
-    WRITING = auto()
-    TRANSFERRING = auto()
-    """nothing but receive weights from the learner"""
-    ASLEEP = auto()
-    """nothing: it has neither weights nor KV cache"""
-    WEIGHTS_AWAKE = auto()
-    """take weights; it has no KV cache to write with"""
-
-
-_TURNS = frozenset({_Phase.WRITING})
-_WEIGHTS = frozenset({_Phase.WRITING, _Phase.WEIGHTS_AWAKE})
-_TRANSFER = frozenset({_Phase.TRANSFERRING})
-_MEMORY = frozenset(_Phase) - _TRANSFER
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    action: Callable[[], None]
-    fail: Callable[[EngineError], object] = lambda error: None
-    """tells whoever waits that the action will never be done"""
-    needs_drain: bool = False
-    """only with no turn in flight; later messages wait behind it"""
-    phases: frozenset[_Phase] = _TURNS
-    """those in which it is taken; it waits for one of them"""
-
-
 class VllmEngine:
-    """Owns one `LLMEngine` and the only thread that touches it.
-
-    Calls from any event loop become messages to that thread, which takes them between two engine steps. So requests
-    join the running batch at once, and new weights arrive when no token is being computed.
-    """
+    """Owns one `LLMEngine` and the `EngineThread` that touches it; its methods may be called from any event loop."""
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
         """Start the engine; one that `sleeps` may be asked to give its memory back."""
@@ -122,17 +87,12 @@ class VllmEngine:
         self.grammar = CommandGrammar(tokenizer)
         self._banned_text = banned_text(tokenizer)
         self._turns: dict[str, _Turn] = {}
-        self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
-        self._after_drain: _Message | None = None
         self._ids = itertools.count()
         self._weights = LiveWeights(self._engine)
         self._memory = EngineMemory(self._engine)
-        self._phase = self._phase_before_transfer = _Phase.WRITING
-        self._held: deque[_Message] = deque()
-        self._failure: EngineError | None = None
+        self._phase_before_transfer = Phase.WRITING
         self._load = EngineLoad(0, 0.0, 0, 0, 0)
-        self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
-        self._thread.start()
+        self._thread = EngineThread(self._step, self._engine.has_unfinished_requests, self._fail_turns, "vllm-engine")
 
     @property
     def load(self) -> EngineLoad:
@@ -145,8 +105,7 @@ class VllmEngine:
 
     def check(self) -> None:
         """Raise `EngineError` if the engine has died."""
-        if self._failure is not None:
-            raise self._failure
+        self._thread.check()
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Return one turn; cancelling the call aborts the request in the engine."""
@@ -154,18 +113,14 @@ class VllmEngine:
         loop = asyncio.get_running_loop()
         turn = _Turn(request, loop, loop.create_future())
         request_id = str(next(self._ids))
-        self._mail.put(
-            _Message(
-                lambda: self._add(request_id, turn),
-                fail=lambda error: loop.call_soon_threadsafe(_reject, [turn.done], error),
-            )
+        self._thread.post(
+            lambda: self._add(request_id, turn),
+            fail=lambda error: loop.call_soon_threadsafe(reject, [turn.done], error),
         )
-        if self._failure is not None:
-            self._fail_all()
         try:
             return await turn.done
         except asyncio.CancelledError:
-            self._mail.put(_Message(lambda: self._abort(request_id)))
+            self._thread.post(lambda: self._abort(request_id))
             raise
 
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> None:
@@ -175,36 +130,36 @@ class VllmEngine:
         """
         action = partial(self._weights.load, weights, version)
         drain = in_flight is InFlight.FINISH
-        await self._between_steps(action, f"loading policy version {version}", drain, _WEIGHTS)
+        await self._thread.call(action, f"loading policy version {version}", drain, _WEIGHTS)
 
     async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
         """Join the learner's weight transfer over `backend`; returns when the learner has joined too."""
         action = partial(self._weights.connect, backend.value, init_info)
-        await self._between_steps(action, "joining the weight transfer", phases=_WEIGHTS)
+        await self._thread.call(action, "joining the weight transfer", phases=_WEIGHTS)
 
     async def start_transfer(self, in_flight: InFlight) -> None:
         """Stop writing, until `finish_transfer`: the learner is about to send weights."""
 
         def start() -> None:
             self._weights.start_transfer()
-            self._phase_before_transfer, self._phase = self._phase, _Phase.TRANSFERRING
+            self._phase_before_transfer, self._thread.phase = self._thread.phase, Phase.TRANSFERRING
 
         drain = in_flight is InFlight.FINISH
-        await self._between_steps(start, "starting the weight transfer", drain, _WEIGHTS)
+        await self._thread.call(start, "starting the weight transfer", drain, _WEIGHTS)
 
     async def transfer(self, update_info: dict[str, Any]) -> None:
         """Receive weights while the learner sends them."""
         action = partial(self._weights.transfer, update_info)
-        await self._between_steps(action, "receiving weights", phases=_TRANSFER)
+        await self._thread.call(action, "receiving weights", phases=_TRANSFER)
 
     async def finish_transfer(self, version: int) -> None:
         """Go on under the weights that were received, as policy `version`."""
 
         def finish() -> None:
             self._weights.finish_transfer(version)
-            self._phase = self._phase_before_transfer
+            self._thread.phase = self._phase_before_transfer
 
-        await self._between_steps(finish, f"taking policy version {version}", phases=_TRANSFER)
+        await self._thread.call(finish, f"taking policy version {version}", phases=_TRANSFER)
 
     async def sleep(self, keep_weights: bool) -> None:
         """Give the memory back when the turns in flight are done; those asked for later wait until the engine is awake.
@@ -213,119 +168,42 @@ class VllmEngine:
         """
 
         def sleep() -> None:
-            if self._phase is _Phase.WRITING:
+            if self._thread.phase is Phase.WRITING:
                 self._memory.sleep(keep_weights)
-                self._phase = _Phase.ASLEEP
+                self._thread.phase = Phase.ASLEEP
 
-        await self._between_steps(sleep, "falling asleep", needs_drain=True, phases=_TURNS | {_Phase.ASLEEP})
+        await self._thread.call(sleep, "falling asleep", needs_drain=True, phases=WRITING | {Phase.ASLEEP})
 
     async def wake_weights(self) -> None:
         """Take the weights' memory again; nothing if it is there, as after a restart."""
 
         def wake() -> None:
-            if self._phase is _Phase.ASLEEP:
+            if self._thread.phase is Phase.ASLEEP:
                 self._memory.wake_weights()
-                self._phase = _Phase.WEIGHTS_AWAKE
+                self._thread.phase = Phase.WEIGHTS_AWAKE
 
-        await self._between_steps(wake, "waking the weights", phases=_MEMORY)
+        await self._thread.call(wake, "waking the weights", phases=_MEMORY)
 
     async def wake_kv_cache(self) -> None:
         """Take the KV cache's memory again and go on writing; nothing if it is there, as after a restart."""
 
         def wake() -> None:
-            if self._phase is _Phase.ASLEEP:
+            if self._thread.phase is Phase.ASLEEP:
                 raise RuntimeError("the weights are asleep and have to be woken first")
-            if self._phase is _Phase.WEIGHTS_AWAKE:
+            if self._thread.phase is Phase.WEIGHTS_AWAKE:
                 self._memory.wake_kv_cache()
-                self._phase = _Phase.WRITING
+                self._thread.phase = Phase.WRITING
 
-        await self._between_steps(wake, "waking the KV cache", phases=_MEMORY)
-
-    async def _between_steps(
-        self,
-        action: Callable[[], None],
-        what: str,
-        needs_drain: bool = False,
-        phases: frozenset[_Phase] = _TURNS,
-    ) -> None:
-        """Have the engine's thread do `action`; raises `EngineError`, which names `what`, if it fails."""
-        self.check()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def act() -> None:
-            try:
-                action()
-            except Exception as error:  # reported to the caller, whose decision it is
-                loop.call_soon_threadsafe(_reject, [done], EngineError(f"{what} failed: {error!r}"))
-            else:
-                loop.call_soon_threadsafe(_resolve, [(done, None)])
-
-        def fail(error: EngineError) -> None:
-            loop.call_soon_threadsafe(_reject, [done], error)
-
-        self._mail.put(_Message(act, fail, needs_drain, phases))
-        if self._failure is not None:
-            self._fail_all()
-        await done
+        await self._thread.call(wake, "waking the KV cache", phases=_MEMORY)
 
     def shutdown(self) -> None:
         """Stop the thread; turns in flight fail with `EngineError`."""
-        self._mail.put(None)
-        self._thread.join(timeout=30)
+        self._thread.shutdown()
 
-    def _run(self) -> None:
-        try:
-            while self._take_mail():
-                started = time.perf_counter()
-                outputs = self._engine.step()
-                self._deliver(cast("list[RequestOutput]", outputs), time.perf_counter() - started)
-            self._failure = EngineError("the vLLM engine was shut down")
-        except BaseException as error:
-            self._failure = EngineError(f"the vLLM engine died: {error!r}")
-            self._failure.__cause__ = error
-        self._fail_all()
-
-    def _take_mail(self) -> bool:
-        """Do what was asked for since the last step, waiting while there is nothing to compute.
-
-        Return False at shutdown. Mail behind a message that needs a drained engine stays unread until it is drained, and
-        what the engine's phase does not allow waits for another one.
-        """
-        while True:
-            if self._phase is not _Phase.WRITING:  # and no turn is being written, or it stands still
-                received = self._next_of_phase()
-                if received is None:
-                    return False
-                received.action()
-                continue
-            busy = self._engine.has_unfinished_requests()
-            if self._after_drain is not None:
-                if busy:
-                    return True
-                message, self._after_drain = self._after_drain, None
-                message.action()
-                continue
-            try:
-                received = self._held.popleft() if self._held else self._mail.get(block=not busy)
-            except queue.Empty:
-                return True
-            if received is None:
-                return False
-            if received.needs_drain:
-                self._after_drain = received
-            else:
-                received.action()
-
-    def _next_of_phase(self) -> _Message | None:
-        """Wait for a message that this phase allows, those that were held first; None at shutdown."""
-        for message in self._held:
-            if self._phase in message.phases:
-                self._held.remove(message)
-                return message
-        while (received := self._mail.get()) is not None and self._phase not in received.phases:
-            self._held.append(received)
-        return received
+    def _step(self) -> None:
+        started = time.perf_counter()
+        outputs = self._engine.step()
+        self._deliver(cast("list[RequestOutput]", outputs), time.perf_counter() - started)
 
     def _add(self, request_id: str, turn: _Turn) -> None:
         if turn.done.cancelled():
@@ -340,7 +218,7 @@ class VllmEngine:
             params = self._sampling_params(request)
             internal_id = self._engine.add_request(request_id, prompt, params)
         except Exception as error:  # a refused request must not end the engine that serves the others
-            turn.loop.call_soon_threadsafe(_reject, [turn.done], EngineError(f"vLLM refused the request: {error}"))
+            turn.loop.call_soon_threadsafe(reject, [turn.done], EngineError(f"vLLM refused the request: {error}"))
         else:
             self._turns[request_id] = turn
             replace_processing(
@@ -366,7 +244,7 @@ class VllmEngine:
             generated_tokens += len(generation.token_ids)
             results.setdefault(turn.loop, []).append((turn.done, generation))
         for loop, resolved in results.items():
-            loop.call_soon_threadsafe(_resolve, resolved)
+            loop.call_soon_threadsafe(resolve, resolved)
         load = self._load
         self._load = EngineLoad(
             steps=load.steps + 1,
@@ -376,20 +254,10 @@ class VllmEngine:
             cached_prompt_tokens=load.cached_prompt_tokens + cached_tokens,
         )
 
-    def _fail_all(self) -> None:
-        """Tell everyone who still waits; also called by those who come after the engine's end."""
-        assert self._failure is not None
+    def _fail_turns(self, error: EngineError) -> None:
         turns, self._turns = self._turns, {}
         for turn in turns.values():
-            turn.loop.call_soon_threadsafe(_reject, [turn.done], self._failure)
-        if self._after_drain is not None:
-            self._held.appendleft(self._after_drain)
-            self._after_drain = None
-        while self._held:
-            self._held.popleft().fail(self._failure)
-        while not self._mail.empty():
-            if (message := self._mail.get()) is not None:
-                message.fail(self._failure)
+            turn.loop.call_soon_threadsafe(reject, [turn.done], error)
 
     def _sampling_params(self, request: GenerationRequest) -> SamplingParams:
         from vllm import SamplingParams
@@ -429,15 +297,3 @@ class VllmEngine:
             prompt_tokens=len(turn.request.prompt_ids),
             cached_tokens=output.num_cached_tokens or 0,
         )
-
-
-def _resolve(results: list[tuple[asyncio.Future[T], T]]) -> None:
-    for future, result in results:
-        if not future.done():
-            future.set_result(result)
-
-
-def _reject(futures: list[asyncio.Future[T]], error: EngineError) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(error)
