@@ -176,7 +176,7 @@ def draw_speed(run: Run, theme: Theme) -> Figure | None:
     """Seconds of each phase, stacked, under the step's wall time; tokens per second of rollout and learner."""
     phases = [
         ("time/rollout_s", "rollout", theme.student),
-        ("time/reward_s", "reward", theme.oracle),
+        ("time/sleep_s", "engines fall asleep", theme.oracle),
         ("time/learn_s", "learn", theme.relay),
         ("time/sync_s", "weight sync", theme.teacher),
     ]

@@ -23,8 +23,8 @@ from pipelines.stage_keys import WITHOUT_EFFECT, shared_folders, stage_keys
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
 
-FIXED = {"grpo.sampling.top_p", "grpo.sampling.top_k"}
-"""settings that have one valid value"""
+FIXED = {"grpo.sampling.top_p", "grpo.sampling.top_k", "cluster.colocate"}
+"""settings that have one valid value in these examples"""
 
 PRETRAIN = {"lengths": [2, 3], "forms": {"plain": 1, "postfix": 1}, "skill": 0.5, "mix": {"known": 1, "unknowable": 1}}
 CHAINS = {"source": "chain_arithmetic", "counts": {"known": 3, "unknowable": 2}, "lengths": [2, 3], "limit": 4}
@@ -172,6 +172,7 @@ def same(*overrides: str, base: tuple[str, ...] = ()) -> set[str]:
     return {stage for stage in first if second.get(stage) == first[stage]}
 
 
+ENGINE_SHARES = ("rollout.engine.gpu_memory_utilization=0.3", "teacher.engine.gpu_memory_utilization=0.5")
 TRAINED = {"grpo", "evaluate-final-student", "evaluate-final-relay"} | {
     f"evaluate-grpo-{step:04d}-{policy}" for step in (50, 100) for policy in ("student", "relay")
 }
@@ -179,6 +180,11 @@ TRAINED = {"grpo", "evaluate-final-student", "evaluate-final-relay"} | {
 
 def test_another_reward_changes_what_is_trained_with_it_and_nothing_before() -> None:
     assert keys().keys() - same("reward.scheme=simple") == TRAINED
+
+
+def test_engines_and_learner_in_turn_share_all_stages_with_those_side_by_side() -> None:
+    on_gpus = ("cluster.device=gpu", "cluster.gpus={rollout: 0.35, learner: 0.1, teacher: 0.55}", *ENGINE_SHARES)
+    assert keys(*on_gpus) == keys(*on_gpus, "cluster.colocate=true")
 
 
 def test_another_teacher_at_the_end_changes_the_final_evaluation_alone() -> None:

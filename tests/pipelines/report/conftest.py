@@ -54,7 +54,7 @@ def write_jsonl(path: Path, records: Sequence[Record], tail: str = "") -> None:
 def metric_record(step: int, steps: int, rng: np.random.Generator) -> Record:
     done = 1 / (1 + np.exp(-10 * (step / steps - 0.4)))
     noise = rng.normal(0, 1, 24)
-    rollout_s, learn_s, sync_s, reward_s = 8.2 + noise[0] * 0.4 - done, 5.1 + noise[1] * 0.2, 0.6, 0.3
+    rollout_s, learn_s, sync_s, sleep_s = 8.2 + noise[0] * 0.4 - done, 5.1 + noise[1] * 0.2, 0.6, 0.3
     solvable, dependent = 0.36 + 0.05 * done + 0.03 * noise[2], 0.12 + 0.3 * done + 0.03 * noise[3]
     metrics = {
         "rollout/accuracy": 0.45 + 0.3 * done + 0.03 * noise[4],
@@ -78,8 +78,8 @@ def metric_record(step: int, steps: int, rng: np.random.Generator) -> Record:
         "time/rollout_s": rollout_s,
         "time/learn_s": learn_s,
         "time/sync_s": sync_s,
-        "time/reward_s": reward_s,
-        "time/step_s": rollout_s + learn_s + sync_s + reward_s + 0.2,
+        "time/sleep_s": sleep_s,
+        "time/step_s": rollout_s + learn_s + sync_s + sleep_s + 0.2,
     }
     return {"stage": "grpo", "step": step, "time_s": 60.0 + 14.4 * step, "metrics": metrics}
 
