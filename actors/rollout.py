@@ -82,9 +82,10 @@ class RolloutWorker(EngineHost):
     ) -> None:
         """Start the student's engine; `teacher` is the name of the teacher actor in this actor's namespace."""
         import ray
-        from transformers import AutoTokenizer
 
         super().__init__(student, student_engine, device, seed, sleeps)
+        from transformers import AutoTokenizer  # which the engine has loaded by now, without the garbage collector
+
         self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
         self._tokenizer, self._teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(other)

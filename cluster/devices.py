@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Set
 from enum import StrEnum
 
@@ -84,6 +85,11 @@ def engine_environment(device: Device, threads: int) -> dict[str, str]:
         "TORCH_COMPILE_DISABLE": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
+
+
+def forget_kv_cache_variable() -> None:
+    """Have an engine on the CPU go by its settings: vLLM prefers this variable, which the user may have for other uses."""
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
 
 
 def learner_environment(device: Device, threads: int) -> dict[str, str]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Pause the collector for the block, and leave all that is there at its end out of later collections.
+    """Pause the process's collector for the block, and leave what is there at the first one's end out of later collections.
 
     torch and vLLM make a million objects that stay as long as the process: a quarter of what importing them takes is
     looking for garbage among them, and every full collection afterwards would take a quarter of a second.
@@ -20,7 +20,8 @@ def loading() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
-        atexit.register(gc.unfreeze)  # extension modules report what is left at the end as leaks
+        if not gc.get_freeze_count():
+            gc.freeze()
+            atexit.register(gc.unfreeze)  # extension modules report what is left at the end as leaks
         if was_on:
             gc.enable()

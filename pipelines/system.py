@@ -33,7 +33,7 @@ _CONCURRENT_CALLS = 10_000
 
 Part = Literal["learner", "citer"]
 """what only some runs need"""
-Phase = Callable[[str], AbstractContextManager[None]]
+PhaseTimer = Callable[[str], AbstractContextManager[None]]
 """times a part of a step, by its name"""
 
 
@@ -65,7 +65,7 @@ class System:
         return self.learners
 
     @contextmanager
-    def learning(self, phase: Phase = _untimed) -> Iterator[None]:
+    def learning(self, phase: PhaseTimer = _untimed) -> Iterator[None]:
         """The block in which the learner loads and learns.
 
         With `cluster.colocate` the engines sleep in it, until `sync_weights` or else its end gives them the learner's

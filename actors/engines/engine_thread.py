@@ -48,16 +48,25 @@ class EngineThread:
     """
 
     def __init__(
-        self, step: Callable[[], None], busy: Callable[[], bool], ended: Callable[[EngineError], None], name: str
+        self,
+        step: Callable[[], None],
+        busy: Callable[[], bool],
+        ended: Callable[[EngineError], None],
+        deadly: type[Exception],
+        name: str,
     ) -> None:
-        """Start the thread. It calls `step` while the engine is `busy`, and `ended` once, when it stops or a step fails."""
+        """Start the thread. It calls `step` while the engine is `busy`, and `ended` once, when it stops or the engine dies.
+
+        The engine is dead when a step fails, or when anything raises `deadly`.
+        """
         self.phase = Phase.WRITING
         """to be changed by messages only"""
-        self._step, self._busy, self._ended = step, busy, ended
+        self._step, self._busy, self._ended, self._deadly = step, busy, ended, deadly
         self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._after_drain: _Message | None = None
         self._held: deque[_Message] = deque()
         self._failure: EngineError | None = None
+        self._failing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -73,9 +82,10 @@ class EngineThread:
         needs_drain: bool = False,
         phases: frozenset[Phase] = WRITING,
     ) -> None:
-        """Have `action` done in one of `phases`, which it waits for; `fail` is called if that will never be.
+        """Have `action` done in one of `phases`; `fail` is called if that will never be.
 
-        One that `needs_drain` waits for the turns in flight, and later messages wait behind it.
+        It waits for its phase, unless the engine is writing, out of which only other messages lead. One that `needs_drain`
+        waits for the turns in flight, and later messages wait behind it.
         """
         self._mail.put(_Message(action, fail, needs_drain, phases))
         if self._failure is not None:
@@ -97,7 +107,12 @@ class EngineThread:
             try:
                 action()
             except Exception as error:  # reported to the caller, whose decision it is
+                dead = isinstance(error, self._deadly)
+                if dead:
+                    self._failure = _died(error)  # before the caller is told, who may ask
                 loop.call_soon_threadsafe(reject, [done], EngineError(f"{what} failed: {error!r}"))
+                if dead:
+                    raise
             else:
                 loop.call_soon_threadsafe(resolve, [(done, None)])
 
@@ -115,8 +130,7 @@ class EngineThread:
                 self._step()
             failure = EngineError("the vLLM engine was shut down")
         except BaseException as error:
-            failure = EngineError(f"the vLLM engine died: {error!r}")
-            failure.__cause__ = error
+            failure = _died(error)
         self._failure = failure
         self._ended(failure)
         self._fail_mail(failure)
@@ -143,7 +157,9 @@ class EngineThread:
                 return True
             if received is None:
                 return False
-            if received.needs_drain:
+            if Phase.WRITING not in received.phases:
+                received.fail(EngineError("the engine is not being sent weights: has it restarted meanwhile?"))
+            elif received.needs_drain:
                 self._after_drain = received
             else:
                 received.action()
@@ -160,14 +176,21 @@ class EngineThread:
 
     def _fail_mail(self, failure: EngineError) -> None:
         """Tell everyone who still waits; also called by those who come after the thread's end."""
-        if self._after_drain is not None:
-            self._held.appendleft(self._after_drain)
+        with self._failing:
+            waiting = [*([self._after_drain] if self._after_drain is not None else []), *self._held]
             self._after_drain = None
-        while self._held:
-            self._held.popleft().fail(failure)
-        while not self._mail.empty():
-            if (message := self._mail.get()) is not None:
-                message.fail(failure)
+            self._held.clear()
+            while not self._mail.empty():
+                if (message := self._mail.get()) is not None:
+                    waiting.append(message)
+        for message in waiting:
+            message.fail(failure)
+
+
+def _died(error: BaseException) -> EngineError:
+    failure = EngineError(f"the vLLM engine died: {error!r}")
+    failure.__cause__ = error
+    return failure
 
 
 def resolve(results: list[tuple[asyncio.Future[T], T]]) -> None:

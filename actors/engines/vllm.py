@@ -18,7 +18,7 @@ from actors.engines.live_weights import LiveWeights, token_versions
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar, banned_text
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
-from cluster.devices import Device, WeightBackend
+from cluster.devices import Device, WeightBackend, forget_kv_cache_variable
 from cluster.loading import loading
 from cluster.shared_weights import Weights
 from cluster.weight_transport import InFlight
@@ -58,9 +58,14 @@ class VllmEngine:
         """Start the engine; one that `sleeps` may be asked to give its memory back."""
         with loading():
             from vllm.engine.arg_utils import EngineArgs
+            from vllm.v1.engine.exceptions import EngineDeadError
             from vllm.v1.engine.llm_engine import LLMEngine
 
+            from actors.engines.vllm_outputs import replace_processing
+
         on_cpu = device is Device.CPU
+        if on_cpu:
+            forget_kv_cache_variable()
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=model,
@@ -92,7 +97,10 @@ class VllmEngine:
         self._memory = EngineMemory(self._engine)
         self._phase_before_transfer = Phase.WRITING
         self._load = EngineLoad(0, 0.0, 0, 0, 0)
-        self._thread = EngineThread(self._step, self._engine.has_unfinished_requests, self._fail_turns, "vllm-engine")
+        self._replace_processing = replace_processing
+        self._thread = EngineThread(
+            self._step, self._engine.has_unfinished_requests, self._fail_turns, EngineDeadError, "vllm-engine"
+        )
 
     @property
     def load(self) -> EngineLoad:
@@ -197,8 +205,12 @@ class VllmEngine:
         await self._thread.call(wake, "waking the KV cache", phases=_MEMORY)
 
     def shutdown(self) -> None:
-        """Stop the thread; turns in flight fail with `EngineError`."""
+        """Stop the engine and give its memory back; turns in flight fail with `EngineError`.
+
+        In one process, vLLM's process groups end with it, those of other engines in the process included.
+        """
         self._thread.shutdown()
+        self._engine.engine_core.shutdown()
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -210,8 +222,6 @@ class VllmEngine:
             return
         from vllm.inputs import tokens_input
 
-        from actors.engines.vllm_outputs import replace_processing
-
         request = turn.request
         prompt = tokens_input(list(map(int, request.prompt_ids)))
         try:
@@ -221,7 +231,7 @@ class VllmEngine:
             turn.loop.call_soon_threadsafe(reject, [turn.done], EngineError(f"vLLM refused the request: {error}"))
         else:
             self._turns[request_id] = turn
-            replace_processing(
+            self._replace_processing(
                 self._engine.output_processor.request_states[internal_id],
                 command_end=self.grammar if request.stop_after_command and self._command_end_id is None else None,
                 want_logprobs=request.want_logprobs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 from transformers import Qwen3ForCausalLM
 
-from actors.engines.base import GenerationRequest
+from actors.engines.base import EngineError, GenerationRequest
 from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
@@ -22,8 +23,8 @@ from tests.engines.reference import PROMPT, changed_model, disturbed, reference_
 SETTINGS = EngineSettings(dtype="float32", max_model_len=256, max_num_seqs=64, block_size=32)
 
 
-@pytest.fixture(scope="module")
-def shared_engine(tiny_model: Path) -> Iterator[VllmEngine]:
+@contextmanager
+def started(tiny_model: Path) -> Iterator[VllmEngine]:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in engine_environment(Device.CPU, threads=1).items():
             patched.setenv(name, value)
@@ -31,7 +32,12 @@ def shared_engine(tiny_model: Path) -> Iterator[VllmEngine]:
         engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0, sleeps=True)
         yield engine
         engine.shutdown()
-        engine._engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def shared_engine(tiny_model: Path) -> Iterator[VllmEngine]:
+    with started(tiny_model) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -82,3 +88,20 @@ async def test_after_a_sleep_turns_are_written_with_the_weights_that_came_before
     assert set(answer.versions.tolist()) == {4}
     expected = reference_logprobs(changed_model(tiny_model, changed), answer.token_ids, 1.0)
     np.testing.assert_allclose(answer.logprobs, expected, atol=2e-4)
+
+
+async def test_an_engine_whose_core_dies_in_its_sleep_is_dead(tiny_model: Path) -> None:
+    with started(tiny_model) as engine:
+        await engine.sleep(keep_weights=True)
+        turn = asyncio.create_task(engine.generate(GenerationRequest(PROMPT, 4, SamplingSettings())))
+        core = engine._engine.engine_core.resources
+        for process in core.engine_manager.processes:
+            process.kill()
+        while not core.engine_dead:  # vLLM has not seen it yet
+            await asyncio.sleep(0.001)
+        with pytest.raises(EngineError, match="waking the weights failed"):
+            await engine.wake_weights()
+        with pytest.raises(EngineError, match="died"):
+            engine.check()
+        with pytest.raises(EngineError, match="died"):
+            await turn

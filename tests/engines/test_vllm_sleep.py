@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from actors.engines.base import EngineError, GenerationRequest
+from actors.engines.engine_thread import ANY_PHASE
 from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
@@ -27,7 +28,7 @@ REQUEST = GenerationRequest(LONG_PROMPT, 8, SamplingSettings(), want_logprobs=Tr
 
 @pytest.fixture(scope="module")
 def shared_engine(tiny_model: Path) -> Iterator[VllmEngine]:
-    os.environ.update(engine_environment(Device.CPU, threads=1))
+    os.environ.update(engine_environment(Device.CPU, threads=1) | {"VLLM_CPU_KVCACHE_SPACE": "3"})
     engine = VllmEngine(str(tiny_model), SETTINGS, Device.CPU, seed=0, sleeps=True)
     yield engine
     engine.shutdown()
@@ -47,10 +48,11 @@ def weights(tiny_model: Path) -> Weights:
     return load_file(tiny_model / "model.safetensors")
 
 
-async def settled(task: asyncio.Task[Any], engine: VllmEngine) -> bool:
-    """Whether a task is done when the engine has seen all that it was sent before."""
-    await engine.wake_weights()
-    return task.done()
+async def waits(task: asyncio.Task[Any], engine: VllmEngine) -> bool:
+    """Whether a task still waits when the engine has seen all that it was sent before."""
+    await asyncio.sleep(0)
+    await engine._thread.call(lambda: None, "looking", phases=ANY_PHASE)
+    return not task.done()
 
 
 async def test_a_turn_asked_for_during_sleep_is_written_with_the_new_weights(
@@ -60,16 +62,28 @@ async def test_a_turn_asked_for_during_sleep_is_written_with_the_new_weights(
     await engine.generate(REQUEST)
     await engine.sleep(keep_weights=False)
     turn = asyncio.create_task(engine.generate(REQUEST))
-    await asyncio.sleep(0)
-    assert not await settled(turn, engine)
+    assert await waits(turn, engine)
+    await engine.wake_weights()
+    assert await waits(turn, engine)
     await engine.update_weights(changed, version=1)
-    assert not await settled(turn, engine)
+    assert await waits(turn, engine)
     await engine.wake_kv_cache()
     generation = await turn
     assert set(generation.versions.tolist()) == {1}
     assert generation.cached_tokens == 0
     expected = reference_logprobs(changed_model(tiny_model, changed), generation.token_ids, 1.0, LONG_PROMPT)
     np.testing.assert_allclose(generation.logprobs, expected, atol=2e-4)
+
+
+async def test_the_kv_cache_is_as_large_as_the_settings_say_whatever_the_environment_does(engine: VllmEngine) -> None:
+    assert engine._engine.vllm_config.cache_config.kv_cache_memory_bytes == SETTINGS.kv_cache_gib * 2**30
+
+
+async def test_weights_for_a_transfer_that_was_not_started_are_refused(engine: VllmEngine) -> None:
+    for sent in (engine.transfer({}), engine.finish_transfer(7)):
+        with pytest.raises(EngineError, match="not being sent weights"):
+            await sent
+    assert engine.version == 0
 
 
 async def test_kept_weights_write_on_with_an_empty_prefix_cache(engine: VllmEngine) -> None:
@@ -114,7 +128,7 @@ async def test_weights_are_received_from_the_learner_before_the_kv_cache_is_ther
     await engine.start_transfer(InFlight.FINISH)
     await engine.transfer({})
     await engine.finish_transfer(1)
-    assert not await settled(turn, engine)
+    assert await waits(turn, engine)
     await engine.wake_kv_cache()
     assert len((await turn).token_ids) > 0
     assert done == ["start_transfer", "transfer", "finish_transfer"]

@@ -30,6 +30,13 @@ MOVABLE = [
 ]
 
 
+STATES = {"optim_states", "hp_params", "lp_grads"}
+
+
+def on_the_host(trainer: Trainer) -> set[str]:
+    return {state.value for state in trainer.engine.optimizer.offloaded_states}
+
+
 def equal(some: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> bool:
     return some.keys() == others.keys() and all((some[name] == others[name]).all() for name in some)
 
@@ -45,8 +52,12 @@ def test_the_steps_are_those_of_a_learner_that_keeps_its_memory(
             trainer.sft_step(TEXTS, ROWS)
             if in_turns:
                 trainer.free_memory(keep_weights=True)
+                assert on_the_host(trainer) >= STATES - ({"optim_states", "hp_params"} if offload_optimizer else set())
+                assert "lp_params" not in on_the_host(trainer)
                 trainer.free_memory(keep_weights=False)
+                assert "lp_params" in on_the_host(trainer)
                 trainer.take_memory()
+                assert on_the_host(trainer) == set()
         return trainer.weights()
 
     assert equal(trained(in_turns=True), trained(in_turns=False))
@@ -77,13 +88,17 @@ def test_weights_are_handed_out_exported_and_saved_from_the_host(
 
 
 def test_the_reference_is_there_again_at_the_next_step(
-    make_trainer: MakeTrainer, model_folder: Path, trajectories: TrajectoryBatch
+    make_trainer: MakeTrainer, model_folder: Path, trajectories: TrajectoryBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    moved: list[str] = []
+
     def kl(in_turns: bool) -> float:
         trainer = make_trainer(zero_stage=2)
         trainer.load(str(model_folder), ADAM, 10, reference=str(model_folder))
         trainer.sft_step(TEXTS, ROWS)
         if in_turns:
+            assert trainer.reference is not None
+            monkeypatch.setattr(trainer.reference, "to", lambda device: moved.append(str(device)))
             trainer.free_memory(keep_weights=False)
             trainer.take_memory()
         trainable, advantages = np.ones(8, np.bool_), np.linspace(-1, 1, 8).astype(np.float32)
@@ -92,6 +107,7 @@ def test_the_reference_is_there_again_at_the_next_step(
         ).kl
 
     assert kl(in_turns=True) == kl(in_turns=False) > 0
+    assert moved == ["cpu", "cpu"]
 
 
 def test_another_model_may_be_loaded_whether_the_memory_is_there_or_not(
