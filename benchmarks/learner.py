@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 from benchmarks.learning.head import HeadMemory
@@ -25,6 +26,7 @@ from benchmarks.learning.workload import SMALL, TINY, ModelShape, trajectories, 
 from cluster.devices import Device, learner_environment
 
 MIB = 2**20
+HEAD_RUNS = 3
 NAMES = {"ours": "our learner", "floor": "bare model, row by row", "trl": "TRL"}
 NO_TRL = "TRL is not installed: pip install -e '.[bench]', or trl==1.16.0 and accelerate on PYTHONPATH"
 EQUALLY_FAST = 1.2
@@ -184,23 +186,35 @@ def _head_rows(options: argparse.Namespace, order: Order) -> list[Row]:
         "device": order.device,
         "threads": order.threads,
     }
+    runs = [_head_memory(request, order) for _ in range(1 if quick else HEAD_RUNS)]
+
+    def of(vocabulary: int) -> list[float]:
+        return [run[vocabulary].activation_bytes / MIB for run in runs]
+
+    smallest, *_, largest = runs[0]
+    return [
+        _row(
+            f"head's activations, vocabulary {vocabulary:,} (all logits: {one.dense_bytes / MIB:.0f} MiB)",
+            "MiB",
+            of(vocabulary),
+            None if vocabulary == smallest else (f"vocabulary {smallest:,}", of(smallest)),
+            Goal("ratio", "<=", 1.2) if vocabulary == largest else None,
+        )
+        for vocabulary, one in runs[0].items()
+    ]
+
+
+def _head_memory(request: dict[str, Any], order: Order) -> dict[int, HeadMemory]:
+    """Return the figures of each vocabulary, measured in one process."""
     environment = learner_environment(Device.GPU if order.device == "cuda" else Device.CPU, order.threads)
     command = [sys.executable, "-m", "benchmarks.learning.head", json.dumps(request)]
+    # glibc would keep some freed chunks for later, and how many depends on those before: here each goes back at once.
+    environment |= {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True)
     if done.returncode:
         raise WorkerError(done.stderr[-2000:])
     measured = [HeadMemory(**values) for values in json.loads(done.stdout.splitlines()[-1])]
-    base = f"vocabulary {measured[0].vocabulary:,}", [measured[0].activation_bytes / MIB]
-    return [
-        _row(
-            f"head's activations, vocabulary {one.vocabulary:,} (all logits: {one.dense_bytes / MIB:.0f} MiB)",
-            "MiB",
-            [one.activation_bytes / MIB],
-            None if one is measured[0] else base,
-            Goal("ratio", "<=", 1.2) if one is measured[-1] else None,
-        )
-        for one in measured
-    ]
+    return {one.vocabulary: one for one in measured}
 
 
 def _described(shape: ModelShape) -> str:
