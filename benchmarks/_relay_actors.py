@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from actors.engine_host import EngineHost
 from actors.engines.base import GenerationRequest
 from actors.engines.vllm import VllmEngine
 from actors.rollout import RolloutWorker
@@ -81,12 +82,16 @@ class PlannedEngine(VllmEngine):
         return params
 
 
-def _spent(engine: VllmEngine) -> Spent:
-    times = os.times()
-    return Spent(engine.load.steps, engine.load.busy_s, times.user + times.system)
+class MeteredHost(EngineHost):
+    """Says what it has spent."""
+
+    def spent(self) -> Spent:
+        """Return what this actor has spent since its start."""
+        times, load = os.times(), self.engine.load
+        return Spent(load.steps, load.busy_s, times.user + times.system)
 
 
-class PlannedTeacher(TeacherActor):
+class PlannedTeacher(MeteredHost, TeacherActor):
     """The teacher, which can also decode its part of the answers by itself."""
 
     engine_type = PlannedEngine
@@ -98,12 +103,8 @@ class PlannedTeacher(TeacherActor):
         await relayed(answers, Instant(PLAIN_IDS[0]), self)
         return Played.of(answers, perf_counter() - started)
 
-    def spent(self) -> Spent:
-        """Return what this actor has spent since its start."""
-        return _spent(self.engine)
 
-
-class PlannedWorker(RolloutWorker):
+class PlannedWorker(MeteredHost, RolloutWorker):
     """A rollout worker that decodes planned answers by either schedule, or its part of them by itself."""
 
     engine_type = PlannedEngine
@@ -116,10 +117,6 @@ class PlannedWorker(RolloutWorker):
         started = perf_counter()
         await decode(answers, self, teacher)
         return Played.of(answers, perf_counter() - started)
-
-    def spent(self) -> Spent:
-        """Return what this actor has spent since its start."""
-        return _spent(self.engine)
 
 
 def write_model(folder: Path, settings: TinyModelSettings) -> str:

@@ -11,24 +11,23 @@ from cluster.placement import places
 from pipelines.config import ConfigError, load
 from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
 from pipelines.system import System
+from tests.pipelines.small import SMALL
 
-SMALL = """
-name: small
-models: {student: {path: a}, teacher: {path: b}}
-data:
-  train: {source: chain_arithmetic, counts: {known: 3}}
-  evaluation: [{source: file, path: evaluation.jsonl, kind: algebra}]
+IN_TURN = (
+    SMALL
+    + """\
 rollout: {engine: {gpu_memory_utilization: 0.4}}
 teacher: {engine: {gpu_memory_utilization: 0.5}}
 cluster: {device: gpu, colocate: true, gpus: {teacher: 0.5, rollout: 0.4, learner: 0.1}}
 """
+)
 TWO_RANKS = ["rollout.workers=2", "learner.ranks=2", "cluster.gpus={teacher: 0.4, rollout: 0.5, learner: 0.1}"]
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
-    path.write_text(SMALL)
+    path.write_text(IN_TURN)
     return path
 
 

@@ -13,16 +13,10 @@ from pipelines.config import ConfigError, load, resolved_yaml, with_defaults
 from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment
 from pipelines.model_settings import ModelSettings
 from pipelines.run_directory import RunDirectory, RunDirectoryError
+from tests.pipelines.small import SMALL
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
-SMALL = """
-name: small
-models: {student: {path: a}, teacher: {path: b}}
-data:
-  train: {source: chain_arithmetic, counts: {known: 3}}
-  evaluation: [{source: file, path: evaluation.jsonl, kind: algebra}]
-"""
 
 
 @pytest.fixture
