@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.grading import GradingHealth, GradingPool, GradingSettings, Verdict
-from actors.trajectory import Bool, CallEnding, Float32, Source, TrajectoryBatch, UInt8
+from actors.trajectory import Bool, CallEnding, FinishReason, Float32, Source, TrajectoryBatch, UInt8
 from rewards.advantages import group_advantages
 from rewards.scenarios import Outcome, Scenario, scenario_of
-from rewards.schemes import RewardSettings, group_rewards
+from rewards.schemes import RewardError, RewardSettings, group_rewards, overlong_penalty
 from rewards.verification import AnswerForm
 
 SCENARIOS = tuple(Scenario)
@@ -30,15 +30,15 @@ UNGRADED = re.compile(r"<call>[^<]*</call>|</?call>")
 class GradedGroups:
     """What grading found, as columns over N trajectories in the order of their batch: consecutive groups of one size.
 
-    Untrainable rows (a call failed) are graded, but have no part in their group's scenario, mean or standard
-    deviation, and reward and advantage 0.
+    Untrainable rows are graded, but have no part in their group's scenario, mean or standard deviation, and reward and
+    advantage 0: those with a failed call, and with `reward.cut_off: excluded` those that were cut off.
     """
 
     group_size: int
     scenario: UInt8
     """[N / group_size] index into `SCENARIOS`, or `NO_SCENARIO`"""
     correct: Bool
-    """[N]"""
+    """[N] an answer that was cut off is wrong, unless `reward.cut_off` is `graded`"""
     timed_out: Bool
     """[N] counted as wrong because the comparison ran into its deadline or ended its process"""
     trainable: Bool
@@ -78,6 +78,11 @@ class GradedGroups:
         """[N] teacher-written tokens / all output tokens of each trajectory."""
         return self.teacher_tokens / np.maximum(self.output_tokens, 1)
 
+    @property
+    def cut_off(self) -> Bool:
+        """[N] the answer ended at a limit, of tokens or of context, and not by an end of text."""
+        return self.finish == FinishReason.LENGTH
+
 
 class RewardActor:
     """Grades groups; the driver wraps this class in `ray.remote`."""
@@ -92,11 +97,12 @@ class RewardActor:
         golds: Sequence[str],
         group_size: int,
         forms: Sequence[AnswerForm] | None = None,
+        max_new_tokens: int | None = None,
     ) -> GradedGroups:
         """Grade a batch whose rows are groups of `group_size` consecutive trajectories, one gold answer for each group.
 
-        `forms` are the forms of the golds, all free if None.
-        Raises `ValueError` if the sizes do not agree.
+        `forms` are the forms of the golds, all free if None. `max_new_tokens` is the answers' limit, which the penalty on
+        overlong answers needs. Raises `ValueError` if the sizes do not agree, and `RewardError` if a reward is not finite.
         """
         if group_size < 1 or len(batch) != len(golds) * group_size:
             raise ValueError(
@@ -106,7 +112,7 @@ class RewardActor:
         items = [(text, golds[row // group_size]) for row, text in enumerate(texts)]
         item_forms = None if forms is None else [forms[row // group_size] for row in range(len(texts))]
         verdicts = await self._pool.grade(items, item_forms)
-        return graded_groups(batch, verdicts, group_size, self._rewards)
+        return graded_groups(batch, verdicts, group_size, self._rewards, golds, max_new_tokens)
 
     def health(self) -> GradingHealth:
         """Return the state of the grading processes."""
@@ -123,9 +129,14 @@ def answer_text(text: str) -> str:
 
 
 def graded_groups(
-    batch: TrajectoryBatch, verdicts: Sequence[Verdict], group_size: int, settings: RewardSettings
+    batch: TrajectoryBatch,
+    verdicts: Sequence[Verdict],
+    group_size: int,
+    settings: RewardSettings,
+    golds: Sequence[str],
+    max_new_tokens: int | None = None,
 ) -> GradedGroups:
-    """Return scenarios, rewards and advantages of a batch whose rows have these verdicts."""
+    """Return scenarios, rewards and advantages of a batch whose rows have these verdicts; see `grade_groups`."""
     output_tokens = np.diff(batch.token_offsets)
     teacher_tokens = _row_sums(batch.sources == Source.TEACHER, batch.token_offsets)
     written = _call_sums(batch, "written")
@@ -133,6 +144,10 @@ def graded_groups(
     correct = np.array([verdict.correct for verdict in verdicts], np.bool_)
     called = written > 0
     trainable = failed_calls == 0
+    unfinished = np.zeros(len(batch), np.bool_) if settings.cut_off == "graded" else batch.finish == FinishReason.LENGTH
+    correct &= ~unfinished
+    if settings.cut_off == "excluded":
+        trainable &= ~unfinished
 
     scenario = np.full(len(batch) // group_size, NO_SCENARIO, np.uint8)
     reward = np.zeros(len(batch), np.float32)
@@ -146,13 +161,18 @@ def graded_groups(
             lengths = np.full(len(rows), lengths.mean())
         ratios = np.minimum(teacher_tokens[rows] / lengths, 1.0)
         group = [
-            Outcome(bool(correct[row]), bool(called[row]), float(ratio))
+            Outcome(bool(correct[row]), bool(called[row]), float(ratio), bool(unfinished[row]))
             for row, ratio in zip(rows, ratios, strict=True)
         ]
-        rewards = group_rewards(group, settings)
+        try:
+            earned = np.asarray(group_rewards(group, settings))
+        except RewardError as error:
+            raise RewardError(f"problem with the gold answer {golds[i]!r}: {error}") from error
+        if max_new_tokens is not None:
+            earned -= [overlong_penalty(int(output_tokens[row]), max_new_tokens, settings) for row in rows]
         scenario[i] = SCENARIOS.index(scenario_of(group))
-        reward[rows] = rewards
-        advantage[rows] = group_advantages(rewards, settings.normalisation, settings.epsilon)
+        reward[rows] = earned
+        advantage[rows] = group_advantages(earned, settings.normalisation, settings.epsilon)
 
     return GradedGroups(
         group_size=group_size,

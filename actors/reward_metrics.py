@@ -50,7 +50,7 @@ def summarise(graded: Sequence[GradedGroups]) -> dict[str, float]:
         "reward/zero_advantage_group_share": np.concatenate(flat_groups).mean(),
         "rollout/trainable_share": trainable.mean(),
         "rollout/output_tokens_mean": output_tokens.mean(),
-        "rollout/truncated_share": np.mean(finish == FinishReason.LENGTH),
+        "rollout/cut_off_share": column("cut_off").mean(),
         "rollout/teacher_ended_share": np.mean(finish == FinishReason.TEACHER_END),
         "reward/grading_timeouts": column("timed_out").sum(),
     }

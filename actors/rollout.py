@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,6 +15,7 @@ from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay_all
 from actors.relay.placements import Plan
+from actors.relay.seeds import derived_seed
 from actors.relay.sequence import RelaySetup
 from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
@@ -52,6 +54,8 @@ class RolloutOrder:
     want_logprobs: bool = False
     placements: tuple[Plan, ...] = ()
     """planned calls, the samples of each prompt side by side; for the policy `RANDOM_PLACEMENT`, and none for others"""
+    seeds: tuple[int, ...] = ()
+    """one for each prompt, of which those of its samples are derived; none leaves random numbers to the engines"""
 
     def __post_init__(self) -> None:
         expected = len(self.prompts) * self.samples if self.policy is Policy.RANDOM_PLACEMENT else 0
@@ -60,6 +64,16 @@ class RolloutOrder:
                 f"an order of {len(self.prompts)} prompts x {self.samples} samples with the policy {self.policy} has "
                 f"{len(self.placements)} plans of calls, and should have {expected}"
             )
+        if self.seeds and len(self.seeds) != len(self.prompts):
+            raise ValueError(
+                f"an order of {len(self.prompts)} prompts has {len(self.seeds)} seeds: one for each, or none"
+            )
+
+    def sample_seeds(self) -> list[int] | None:
+        """Return the seed of each sample, those of a prompt side by side; None if random numbers are the engines'."""
+        if not self.seeds:
+            return None
+        return [derived_seed(seed, sample) for seed in self.seeds for sample in range(self.samples)]
 
 
 class StaleWeightsError(RuntimeError):
@@ -129,16 +143,19 @@ class RolloutWorker(EngineHost):
                 f"weights are of policy version {self.engine.version}, the order is for {order.version}"
             )
         prompts = [prompt for prompt in order.prompts for _ in range(order.samples)]
+        seeds = order.sample_seeds()
         if order.policy is Policy.TEACHER:
-            trajectories = list(await asyncio.gather(*(self._teacher_alone(prompt, order) for prompt in prompts)))
+            alone = map(self._teacher_alone, prompts, itertools.repeat(order), seeds or itertools.repeat(None))
+            trajectories = list(await asyncio.gather(*alone))
         else:
             plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else None
-            trajectories = await relay_all(prompts, self._setup(order), self, self._teacher, plans)
+            trajectories = await relay_all(prompts, self._setup(order), self, self._teacher, plans, seeds)
         return TrajectoryBatch.of(trajectories)
 
-    async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder) -> Trajectory:
+    async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder, seed: int | None) -> Trajectory:
         room = self._teacher_context_tokens - len(prompt.teacher_ids)
-        request = GenerationRequest(prompt.teacher_ids, min(order.limits.max_new_tokens, room), order.teacher_sampling)
+        max_tokens = min(order.limits.max_new_tokens, room)
+        request = GenerationRequest(prompt.teacher_ids, max_tokens, order.teacher_sampling, seed=seed)
         return solo(prompt.teacher_ids, await self._teacher.generate(request), self._teacher_tokenizer)
 
     def _setup(self, order: RolloutOrder) -> RelaySetup:

@@ -34,7 +34,9 @@ IN_FLIGHT = 512
 WORKERS, TRAJECTORIES = (2, 16, 64, 256), (1_000, 10_000, 100_000)
 PER_TRAJECTORY = Goal("value", "<=", 100.0)
 LINEAR = Goal("ratio", "<=", 1.2)
-DECODING = Decoding(Policy.RELAY, GROUP, RelayLimits(), SamplingSettings(), SamplingSettings(), want_logprobs=True)
+DECODING = Decoding(
+    Policy.RELAY, GROUP, RelayLimits(), SamplingSettings(), SamplingSettings(), "benchmark", want_logprobs=True
+)
 
 
 def step(run: Run, problems: list[Problem]) -> None:

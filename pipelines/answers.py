@@ -22,7 +22,7 @@ Lists = tuple[tuple[int, ...], ...]
 Texts = NDArray[np.object_]
 
 _LISTS = ("call_positions", "call_requested", "call_written", "call_prompt_tokens", "call_cached_tokens")
-_FORMAT = b"2"
+_FORMAT = b"3"
 
 
 class AnswersError(ValueError):
@@ -46,6 +46,8 @@ class AnswerTable:
     correct: NDArray[np.bool_]
     timed_out: NDArray[np.bool_]
     """[N] counted as wrong because grading ran into its deadline"""
+    cut_off: NDArray[np.bool_]
+    """[N] the answer ended at a limit and not by an end of text"""
     teacher_answered: NDArray[np.bool_]
     """[N] the teacher wrote some of the final answer's box"""
     output_tokens: Int
@@ -58,6 +60,8 @@ class AnswerTable:
     """[N] of the prompt of whoever began the answer"""
     calls: Int
     """[N] executed calls, failed ones included"""
+    failed_calls: Int
+    """[N] of these, calls that the teacher failed or did not answer in time"""
     call_positions: Lists
     """[N][calls] index in the output of the first token after each command"""
     call_requested: Lists

@@ -46,6 +46,10 @@ class Evaluation:
     calls_per_sample: float
     called_share: float
     """samples with a call"""
+    failed_call_share: float
+    """calls that the teacher failed or did not answer in time; 0 without a call"""
+    cut_off_share: float
+    """samples that ended at a limit and not by an end of text"""
     requested_mean: float | None
     """n of a call, as the student wrote it; None without a call"""
     output_tokens_mean: float
@@ -82,6 +86,8 @@ def evaluation_of(
         call_ratio=float(table.teacher_tokens.sum() / max(table.output_tokens.sum(), 1)),
         calls_per_sample=calls / len(table),
         called_share=float((table.calls > 0).mean()),
+        failed_call_share=int(table.failed_calls.sum()) / max(calls, 1),
+        cut_off_share=float(table.cut_off.mean()),
         requested_mean=sum(map(sum, table.call_requested)) / calls if calls else None,
         output_tokens_mean=float(table.output_tokens.mean()),
         oracle_call_ratio=oracle_call_ratio,

@@ -166,6 +166,11 @@ class RolloutSettings(Settings):
     engine: EngineSettings = EngineSettings()
     sequences_in_flight: int = Field(512, gt=0, description="handed to one worker at a time")
     deadline_s: float = Field(3600.0, gt=0.0, description="for one order; then it goes to another worker")
+    seeded_sampling: bool | None = Field(
+        None,
+        description="every turn draws with a seed from run seed, stage, problem, sample and turn, so that runs of one seed "
+        "agree until rounding parts them, whatever the number of workers; if empty on CPUs, where it costs nothing",
+    )
 
 
 class TeacherSettings(Settings):
@@ -247,6 +252,12 @@ class Experiment(Settings):
     def namespace(self) -> str:
         """The Ray namespace of the run's named actors."""
         return f"relay-{self.name}"
+
+    @property
+    def seeded_sampling(self) -> bool:
+        """Whether each turn samples with a seed of its own. On GPUs vLLM draws such requests one by one."""
+        chosen = self.rollout.seeded_sampling
+        return self.cluster.device is Device.CPU if chosen is None else chosen
 
     @property
     def trains(self) -> bool:
@@ -349,6 +360,7 @@ MAY_CHANGE_ON_RESUME = (
     "rollout.workers",
     "rollout.sequences_in_flight",
     "rollout.deadline_s",
+    "rollout.seeded_sampling",
     "evaluation.traces",
     "models.cache_dir",
     "citer.max_sequences",

@@ -62,7 +62,7 @@ class StepGroups:
     """What one step learns from."""
 
     groups: Sequence[GradedOrder]
-    """in the order in which they were finished; `first` is a problem's place"""
+    """by place, which is `first`: what a step learns does not depend on the order in which they were finished"""
     late: int
     """of these, groups that an earlier step had been ordered with"""
     seconds: float
@@ -73,8 +73,8 @@ class GroupSupply:
     """Keeps `per_step` + `extra` groups in decoding, and gives each step the first `per_step` that are finished.
 
     The others go into the next steps, with the policy version that began them. So each is learned from once, whatever its
-    length; but within a step quick groups, of short answers, come before slow ones. A group that would be more than
-    `max_staleness` versions behind in the next step is waited for. The last steps order fewer, so that none is left over.
+    length. A group that would be more than `max_staleness` versions behind in the next step is waited for. The last steps
+    order fewer, so that none is left over.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class GroupSupply:
         due = {place for place, group in self._finished.items() if self._is_due(group.version, version)}
         others = [place for place in self._finished if place not in due]
         chosen = {*due, *others[: self._per_step - len(due)]}
-        groups = [group for place, group in self._finished.items() if place in chosen]
+        groups = [self._finished[place] for place in sorted(chosen)]
         self._finished = {place: group for place, group in self._finished.items() if place not in chosen}
         self._groups_left -= len(groups)
         return StepGroups(groups, len(chosen & self._late), time.perf_counter() - self._ordered_at)

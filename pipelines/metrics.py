@@ -34,9 +34,11 @@ METRICS: dict[str, Metric] = {
     "rollout/scenario_teacher_dependent_share": Metric("share", "groups whose right trajectories all have a call"),
     "rollout/scenario_teacher_unsolvable_share": Metric("share", "groups without a right trajectory"),
     "rollout/output_tokens_mean": Metric("tokens", "output per trajectory: student, command and teacher tokens"),
-    "rollout/trainable_share": Metric("share", "trajectories without a failed call"),
+    "rollout/trainable_share": Metric(
+        "share", "trajectories without a failed call; with `reward.cut_off: excluded` also not cut off"
+    ),
     "rollout/teacher_ended_share": Metric("share", "trajectories whose end of text the teacher wrote"),
-    "rollout/truncated_share": Metric("share", "trajectories that ended at the output limit"),
+    "rollout/cut_off_share": Metric("share", "trajectories that ended at a limit and not by an end of text"),
     "rollout/late_groups": Metric(
         "groups", "groups that an earlier step had been ordered with, see `grpo.extra_prompts`"
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actors.relay.placements import Plan
+from actors.relay.seeds import derived_seed
 from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
@@ -28,6 +29,8 @@ class Decoding:
     limits: RelayLimits
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
+    draws: str
+    """names this decoding among those of its run: random numbers follow from it, the run's seed and a problem's number"""
     want_logprobs: bool = False
     problems_per_order: int = 1
 
@@ -68,6 +71,7 @@ class GradedStream:
                 version=self._run.system.rollout.version,
                 want_logprobs=decoding.want_logprobs,
                 placements=tuple(plans),
+                seeds=self._seeds(first, len(problems)),
             )
         )
         self._portions[index] = first, problems
@@ -87,12 +91,18 @@ class GradedStream:
         """Give up what is not finished."""
         self._orders.close()
 
+    def _seeds(self, first: int, count: int) -> tuple[int, ...]:
+        if not self._run.experiment.seeded_sampling:
+            return ()
+        seed, draws = self._run.experiment.seed, self._decoding.draws
+        return tuple(derived_seed(seed, draws, number) for number in range(first, first + count))
+
     def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
         _, problems = self._portions[index]
         golds = [problem.gold for problem in problems]
         forms = [problem.form for problem in problems]
         graded: ray.ObjectRef[GradedGroups] = self._run.system.reward.grade_groups.remote(
-            batch, golds, self._decoding.samples, forms
+            batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens
         )
         return graded
 

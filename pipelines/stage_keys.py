@@ -28,7 +28,7 @@ from pipelines.stage_names import (
 from pipelines.tasks.knowledge import Role
 
 PRETRAIN_RECIPE = 1
-RECIPES = {FILTER: 1, CITER: 1, WARMUP: 1, GRPO: 1, "evaluate": 1}
+RECIPES = {FILTER: 2, CITER: 2, WARMUP: 2, GRPO: 2, "evaluate": 2}
 """raise one when a stage's code changes its result in a way that the settings do not show"""
 
 WITHOUT_EFFECT = (*MAY_CHANGE_ON_RESUME, "name", "share_dir")
@@ -232,7 +232,9 @@ def _training(settings: GrpoSettings) -> Content:
 
 
 def _grading(experiment: Experiment) -> Content:
-    return _dump(experiment.grading, {"workers", "start_timeout_s"})
+    """Return what decides on whether an answer is right; `reward.cut_off` decides for evaluations and filters too."""
+    cut_off_is_graded = experiment.reward.cut_off == "graded"
+    return {**_dump(experiment.grading, {"workers", "start_timeout_s"}), "cut_off_is_graded": cut_off_is_graded}
 
 
 def _dump(settings: Settings, leave_out: Collection[str] = ()) -> dict[str, Content]:

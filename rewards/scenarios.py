@@ -25,6 +25,8 @@ class Outcome:
     """the teacher wrote at least one token"""
     call_ratio: float
     """teacher-written tokens / all output tokens, in [0, 1]"""
+    cut_off: bool = False
+    """the answer ended at a limit and not by an end of text, and counts as unfinished"""
 
 
 def scenario_of(group: Sequence[Outcome]) -> Scenario:

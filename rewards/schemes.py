@@ -1,6 +1,7 @@
 """Reward schemes by name: what each trajectory of a prompt group earns."""
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -11,6 +12,10 @@ from rewards.scenarios import Outcome, Scenario, scenario_of
 
 class UnknownSchemeError(ValueError):
     """No reward scheme has this name."""
+
+
+class RewardError(ValueError):
+    """A reward scheme returned what no reward can be; the message names the scheme and the value."""
 
 
 class RewardSettings(BaseModel):
@@ -35,6 +40,19 @@ class RewardSettings(BaseModel):
         "std", description="mean leaves out the division, which blows the small rewards of unsolvable groups up"
     )
     epsilon: float = Field(1e-6, gt=0.0, description="added to the standard deviation")
+    cut_off: Literal["wrong", "graded", "excluded"] = Field(
+        "wrong",
+        description="an answer that ended at a limit and not by an end of text is wrong and earns nothing for exploring; "
+        "graded like a finished one, as in the released code; or wrong and excluded from scenario, mean and loss. "
+        "Evaluations count it as wrong unless it is graded",
+    )
+    overlong_tokens: int = Field(
+        0,
+        ge=0,
+        description="over the last so many tokens before limits.max_new_tokens a penalty grows from 0 to overlong_penalty, "
+        "as in DAPO; 0 is off",
+    )
+    overlong_penalty: float = Field(1.0, ge=0.0, description="subtracted from the reward of an answer at the limit")
 
     @field_validator("scheme")
     @classmethod
@@ -84,8 +102,31 @@ def find_scheme(name: str) -> Scheme:
 
 
 def group_rewards(group: Sequence[Outcome], settings: RewardSettings) -> list[float]:
-    """Return the rewards of one prompt's group under the configured scheme, in order."""
-    return find_scheme(settings.scheme)(group, settings)
+    """Return the rewards of one prompt's group under the configured scheme, in order.
+
+    Raises `RewardError` unless the scheme gives one finite number for each outcome.
+    """
+    rewards = [float(reward) for reward in find_scheme(settings.scheme)(group, settings)]
+    if len(rewards) != len(group):
+        raise RewardError(
+            f"reward scheme {settings.scheme!r} returned {len(rewards)} rewards for a group of {len(group)} answers: "
+            "it should return one for each"
+        )
+    for number, (reward, outcome) in enumerate(zip(rewards, group, strict=True), start=1):
+        if not math.isfinite(reward):
+            raise RewardError(
+                f"reward scheme {settings.scheme!r} returned {reward} for answer {number} of {len(group)} ({outcome}): "
+                "every reward should be a finite number"
+            )
+    return rewards
+
+
+def overlong_penalty(output_tokens: int, max_new_tokens: int, settings: RewardSettings) -> float:
+    """Return what an answer of this length loses: DAPO's soft penalty (arXiv 2503.14476, equation 13), from 0 on."""
+    if settings.overlong_tokens == 0:
+        return 0.0
+    over = output_tokens - (max_new_tokens - settings.overlong_tokens)
+    return settings.overlong_penalty * min(max(over / settings.overlong_tokens, 0.0), 1.0)
 
 
 @register_scheme("difficulty_aware")
@@ -98,7 +139,7 @@ def difficulty_aware(group: Sequence[Outcome], settings: RewardSettings) -> list
             return 1.0 - outcome.call_ratio if outcome.called else settings.independence_bonus
         if scenario is Scenario.TEACHER_DEPENDENT and not outcome.called:
             return settings.missed_call
-        if scenario is Scenario.TEACHER_UNSOLVABLE and outcome.called:
+        if scenario is Scenario.TEACHER_UNSOLVABLE and outcome.called and not outcome.cut_off:
             return settings.exploration_weight * outcome.call_ratio
         return 0.0
 

@@ -34,6 +34,8 @@ class GenerationRequest:
     forbid_commands: bool = False
     """never sample the token that would complete `<call`"""
     want_logprobs: bool = False
+    seed: int | None = None
+    """of this turn's random numbers, whatever else the engine decodes; None draws from the engine's own"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -278,6 +278,7 @@ class VllmEngine:
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
             top_k=request.sampling.top_k,
+            seed=None if request.sampling.greedy else request.seed,
             max_tokens=request.max_tokens,
             logprobs=0 if request.want_logprobs else None,
             stop_token_ids=[self._command_end_id] if stop_at_token else None,

@@ -41,15 +41,20 @@ async def relay_all(
     student: Engine,
     teacher: Engine | None,
     plans: Sequence[Plan] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Trajectory]:
     """Decode all prompts at the same time; trajectories come in the order of the prompts.
 
-    With `plans`, one for each prompt, calls are made where the plans say, and not where the student would. The first
-    error cancels all other sequences and is raised.
+    With `plans`, one for each prompt, calls are made where the plans say, and not where the student would. With `seeds`,
+    one for each prompt, what is drawn does not depend on what else is decoded. The first error cancels all other
+    sequences and is raised.
     """
+    nothing = [None] * len(prompts)
     sequences = [
-        RelaySequence(prompt, setup, plan)
-        for prompt, plan in zip(prompts, [None] * len(prompts) if plans is None else plans, strict=True)
+        RelaySequence(prompt, setup, plan, seed)
+        for prompt, plan, seed in zip(
+            prompts, nothing if plans is None else plans, nothing if seeds is None else seeds, strict=True
+        )
     ]
     try:
         async with asyncio.TaskGroup() as group:

@@ -11,6 +11,7 @@ from actors.engines.base import EngineError, Generation, GenerationRequest, Stop
 from actors.relay.grammar import CALL_CLOSE, Command, CommandGrammar, CommandKind, parse_commands, token_holding
 from actors.relay.handoff import Handoff, RelayPrompt
 from actors.relay.placements import Plan
+from actors.relay.seeds import derived_seed
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory
 
@@ -74,7 +75,10 @@ class RelaySequence:
     Raises ValueError if the prompt leaves no room for output.
     """
 
-    def __init__(self, prompt: RelayPrompt, setup: RelaySetup, plan: Plan | None = None) -> None:
+    def __init__(
+        self, prompt: RelayPrompt, setup: RelaySetup, plan: Plan | None = None, seed: int | None = None
+    ) -> None:
+        """`seed` decides the random numbers of all turns; None leaves them to the engines."""
         room = setup.student_context_tokens - len(prompt.student_ids)
         if room < 1:
             raise ValueError(
@@ -87,6 +91,8 @@ class RelaySequence:
         """why calls failed, in order"""
         self._max_commands = setup.limits.max_calls if plan is None else 0
         self._planned = deque(sorted(plan or ()))
+        self._seed = seed
+        self._turns = 0
         self.needs_teacher = self._max_commands > 0 or bool(self._planned)
         """whether there can be a call"""
         self._budget = min(setup.limits.max_new_tokens, room)
@@ -234,8 +240,13 @@ class RelaySequence:
                 stop_after_command=self._calls_left,
                 forbid_commands=not self._calls_left,
                 want_logprobs=self.setup.want_logprobs,
+                seed=self._turn_seed(),
             )
         )
+
+    def _turn_seed(self) -> int | None:
+        self._turns += 1
+        return None if self._seed is None else derived_seed(self._seed, self._turns)
 
     def _first_executable(self, text: str) -> Command | None:
         if not self._calls_left:
@@ -285,6 +296,7 @@ class RelaySequence:
             prompt_ids=context,
             max_tokens=min(requested, self._room, context_room),
             sampling=self.setup.teacher_sampling,
+            seed=self._turn_seed(),
         )
         return TeacherTurn(request, requested, commanded)
 

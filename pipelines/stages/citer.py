@@ -95,7 +95,7 @@ def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], l
     """Return the problems that the teacher solves, in their order, and its solutions."""
     sampling = run.experiment.citer.reference_sampling
     decoding = Decoding(
-        Policy.TEACHER, 1, run.experiment.grpo.limits, sampling, sampling, problems_per_order=_PROBLEMS_PER_ORDER
+        Policy.TEACHER, 1, run.experiment.grpo.limits, sampling, sampling, CITER, problems_per_order=_PROBLEMS_PER_ORDER
     )
     solutions: dict[Problem, tuple[int, ...]] = {}
     with Progress(len(problems), "CITER: reference solutions") as progress:

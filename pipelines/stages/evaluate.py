@@ -146,7 +146,7 @@ def _evaluate(
                 run.system.use_student(student)
             sets = sets or run.problems.evaluation
             plans = placement_plans(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
-            decode = functools.partial(_decode, run, policy, plans)
+            decode = functools.partial(_decode, run, stage, policy, plans)
             traced = policy in _TRACED and student is not None
             _answer(run, stage, name, step, policy.value, sets, decode, traced)
     publish_evaluation(run.directory, run.tracker, stage)
@@ -227,14 +227,17 @@ def _collect(sets: Sequence[EvaluationSet], label: str, decode: Decode) -> list[
 
 
 def _decode(
-    run: Run, policy: Policy, plans: Sequence[Plan], found: EvaluationSet, before: int
+    run: Run, stage: str, policy: Policy, plans: Sequence[Plan], found: EvaluationSet, before: int
 ) -> Iterator[GradedOrder]:
     settings = run.experiment.evaluation
     sampling = found.sampling or settings.sampling
     # The teacher alone answers as the student does; on call it writes as it always does.
     teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
     size = max(_ANSWERS_PER_ORDER // found.samples, 1)
-    decoding = Decoding(policy, found.samples, settings.limits, sampling, teacher_sampling, problems_per_order=size)
+    draws = f"{stage}/{before}"
+    decoding = Decoding(
+        policy, found.samples, settings.limits, sampling, teacher_sampling, draws, problems_per_order=size
+    )
     return decode_and_grade(run, found.problems, decoding, plans[before : before + len(found.problems) * found.samples])
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from random import Random
 
 from actors.rollout import Policy
 from pipelines.problems import Problem
@@ -21,36 +23,44 @@ class FilterError(RuntimeError):
 
 
 def training_problems(run: Run) -> list[Problem]:
-    """Return the problems to train on, filtered if a stage is enabled that uses them. Raises `FilterError`."""
+    """Return the problems to train on, filtered if a stage is enabled that uses them. Raises `FilterError`.
+
+    Their order is drawn by the run's seed: stages that take the first N get a sample, and not the head of a sorted file.
+    """
     if not run.experiment.filters:
-        return run.problems.train
+        return shuffled(run.problems.train, run.experiment.seed)
     with run.directory.stage(FILTER) as left:
         if left:
             _filter(run, run.problems.train)
     publish_steps(run.directory, run.tracker, FILTER)
-    return [Problem(**row) for row in run.directory.read_jsonl(_PROBLEMS)]  # type: ignore[arg-type]
+    kept = [Problem(**row) for row in run.directory.read_jsonl(_PROBLEMS)]  # type: ignore[arg-type]
+    return shuffled(kept, run.experiment.seed)
+
+
+def shuffled(problems: Sequence[Problem], seed: int) -> list[Problem]:
+    """Return the problems in the order that the seed draws."""
+    return Random(f"{seed}/problems").sample(problems, len(problems))
 
 
 def _filter(run: Run, problems: list[Problem]) -> None:
     settings, limits = run.experiment.filter, run.experiment.grpo.limits
     decoding = Decoding(
-        Policy.TEACHER, settings.samples, limits, settings.sampling, settings.sampling, problems_per_order=16
+        Policy.TEACHER, settings.samples, limits, settings.sampling, settings.sampling, FILTER, problems_per_order=16
     )
-    kept: list[Problem] = []
+    kept: dict[int, Problem] = {}
     with Progress(len(problems), "filter") as progress:
         for order in decode_and_grade(run, problems, decoding):
             rates = order.graded.correct.reshape(-1, settings.samples).mean(axis=1)
-            kept += [
-                problem for problem, rate in zip(order.problems, rates, strict=True) if rate >= settings.min_pass_rate
-            ]
+            numbered = zip(range(order.first, order.first + len(rates)), order.problems, rates, strict=True)
+            kept |= {number: problem for number, problem, rate in numbered if rate >= settings.min_pass_rate}
             progress.update(len(order.problems), kept=len(kept))
     if not kept:
         raise FilterError(
             f"the teacher's pass rate is below filter.min_pass_rate ({settings.min_pass_rate}) on all {len(problems)} "
             "training problems: check the teacher, or lower it"
         )
-    kept.sort(key=lambda problem: problem.question)
-    run.directory.write_text(_PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in kept))
+    in_order = (kept[number] for number in sorted(kept))
+    run.directory.write_text(_PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in in_order))
     shares = {"problems": len(problems), "kept": len(kept)}
     log_step(run.directory, run.tracker, FILTER, 0, {f"filter/{name}": value for name, value in shares.items()})
     run.directory.mark_done(FILTER, shares)

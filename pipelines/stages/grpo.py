@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors.learner.group import PendingCall
 from actors.learner.metrics import GrpoMetrics
+from actors.relay.seeds import derived_seed
 from actors.reward_metrics import summarise
 from actors.rollout import Policy
 from pipelines.group_supply import Cursor, GroupSupply, StepGroups
@@ -110,6 +112,7 @@ def _stream(run: Run) -> GradedStream:
         limits=settings.limits,
         sampling=settings.sampling,
         teacher_sampling=run.experiment.teacher.sampling,
+        draws=GRPO,
         want_logprobs=True,
     )
     return GradedStream(run, decoding)
@@ -123,6 +126,12 @@ def _roll_out(run: Run, supply: GroupSupply) -> StepGroups:
 def _learn(run: Run, step: StepGroups, clock: PhaseClock) -> GrpoMetrics:
     with clock.phase("learn"):
         return _start_learning(run, step).result()
+
+
+def mini_batches(groups: int, group_size: int, parts: int, seed: int) -> list[NDArray[np.int64]]:
+    """Return the rows of each mini-batch: whole groups, drawn by the seed and not by the order in which they finished."""
+    drawn = np.random.default_rng(seed).permutation(groups)
+    return [(part[:, None] * group_size + np.arange(group_size)).ravel() for part in np.array_split(drawn, parts)]
 
 
 def _learn_and_roll_out(
@@ -142,12 +151,12 @@ def _learn_and_roll_out(
 
 def _start_learning(run: Run, step: StepGroups) -> PendingCall[GrpoMetrics]:
     settings, groups = run.experiment.grpo, step.groups
-    rows = np.arange(len(groups) * settings.group_size).reshape(len(groups), settings.group_size)
+    seed = derived_seed(run.experiment.seed, "mini-batches", *(group.first for group in groups))
     return run.system.learner.start_grpo_step(
         [group.batch for group in groups],
         np.concatenate([group.graded.advantage for group in groups]),
         np.concatenate([group.graded.trainable for group in groups]),
-        [part.ravel() for part in np.array_split(rows, settings.mini_batches)],
+        mini_batches(len(groups), settings.group_size, settings.mini_batches, seed),
         settings.loss,
         settings.sampling.temperature,
         run.system.rollout.version,

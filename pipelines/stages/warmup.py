@@ -60,7 +60,13 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     """Return `samples` x `copies` rows of prompt and own answer with commands; the loss is on the answer."""
     settings = run.experiment.warmup
     decoding = Decoding(
-        Policy.STUDENT, 1, run.experiment.grpo.limits, settings.sampling, settings.sampling, problems_per_order=16
+        Policy.STUDENT,
+        1,
+        run.experiment.grpo.limits,
+        settings.sampling,
+        settings.sampling,
+        WARMUP,
+        problems_per_order=16,
     )
     chosen = list(itertools.islice(itertools.cycle(problems), settings.samples))
     samples: list[tuple[list[int], list[int]]] = []

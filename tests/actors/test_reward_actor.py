@@ -42,7 +42,8 @@ def graded(
     rows: Sequence[tuple[Trajectory, bool]], group_size: int, settings: RewardSettings | None = None
 ) -> GradedGroups:
     batch = TrajectoryBatch.of([row for row, _ in rows])
-    return graded_groups(batch, [Verdict(correct, "") for _, correct in rows], group_size, settings or RewardSettings())
+    verdicts, golds = [Verdict(correct, "") for _, correct in rows], ["1"] * (len(rows) // group_size)
+    return graded_groups(batch, verdicts, group_size, settings or RewardSettings(), golds)
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_metrics_are_derived_from_the_trajectories() -> None:
             "reward/zero_advantage_group_share": 1 / 2,
             "rollout/trainable_share": 3 / 4,
             "rollout/output_tokens_mean": 80 / 4,
-            "rollout/truncated_share": 1 / 4,
+            "rollout/cut_off_share": 1 / 4,
             "rollout/teacher_ended_share": 1 / 4,
             "reward/grading_timeouts": 0.0,
         }
@@ -201,7 +202,7 @@ def test_nothing_has_no_metrics() -> None:
 def test_timeouts_are_counted_apart_from_wrong_answers() -> None:
     batch = TrajectoryBatch.of([trajectory()] * 3)
     verdicts = [Verdict(False, "x", timed_out=True), Verdict(False, "x", crashed=True), Verdict(False, "x")]
-    assert summarise([graded_groups(batch, verdicts, 3, RewardSettings())])["reward/grading_timeouts"] == 2
+    assert summarise([graded_groups(batch, verdicts, 3, RewardSettings(), ["1"])])["reward/grading_timeouts"] == 2
 
 
 @pytest.mark.ray

@@ -34,12 +34,14 @@ def _table(rows: Sequence[Row]) -> AnswerTable:
             "text": row.get("text", ""),
             "correct": bool(row.get("correct", False)),
             "timed_out": bool(row.get("timed_out", False)),
+            "cut_off": bool(row.get("cut_off", False)),
             "teacher_answered": bool(row.get("teacher_answered", False)),
             "output_tokens": row.get("output_tokens", 10),
             "teacher_tokens": row.get("teacher_tokens", written),
             "own_tokens": row.get("own_tokens", 0),
             "prompt_tokens": row.get("prompt_tokens", 5),
             "calls": len(calls),
+            "failed_calls": row.get("failed_calls", 0),
         }
         names = ("call_positions", "call_requested", "call_written", "call_prompt_tokens", "call_cached_tokens")
         full |= {name: tuple(call[i] for call in calls) for i, name in enumerate(names)}

@@ -50,8 +50,8 @@ def trajectory(*parts: tuple[Source, str], prompt: int = 1, context: int = 0) ->
 def table(first: int, samples: int, *rows: Trajectory, right: tuple[bool, ...] = ()) -> AnswerTable:
     batch = TrajectoryBatch.of(rows)
     verdicts = [Verdict(correct, None, False, False) for correct in right or (True,) * len(rows)]
-    graded = graded_groups(batch, verdicts, samples, RewardSettings())
     problems = [Problem(f"q{first + i}", "4", "sums") for i in range(len(rows) // samples)]
+    graded = graded_groups(batch, verdicts, samples, RewardSettings(), [problem.gold for problem in problems])
     return answer_table(problems, first, batch, graded, GRAMMAR)
 
 

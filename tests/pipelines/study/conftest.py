@@ -68,6 +68,7 @@ def _answers(correct: Sequence[bool], kinds: Sequence[str], **columns: object) -
         "text": questions,
         "correct": np.asarray(correct),
         "timed_out": np.zeros(count, bool),
+        "cut_off": np.zeros(count, bool),
         "teacher_answered": np.zeros(count, bool),
         "output_tokens": np.full(count, 10),
         **columns,
