@@ -11,7 +11,7 @@ from actors.reward import NO_SCENARIO, SCENARIOS, GradedGroups, RewardActor, ans
 from actors.reward_metrics import summarise
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory, TrajectoryBatch
 from rewards.scenarios import Scenario
-from rewards.schemes import RewardSettings
+from rewards.schemes import _SCHEMES, RewardError, RewardSettings
 
 
 def trajectory(
@@ -62,6 +62,54 @@ def test_a_group_whose_gold_is_an_option_is_graded_by_the_letter(actor: RewardAc
     )
     assert as_option == [True, True, False, True]
     assert as_text != as_option
+
+
+CUT_OFF = FinishReason.LENGTH
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "correct", "rewards", "trainable"),
+    [
+        ("graded", [True, True, False], [0.8, 1.5, 0.0], [True, True, True]),
+        ("wrong", [True, False, False], [0.8, -1.0, 0.0], [True, True, True]),
+        ("excluded", [True, False, False], [0.8, 0.0, 0.0], [True, False, False]),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_worth_what_the_setting_says(
+    cut_off: str, correct: list[bool], rewards: list[float], trainable: list[bool]
+) -> None:
+    rows = [
+        (trajectory(written=[2]), True),
+        (trajectory(finish=CUT_OFF), True),
+        (trajectory(written=[5], finish=CUT_OFF), False),
+    ]
+    groups = graded(rows, 3, RewardSettings.model_validate({"cut_off": cut_off}))
+    assert groups.correct.tolist() == correct
+    assert groups.reward.tolist() == pytest.approx(rewards)
+    assert groups.trainable.tolist() == trainable
+    assert groups.cut_off.tolist() == [False, True, True]
+    assert not groups.advantage[~groups.trainable].any()
+
+
+def test_a_group_of_excluded_answers_has_no_scenario() -> None:
+    groups = graded([(trajectory(finish=CUT_OFF), True)] * 2, 2, RewardSettings(cut_off="excluded"))
+    assert groups.scenario.tolist() == [NO_SCENARIO] and not groups.advantage.any()
+
+
+def test_overlong_answers_lose_the_penalty(actor: RewardActor) -> None:
+    penalising = RewardActor(RewardSettings(overlong_tokens=10), GradingSettings(workers=1))
+    batch = TrajectoryBatch.of([trajectory(r"\boxed{4}", tokens=15), trajectory(r"\boxed{4}", tokens=10)])
+    try:
+        groups = asyncio.run(penalising.grade_groups(batch, ["4"], 2, max_new_tokens=20))
+    finally:
+        penalising.close()
+    assert groups.reward.tolist() == pytest.approx([1.0, 1.5])
+
+
+def test_a_reward_that_is_not_finite_is_refused_by_scheme_and_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_SCHEMES, "not-finite", lambda group, settings: [float("nan")] * len(group))
+    with pytest.raises(RewardError, match=r"gold answer '1'.*'not-finite' returned nan"):
+        graded([(trajectory(), True), (trajectory(), False)], 2, RewardSettings(scheme="not-finite"))
 
 
 def test_groups_are_graded_paid_and_compared(actor: RewardActor) -> None:

@@ -54,6 +54,17 @@ async def test_concurrent_requests_share_a_batch_and_get_their_own_answers(engin
         assert alone.token_ids.tolist() == generation.token_ids.tolist()
 
 
+async def test_a_seeded_turn_is_the_same_whatever_the_engine_decodes_beside_it(engine: VllmEngine) -> None:
+    def turn(seed: int | None) -> GenerationRequest:
+        return GenerationRequest(PROMPT, 24, SamplingSettings(), seed=seed)
+
+    alone = await engine.generate(turn(5))
+    crowd = await asyncio.gather(*(engine.generate(turn(seed)) for seed in [None, 1, 2, 5, None, 6, 5]))
+    again = [crowd[3], crowd[6]]
+    assert all(found.token_ids.tolist() == alone.token_ids.tolist() for found in again)
+    assert len({tuple(found.token_ids.tolist()) for found in crowd}) == 6
+
+
 async def test_new_weights_replace_the_old_ones_without_a_trace(engine: VllmEngine, tiny_model: Path) -> None:
     weights = load_file(tiny_model / "model.safetensors")
     changed = disturbed(weights, seed=0)

@@ -1,8 +1,26 @@
-"""The clock of GRPO's steps."""
+"""The clock of GRPO's steps, and which groups share an optimizer step."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.stages.grpo import PhaseClock
+from pipelines.stages.grpo import PhaseClock, mini_batches
+
+
+@given(st.integers(1, 20), st.integers(1, 8), st.integers(1, 6), st.integers(0, 2**63 - 1))
+def test_mini_batches_hold_every_group_once_and_whole(groups: int, group_size: int, parts: int, seed: int) -> None:
+    parts = min(parts, groups)
+    found = mini_batches(groups, group_size, parts, seed)
+    assert len(found) == parts
+    assert sorted(np.concatenate(found).tolist()) == list(range(groups * group_size))
+    for rows in found:
+        assert (rows.reshape(-1, group_size) // group_size == rows[::group_size, None] // group_size).all()
+
+
+def test_mini_batches_are_drawn_and_do_not_follow_the_order_of_the_groups() -> None:
+    assert mini_batches(8, 2, 2, seed=1)[0].tolist() != list(range(8))
+    assert mini_batches(8, 2, 2, seed=1)[0].tolist() != mini_batches(8, 2, 2, seed=2)[0].tolist()
 
 
 def test_the_clock_has_each_phase_and_the_step() -> None:

@@ -4,6 +4,7 @@ import itertools
 import sys
 import types
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,10 +14,13 @@ from pydantic import ValidationError
 
 from rewards.scenarios import Outcome
 from rewards.schemes import (
+    _SCHEMES,
+    RewardError,
     RewardSettings,
     UnknownSchemeError,
     find_scheme,
     group_rewards,
+    overlong_penalty,
     register_scheme,
     scheme_names,
     simple,
@@ -81,6 +85,26 @@ def test_a_group_is_paid_by_its_own_scenario_and_not_by_its_batch() -> None:
     apart = [group_rewards(group, RewardSettings()) for group in (solvable, dependent)]
     assert apart == [[1.5, 0.0], pytest.approx([0.8, -1.0])]
     assert group_rewards(solvable + dependent, RewardSettings()) != list(itertools.chain(*apart))
+
+
+def test_an_answer_that_was_cut_off_earns_nothing_for_exploring() -> None:
+    assert group_rewards([WRONG_HELPED, replace(WRONG_HELPED, cut_off=True)], RewardSettings()) == [0.3, 0.0]
+
+
+@pytest.mark.parametrize(("tokens", "penalty"), [(10, 0.0), (80, 0.0), (85, 0.5), (90, 1.0), (100, 2.0)])
+def test_the_penalty_on_overlong_answers_grows_to_the_limit(tokens: int, penalty: float) -> None:
+    settings = RewardSettings(overlong_tokens=20, overlong_penalty=2.0)
+    assert overlong_penalty(tokens, 100, settings) == pytest.approx(penalty)
+    assert overlong_penalty(tokens, 100, RewardSettings()) == 0.0
+
+
+@pytest.mark.parametrize("bad", [[float("nan"), 1.0], [1.0, float("inf")], [1.0], [1.0, 2.0, 3.0]], ids=str)
+def test_rewards_that_are_none_are_refused_by_scheme_and_answer(
+    bad: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_SCHEMES, "bad", lambda group, settings: bad)
+    with pytest.raises(RewardError, match=r"'bad'.*(answer [12] of 2|for a group of 2)"):
+        group_rewards([ALONE, WRONG], RewardSettings(scheme="bad"))
 
 
 def test_an_unknown_scheme_is_refused_with_the_known_names() -> None:
