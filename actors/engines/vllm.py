@@ -79,6 +79,8 @@ class VllmEngine:
                 enforce_eager=on_cpu or settings.enforce_eager,
                 distributed_executor_backend="uni" if settings.tensor_parallel == 1 else "mp",
                 enable_prefix_caching=True,
+                # vLLM takes back the draw of a prompt's part, which a seeded CPU generator cannot do.
+                enable_chunked_prefill=False if on_cpu else None,
                 disable_log_stats=True,
                 logprobs_mode="processed_logprobs",
                 worker_extension_cls="actors.engines.vllm_worker.WeightReceiver",

@@ -24,6 +24,8 @@ from cluster.weight_transport import InFlight
 from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
 SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
+VARIED = SamplingSettings(temperature=10.0)
+"""at 1 this model's next token is nearly certain"""
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +58,23 @@ async def test_concurrent_requests_share_a_batch_and_get_their_own_answers(engin
 
 async def test_a_seeded_turn_is_the_same_whatever_the_engine_decodes_beside_it(engine: VllmEngine) -> None:
     def turn(seed: int | None) -> GenerationRequest:
-        return GenerationRequest(PROMPT, 24, SamplingSettings(), seed=seed)
+        return GenerationRequest(PROMPT, 24, VARIED, seed=seed)
 
     alone = await engine.generate(turn(5))
     crowd = await asyncio.gather(*(engine.generate(turn(seed)) for seed in [None, 1, 2, 5, None, 6, 5]))
     again = [crowd[3], crowd[6]]
     assert all(found.token_ids.tolist() == alone.token_ids.tolist() for found in again)
     assert len({tuple(found.token_ids.tolist()) for found in crowd}) == 6
+
+
+async def test_seeded_turns_whose_prompts_do_not_fit_into_one_step_are_drawn_as_alone(engine: VllmEngine) -> None:
+    prompts = [
+        tuple(6 + (i + t) % 20 for t in range(100 + i % 20)) for i in range(60)
+    ]  # more tokens than the engine takes in one step
+    requests = [GenerationRequest(p, 4, VARIED, seed=i) for i, p in enumerate(prompts)]
+    together = await asyncio.gather(*map(engine.generate, requests))
+    for request, found in list(zip(requests, together, strict=True))[::17]:
+        assert (await engine.generate(request)).token_ids.tolist() == found.token_ids.tolist()
 
 
 async def test_new_weights_replace_the_old_ones_without_a_trace(engine: VllmEngine, tiny_model: Path) -> None:
