@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from cluster.weight_transport import InFlight
 from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
 SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
-VARIED = SamplingSettings(temperature=10.0)
-"""at 1 this model's next token is nearly certain"""
+VARIED = SamplingSettings(temperature=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,18 @@ async def test_concurrent_requests_share_a_batch_and_get_their_own_answers(engin
         assert alone.token_ids.tolist() == generation.token_ids.tolist()
 
 
-async def test_a_seeded_turn_is_the_same_whatever_the_engine_decodes_beside_it(engine: VllmEngine) -> None:
+@pytest.fixture
+async def varied_engine(engine: VllmEngine, tiny_model: Path) -> AsyncIterator[VllmEngine]:
+    """The engine with weights whose next token is uncertain, as the model's own is not."""
+    weights = load_file(tiny_model / "model.safetensors")
+    await engine.update_weights(disturbed(weights, seed=0), version=8)
+    yield engine
+    await engine.update_weights(weights, version=0)
+
+
+async def test_a_seeded_turn_is_the_same_whatever_the_engine_decodes_beside_it(varied_engine: VllmEngine) -> None:
+    engine = varied_engine
+
     def turn(seed: int | None) -> GenerationRequest:
         return GenerationRequest(PROMPT, 24, VARIED, seed=seed)
 
@@ -67,7 +77,10 @@ async def test_a_seeded_turn_is_the_same_whatever_the_engine_decodes_beside_it(e
     assert len({tuple(found.token_ids.tolist()) for found in crowd}) == 6
 
 
-async def test_seeded_turns_whose_prompts_do_not_fit_into_one_step_are_drawn_as_alone(engine: VllmEngine) -> None:
+async def test_seeded_turns_whose_prompts_do_not_fit_into_one_step_are_drawn_as_alone(
+    varied_engine: VllmEngine,
+) -> None:
+    engine = varied_engine
     prompts = [
         tuple(6 + (i + t) % 20 for t in range(100 + i % 20)) for i in range(60)
     ]  # more tokens than the engine takes in one step
