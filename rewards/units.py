@@ -16,10 +16,10 @@ _DOLLAR = re.compile(r"(?<!\\)\$")
 _WORD = re.compile(r"[A-Za-zµ]+")
 _VOWEL = re.compile("[aeiouAEIOU]")
 _SAYS_MORE = re.compile(
-    r"\b(or|and|not|no|to|is|are|if|for|when|where|with|than|then|more|less|greater|least|most|over|under|of|mod|plus|minus"
-    r"|times|divided|squared|cubed|factorial|choose|dozen|hundreds?|thousands?|[mb]illions?|trillions?|pairs?|score|hal(f|ves)"
-    r"|quarters?|thirds?|\w*(fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?|sin|cos|tan|log|ln|exp|sqrt"
-    r"|frac|pi|theta|phi|alpha|beta|gamma|rad|base|in|union|undefined|infinity)\b",
+    r"\b(or|and|not|if|unless|mod|base|plus|minus|divided|squared|cubed|factorial|choose|union|undefined|infinity"
+    r"|dozen|hundreds?|thousands?|[mb]illions?|trillions?|hal(f|ves)|thirds?"
+    r"|\w*(fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?"
+    r"|sin|cos|tan|log|ln|exp|sqrt|frac|pi|theta|phi|alpha|beta|gamma)\b",
     re.IGNORECASE,
 )
 """words that say something about the number itself, or about another one"""
@@ -28,7 +28,7 @@ _SIZES: dict[str, dict[str, str]] = {
     "length": {
         "1/1000000000": "nm", "1/1000": "mm millimeter millimetre", "1/100": "cm centimeter centimetre",
         "1": "m meter metre", "1000": "km kilometer kilometre",
-        "127/5000": "inch inches", "381/1250": "ft foot feet", "1143/1250": "yd yard", "201168/125": "mi mile",
+        "127/5000": "in inch inches", "381/1250": "ft foot feet", "1143/1250": "yd yard", "201168/125": "mi mile",
     },
     "time": {
         "1/1000": "ms millisecond", "1": "s sec second", "60": "min minute", "3600": "h hr hour", "86400": "day",

@@ -11,6 +11,8 @@ from rewards.verification import verify, verify_quickly
         r"12~\text{cm}", r"12\,\text{cm}", r"12\;\mathrm{cm}^2", r"12 \mathrm{~m} / \mathrm{s}^{2}", "12 cm", "12cm", r"\text{12 cm}",
         "12 dollars", r"12\ \text{dollars}", r"\$12", "12 m/s", "12 miles per hour", "12 apples", "12 square units", "12 cm^2",
         r"12\,\mathrm{J\,s}", r"12\,\mathrm{kg}\cdot\mathrm{m}", "$12$ cm", "x = 12 cm", "12 J",
+        "12 in", "12 in.", r"12\text{ cups of flour}", "12 pairs",
+        "12 more apples", "12 times",
     ],
 )  # fmt: skip
 def test_a_number_with_a_unit_is_the_number(answer: str) -> None:
