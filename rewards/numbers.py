@@ -1,9 +1,9 @@
-"""Reading written numbers exactly: integers, decimals, fractions, percentages, powers of ten, thousands separators."""
+"""Reading written numbers exactly: integers, decimals, fractions, mixed numbers, percentages, powers of ten, thousands."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 RELATIVE_TOLERANCE = Fraction(1, 10**6)
@@ -18,6 +18,14 @@ _RATIO = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<a>{_PLAIN})/(?P<b>{_PLAIN})|\\frac\{{(?P<c>[+-]?{_PLAIN})\}}\{{(?P<d>[+-]?{_PLAIN})\}})(?P<percent>%?)"
 )
 
+_MIXED = re.compile(
+    r"(?P<sign>[+-]?)(?P<whole>\d+)"
+    r"(?: (?P<a>\d+) ?/ ?(?P<b>\d+)| ?\\frac ?\{ ?(?P<c>\d+) ?\} ?\{ ?(?P<d>\d+) ?\}) ?(?P<percent>%?)"
+)
+_BLANK_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d ])")
+_APART = re.compile(r"(?<![\d._^])\d[\d.]* +[\d.]")
+_BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenNumber:
@@ -29,9 +37,23 @@ class WrittenNumber:
     decimal: bool
     """written with a decimal point, so possibly rounded"""
 
+    def times(self, scale: Fraction) -> WrittenNumber:
+        return replace(self, value=self.value * scale)
+
 
 def parse_number(text: str) -> WrittenNumber | None:
-    """Return the number that the whole of `text` (without white space) writes, or None if it writes something else."""
+    """Return the number that the whole of `text` writes, or None if it writes something else.
+
+    A blank is one between an integer and a fraction, which makes a mixed number, or one before each three digits; around
+    signs and braces it means nothing, and any other one between digits keeps two numbers apart.
+    """
+    text = text.strip()
+    if match := _MIXED.fullmatch(text):
+        return _mixed(match)
+    text = join_thousands(text)
+    if has_numbers_apart(text):
+        return None
+    text = text.replace(" ", "")
     if match := _DECIMAL.fullmatch(text):
         mantissa = match["mantissa"].replace(",", "")
         exponent = int(match["e"] or match["p"] or match["q"] or 0)
@@ -45,6 +67,31 @@ def parse_number(text: str) -> WrittenNumber | None:
     else:
         return None
     return WrittenNumber(-value if match["sign"] == "-" else value, bool(match["percent"]), "." in text)
+
+
+def join_thousands(text: str) -> str:
+    """Return `text` with the blanks taken out of numbers like `12 345 678`."""
+    return _BLANK_THOUSANDS.sub(lambda number: number.group().replace(" ", ""), text)
+
+
+def has_numbers_apart(text: str) -> bool:
+    """Whether `text` has two numbers with nothing but blanks between them; algebra would read them as one."""
+    return _APART.search(text) is not None
+
+
+def parse_based(text: str) -> tuple[str, int] | None:
+    """Return digits and base of a number like `120_3` or `1A_{16}`; None if `text` is something else."""
+    if match := _BASED.fullmatch(text.replace(" ", "")):
+        return match[1].upper().lstrip("0") or "0", int(match[2])
+    return None
+
+
+def _mixed(match: re.Match[str]) -> WrittenNumber | None:
+    top, bottom = int(match["a"] or match["c"]), int(match["b"] or match["d"])
+    if top >= bottom:
+        return None
+    value = int(match["whole"]) + Fraction(top, bottom)
+    return WrittenNumber(-value if match["sign"] == "-" else value, bool(match["percent"]), decimal=False)
 
 
 def numbers_equal(answer: WrittenNumber, gold: WrittenNumber) -> bool:

@@ -1,8 +1,12 @@
-"""The option letter of a multiple-choice answer: `C`, `(C)`, `C.`, `C. twelve`, `(C) twelve`, also in lower case."""
+"""The option letter of a multiple-choice answer: `C`, `(C)`, `C.`, `C. twelve`, `C - twelve`, `**C**`, also in lower case."""
 
 import re
 
-_LETTER = re.compile(r"(?:option |choice )?(?:\(([A-Z])\)[.:]?|([A-Z])(?:[.:)]|$))", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:(?:option|choice|answer)(?: is)?:? )?(?:[(\[]([A-Z])[)\]][.:]?|([A-Z])(?:[.:)]|$| --?-? (?!\(?[A-Z]\)?$)))",
+    re.IGNORECASE,
+)
+_MARKDOWN = re.compile(r"\*\*|__|`")
 _JOIN = r"(?:[,;/&+]|\band\b|\bor\b)"
 _ANOTHER = re.compile(rf"(?:\s|{_JOIN})*\([A-Z]\)|\s*{_JOIN}\s*[A-Z](?![\w'])", re.IGNORECASE)
 
@@ -13,7 +17,8 @@ def option_letter(answer: str) -> str | None:
     Only the letter counts, never the option's text: a text may stand in several options, in part or in other words.
     What follows the letter is not read, unless it is another letter: `(A) or (B)` chooses none.
     """
-    found = _LETTER.match(answer.strip())
-    if found is None or _ANOTHER.match(answer.strip(), found.end()):
+    answer = _MARKDOWN.sub("", answer).strip()
+    found = _LETTER.match(answer)
+    if found is None or _ANOTHER.match(answer, found.end()):
         return None
     return next(letter for letter in found.groups() if letter).upper()

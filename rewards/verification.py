@@ -1,10 +1,17 @@
 """Whether an extracted answer is the gold answer: as text, then as numbers, then as mathematics."""
 
+from __future__ import annotations
+
 import re
 from typing import Literal
 
-from rewards.numbers import WrittenNumber, numbers_equal, parse_number
+from rewards.layout import canonical, plain, squeezed
+from rewards.numbers import WrittenNumber, has_numbers_apart, numbers_equal, parse_based, parse_number
 from rewards.options import option_letter
+from rewards.symbolic import verify_symbolically
+from rewards.units import NO_UNIT, Unit, without_unit
+
+__all__ = ["MAX_ANSWER_CHARS", "AnswerForm", "verify", "verify_quickly", "verify_symbolically"]
 
 AnswerForm = Literal["free", "option"]
 """what a gold answer is: mathematics or text, or the letter of a multiple-choice option"""
@@ -12,17 +19,13 @@ AnswerForm = Literal["free", "option"]
 MAX_ANSWER_CHARS = 4096
 """a longer answer is wrong unread: no gold answer is near it, and parsers take time that grows faster than length"""
 
-_DROPPED = re.compile(
-    r"\\(?:left|right|displaystyle|limits)(?![A-Za-z])|\\[()\[\]$]|\$|\^\{\\circ\}|\^\\circ(?![A-Za-z])|°|\\degree"
-)
-_SPACES = re.compile(r"\\[!,;:> ]|\\q?quad(?![A-Za-z])|~")
-_FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
-_WRAPPED = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
-_UNIT = re.compile(r"(?<=[\d}%.])\s*\\(?:text|textrm|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?$")
-_SCALE = re.compile(r"dozen|hundred|thousand|million|billion|trillion", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'-]+(?: [A-Za-z'-]+)*")
 _LONG_WORD = re.compile(r"[A-Za-z]{4}")
-_SCIENTIFIC = re.compile(r"(\d\.?)[eE]([+-]?\d+)(?![\d.A-Za-z])")
+_ASSIGNED = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?(?: ?\([a-z]\))? ?= ?([^=<>]+)")
+_SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALED = re.compile(rf"(.+?) ?({'|'.join(_SCALES)})(?: [A-Za-z]+)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?%?")
+_NUMERIC = re.compile(r"[-+\d.,/%{} ]+")
 
 
 def verify(answer: str, gold: str, form: AnswerForm = "free") -> bool:
@@ -42,12 +45,13 @@ def verify_quickly(answer: str, gold: str, form: AnswerForm = "free") -> bool | 
     """
     if len(answer) > MAX_ANSWER_CHARS or not answer.strip():
         return False
-    plain_answer, plain_gold = _plain(answer), _plain(gold)
+    set_answer, set_gold = canonical(answer), canonical(gold)
+    plain_answer, plain_gold = plain(set_answer), plain(set_gold)
     if form == "option" or re.fullmatch("[A-J]", plain_gold):
         return option_letter(plain_answer) == option_letter(plain_gold) is not None
-    if plain_answer and _squeezed(plain_answer) == _squeezed(plain_gold):
+    if plain_answer and squeezed(plain_answer) == squeezed(plain_gold):
         return True
-    if (equal := _compare_numbers(answer, gold)) is not None:
+    if (equal := _compare_quantities(set_answer, set_gold)) is not None:
         return equal
     if _WORDS.fullmatch(plain_gold):
         if plain_answer.casefold() == plain_gold.casefold():
@@ -57,68 +61,66 @@ def verify_quickly(answer: str, gold: str, form: AnswerForm = "free") -> bool | 
     return None
 
 
-def verify_symbolically(answer: str, gold: str) -> bool:
-    """Compare as LaTeX mathematics with math-verify, its own time-outs off. Never raises; may hang."""
-    from math_verify import LatexExtractionConfig, parse
-    from math_verify import verify as math_verify
-    from math_verify.errors import TimeoutException
-
-    config = [LatexExtractionConfig(boxed_match_priority=0)]
-    try:
-        parsed_answer, parsed_gold = (
-            parse(rf"\boxed{{{_latex(text)}}}", config, fallback_mode="no_fallback", parsing_timeout=None)
-            for text in (answer, gold)
-        )
-        return bool(math_verify(parsed_gold, parsed_answer, timeout_seconds=None))
-    except (Exception, TimeoutException):
+def _compare_quantities(answer: str, gold: str) -> bool | None:
+    """Compare numbers and lists of numbers, each perhaps with a unit; None if one is something else."""
+    (number_answer, unit_answer), (number_gold, unit_gold) = _quantity(answer), _quantity(gold)
+    number_answer, number_gold = _unassigned(number_answer, number_gold)
+    if unit_answer.conflicts(unit_gold):
         return False
+    if unit_answer.is_like(unit_gold) and number_answer and squeezed(number_answer) == squeezed(number_gold):
+        return True
+    based = parse_based(number_answer), parse_based(number_gold)
+    if None not in based:
+        return based[0] == based[1]
+    answers, golds = _numbers(number_answer), _numbers(number_gold)
+    if answers is None or golds is None:
+        apart = any(map(has_numbers_apart, (number_answer, number_gold)))
+        return False if apart and _NUMERIC.fullmatch(number_answer) and _NUMERIC.fullmatch(number_gold) else None
+    scale = unit_answer.in_terms_of(unit_gold)
+    return _lists_equal([number.times(scale) for number in answers], golds)
 
 
-def _plain(text: str) -> str:
-    r"""Return `text` without layout: `\left`, `$`, spacing, text wrappers, degree signs, a final full stop."""
-    text = _SPACES.sub(" ", text)
-    text = _FRACTION.sub(r"\\frac", _DROPPED.sub("", text))
-    text = _WRAPPED.sub(r"\1", text).replace(r"\%", "%").replace("{,}", ",").replace("−", "-")
-    return re.sub(r"\s+", " ", text).strip().rstrip(".").rstrip()
+def _quantity(text: str) -> tuple[str, Unit]:
+    """Return what stands before the unit, and the unit; `12 million` is written out."""
+    if scaled := _SCALED.fullmatch(plain(text)):
+        number = parse_number(scaled[1])
+        if number is not None:
+            return str(number.value * _SCALES[scaled[2].casefold()]), NO_UNIT
+    before, unit = without_unit(text)
+    return plain(canonical(before)), unit
 
 
-def _squeezed(text: str) -> str:
-    return text.replace(" ", "")
+def _unassigned(answer: str, gold: str) -> tuple[str, str]:
+    """Return both without `x =` where one has it: `x = 5` is 5, but not `y = 5`."""
+    assigned = _ASSIGNED.fullmatch(answer), _ASSIGNED.fullmatch(gold)
+    if assigned[0] and "=" not in gold:
+        return assigned[0][1], gold
+    if assigned[1] and "=" not in answer:
+        return answer, assigned[1][1]
+    return answer, gold
 
 
-def _compare_numbers(answer: str, gold: str) -> bool | None:
-    written_answer, written_gold = (_squeezed(_plain(_without_unit(text))) for text in (answer, gold))
-    if "," in written_answer and "," in written_gold:
-        return _compare_lists(written_answer.split(","), written_gold.split(","))
-    number_answer, number_gold = parse_number(written_answer), parse_number(written_gold)
-    if number_answer is None or number_gold is None:
-        return None
-    return numbers_equal(number_answer, number_gold)
+def _numbers(text: str) -> list[WrittenNumber] | None:
+    """Return the number, or the numbers of a list; None if an item is no number.
+
+    Commas without blanks around three digits each separate thousands; all others separate items.
+    """
+    if "," not in text or _THOUSANDS.fullmatch(text):
+        number = parse_number(text)
+        return None if number is None else [number]
+    for separator in (", ", ","):
+        items = [parse_number(item) for item in text.split(separator)]
+        if None not in items:
+            return [item for item in items if item is not None]
+    return None
 
 
-def _compare_lists(answers: list[str], golds: list[str]) -> bool | None:
-    """Compare two lists of numbers without regard to order; None if an item is no number."""
-    rest = [parse_number(item) for item in golds]
-    items = [parse_number(item) for item in answers]
-    if None in rest or None in items:
-        return None
-    for item in items:
-        found = next((i for i, gold in enumerate(rest) if _both_equal(item, gold)), None)
+def _lists_equal(answers: list[WrittenNumber], golds: list[WrittenNumber]) -> bool:
+    """Compare without regard to order."""
+    rest = list(golds)
+    for answer in answers:
+        found = next((i for i, gold in enumerate(rest) if numbers_equal(answer, gold)), None)
         if found is None:
             return False
         del rest[found]
     return not rest
-
-
-def _both_equal(answer: WrittenNumber | None, gold: WrittenNumber | None) -> bool:
-    return answer is not None and gold is not None and numbers_equal(answer, gold)
-
-
-def _without_unit(text: str) -> str:
-    text = text.strip().rstrip("$.").rstrip()
-    unit = _UNIT.search(text)
-    return text if unit is None or _SCALE.search(unit.group()) else text[: unit.start()]
-
-
-def _latex(text: str) -> str:
-    return _SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text.replace("$", "").strip().rstrip("."))

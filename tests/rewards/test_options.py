@@ -16,13 +16,37 @@ def test_a_letter_is_chosen_alone_in_parentheses_or_before_the_options_text(answ
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "12", "A cat", "AB", "A or B", "(A) or (B)", "(A), (B)", "(A)(B)", "A, B", "A/B", "A. (B)", "C.,D"]
+    "answer",
+    [
+        "",
+        "12",
+        "A - B",
+        "**A** or **B**",
+        "**A** **B**",
+        "A cat",
+        "AB",
+        "A or B",
+        "(A) or (B)",
+        "(A), (B)",
+        "(A)(B)",
+        "A, B",
+        "A/B",
+        "A. (B)",
+        "C.,D",
+    ],
 )
 def test_no_letter_or_several_choose_nothing(answer: str) -> None:
     assert option_letter(answer) is None
 
 
-@pytest.mark.parametrize("answer", ["C", "(C)", r"\text{C}", r"\textbf{(C)}\ 12", "C. something", r"\mathrm{C}"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "C", "(C)", r"\text{C}", r"\textbf{(C)}\ 12", "C. something", r"\mathrm{C}", "C - twelve", "C – 12", "C — twelve",
+        "**C**", "**C.** 12", "**(C)** 12", "**C**: twelve", "`C`", r"\boldsymbol{C}", r"\bm{C}", r"\mathbf{(C)}\ 12", "[C]",
+        "{C}", "Answer: C", "answer is C",
+    ],
+)  # fmt: skip
 def test_an_option_is_correct_by_its_letter_however_it_is_set(answer: str) -> None:
     assert verify_quickly(answer, "C", "option") is True
 

@@ -1,0 +1,78 @@
+"""Comparing answers as LaTeX mathematics, by math-verify and with what it cannot tell: tiny values, the complex unit."""
+
+from __future__ import annotations
+
+import re
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from rewards.exact import differ
+from rewards.layout import canonical, spaced
+from rewards.numbers import has_numbers_apart, join_thousands
+
+_SCIENTIFIC = re.compile(r"(\d\.?)[eE]([+-]?\d+)(?![\d.A-Za-z])")
+_MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+) ?/ ?(\d+)(?![\d.])")
+
+
+def verify_symbolically(answer: str, gold: str) -> bool:
+    """Compare as LaTeX mathematics with math-verify, its own time-outs off. Never raises; may hang."""
+    from math_verify import LatexExtractionConfig, parse
+    from math_verify import verify as math_verify
+    from math_verify.errors import TimeoutException
+
+    config = [LatexExtractionConfig(boxed_match_priority=0)]
+    try:
+        latex = [_latex(text) for text in (answer, gold)]
+        if any(map(has_numbers_apart, latex)):
+            return False
+        answers, golds = (
+            [
+                _with_complex_unit(_as_set(parsed))
+                for parsed in parse(rf"\boxed{{{text}}}", config, fallback_mode="no_fallback", parsing_timeout=None)
+            ]
+            for text in latex
+        )
+        return any(
+            math_verify(gold, answer, timeout_seconds=None, allow_set_relation_comp=True)
+            and not _surely_differ(answer, gold)
+            for answer in answers
+            for gold in golds
+        )
+    except (Exception, TimeoutException):
+        return False
+
+
+def _surely_differ(answer: object, gold: object) -> bool:
+    try:
+        return differ(answer, gold)
+    except Exception:  # sympy raises many kinds where a value cannot be had; then math-verify's word stands
+        return False
+
+
+def _as_set(parsed: Any) -> Any:
+    """Return alternatives of inequalities, which are parsed as a set of them, as the set of numbers that they describe."""
+    from sympy import Eq, FiniteSet
+    from sympy.logic.boolalg import Boolean
+
+    if not (isinstance(parsed, FiniteSet) and all(isinstance(part, Boolean) for part in parsed.args)):
+        return parsed
+    if any(isinstance(part, Eq) for part in parsed.args):
+        return parsed
+    return reduce(or_, (part.as_set() for part in parsed.args))
+
+
+def _with_complex_unit(parsed: Any) -> Any:
+    """Return an expression in which a symbol `i` is the complex unit, and all others are as in one without it."""
+    from sympy import I, Symbol
+
+    symbols: set[Symbol] = getattr(parsed, "free_symbols", set())
+    if not any(symbol.name == "i" for symbol in symbols):
+        return parsed
+    return parsed.subs({symbol: I if symbol.name == "i" else Symbol(symbol.name, real=True) for symbol in symbols})
+
+
+def _latex(text: str) -> str:
+    text = spaced(canonical(text.strip().rstrip(".")).replace("$", ""))
+    text = _MIXED.sub(r"(\1+\\frac{\2}{\3})", join_thousands(text))
+    return _SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text).rstrip(".")

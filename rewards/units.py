@@ -1,0 +1,111 @@
+r"""The unit after a number: `12 cm`, `12~\text{cm}`, `5\,\mathrm{m/s^2}`, `12 dollars`, `10 a.m.`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from rewards.layout import plain, spaced
+
+_WRAPPER = r"\\(?:text|textrm|textbf|mathrm|mbox|hbox|operatorname)\s*\{(?:[^{}]|\{[^{}]*\})*\}(?:\^\{?-?\d\}?)?"
+_WRAPPED = re.compile(rf"(?<=[\d}}%.)])\s*{_WRAPPER}(?:\s?(?:\\cdot|\\times|[/*.])?\s?{_WRAPPER})*$")
+_BARE = re.compile(r"(?<=[\d}%.)]) ?((?:[A-Za-zµ]+\.?(?:\^\{?-?\d\}?)?(?: ?[/·] ?|\\cdot |[ .]|$)){1,5})$")
+_HALF_DAY = re.compile(r"(?<=\d)(?::00)? ?\(?([ap])(?:m|\. ?m\.?)\)?$", re.IGNORECASE)
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_WORD = re.compile(r"[A-Za-zµ]+")
+_VOWEL = re.compile("[aeiouAEIOU]")
+_SAYS_MORE = re.compile(
+    r"\b(or|and|not|if|unless|mod|base|plus|minus|divided|squared|cubed|factorial|choose|union|undefined|infinity"
+    r"|dozen|hundreds?|thousands?|[mb]illions?|trillions?|hal(f|ves)|thirds?"
+    r"|\w*(fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?"
+    r"|sin|cos|tan|log|ln|exp|sqrt|frac|pi|theta|phi|alpha|beta|gamma)\b",
+    re.IGNORECASE,
+)
+"""words that say something about the number itself, or about another one"""
+
+_SIZES: dict[str, dict[str, str]] = {
+    "length": {
+        "1/1000000000": "nm", "1/1000": "mm millimeter millimetre", "1/100": "cm centimeter centimetre",
+        "1": "m meter metre", "1000": "km kilometer kilometre",
+        "127/5000": "in inch inches", "381/1250": "ft foot feet", "1143/1250": "yd yard", "201168/125": "mi mile",
+    },
+    "time": {
+        "1/1000": "ms millisecond", "1": "s sec second", "60": "min minute", "3600": "h hr hour", "86400": "day",
+        "604800": "week",
+    },
+    "mass": {"1/1000": "mg milligram", "1": "g gram", "1000": "kg kilogram"},
+    "money": {"1/100": "cent", "1": "dollar usd"},
+    "morning": {"1": "a"},
+    "afternoon": {"1": "p"},
+}  # fmt: skip
+_KNOWN = {
+    name: (dimension, Fraction(size))
+    for dimension, names in _SIZES.items()
+    for size, words in names.items()
+    for name in words.split()
+}
+_SHORT = frozenset("msghNJKWVALC")
+"""units that could be variables: read as units only after a blank"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What stands after a number."""
+
+    known: tuple[str, Fraction] | None = None
+    """dimension and size of the units that are compared; all others are read over"""
+    changes: str = ""
+    """words that make another number of it: `thirds`, `or more`"""
+
+    def conflicts(self, other: Unit) -> bool:
+        """Whether the two cannot be of one quantity: metres and seconds, morning and afternoon."""
+        if self.changes != other.changes:
+            return True
+        return self.known is not None and other.known is not None and self.known[0] != other.known[0]
+
+    def in_terms_of(self, other: Unit) -> Fraction:
+        """Return how many of the other unit one of this is; 1 where either is not known."""
+        return Fraction(1) if self.known is None or other.known is None else self.known[1] / other.known[1]
+
+    def is_like(self, other: Unit) -> bool:
+        """Whether equal numbers of both are equal as far as is known."""
+        return not self.conflicts(other) and self.in_terms_of(other) == 1
+
+
+NO_UNIT = Unit()
+
+
+def without_unit(text: str) -> tuple[str, Unit]:
+    """Return canonical `text` without the unit at its end, and that unit."""
+    text = _DOLLAR.sub("", spaced(text)).strip()
+    if half := _HALF_DAY.search(plain(text)):
+        return plain(text)[: half.start()], Unit(_known(half[1]))
+    if unit := _WRAPPED.search(text.rstrip(".")):
+        words = plain(unit.group())
+        return (text[: unit.start()], _unit(words))
+    if (unit := _BARE.search(text)) and _is_bare_unit(unit.group()):
+        return text[: unit.start()], _unit(unit[1])
+    return text, NO_UNIT
+
+
+def _unit(words: str) -> Unit:
+    return Unit(changes=words.strip()) if _SAYS_MORE.search(words) else Unit(_known(words))
+
+
+def _is_bare_unit(text: str) -> bool:
+    """Whether words are a unit, and no product of variables such as `2ab` or `2 x y`."""
+    apart = text.startswith(" ") or "/" in text
+    return all(
+        _is_long_unit(word) or (apart and (word in _SHORT or (len(word) >= 3 and _VOWEL.search(word) is not None)))
+        for word in _WORD.findall(text)
+    )
+
+
+def _is_long_unit(word: str) -> bool:
+    return len(word) > 1 and (_known(word) is not None or word in ("kJ", "eV", "Hz", "kW", "mol"))
+
+
+def _known(words: str) -> tuple[str, Fraction] | None:
+    name = words.casefold().strip().rstrip(".")
+    return _KNOWN.get(name) or _KNOWN.get(name.removesuffix("s")) or _KNOWN.get(name.removesuffix("es"))
