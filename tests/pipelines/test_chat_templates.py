@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from pipelines.chat_templates import ChatTemplate, PromptError
 from tests.relay.kinds import KINDS, llama
 
-QWEN3 = Path(os.environ.get("QWEN3_TOKENIZER", Path(__file__).parents[3] / "shared/tokenizers/qwen3"))
+QWEN3 = Path(os.environ.get("RELAY_QWEN3_TOKENIZER", Path(__file__).parents[3] / "shared/tokenizers/qwen3"))
 """the real tokenizer's folder, where there is one"""
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
