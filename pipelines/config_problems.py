@@ -221,8 +221,6 @@ def _explain(
     )
     if detail["type"] == "value_error" and isinstance(value, dict):
         return key, None, right  # the rule names the keys that it is about
-    if detail["type"] == "string_type" and not isinstance(value, dict | list):
-        right += ": put it in quotes" if value is not None else ""
     if detail["type"] == "literal_error" and isinstance(value, str):
         literals = [literal for option in options for literal in get_args(option) if isinstance(literal, str)]
         near = difflib.get_close_matches(value, literals, n=1)
