@@ -6,10 +6,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from string import ascii_uppercase
 
 from pipelines.problems import Problem
 from rewards.answers import extract_answer
+from rewards.verification import MAX_ANSWER_CHARS
 
 GoldReader = Callable[[object], str]
 """from a column's value to the gold answer; raises `RowError`"""
@@ -18,6 +20,7 @@ LETTER_INSTRUCTION = "Answer with the letter of the right option."
 
 _LETTER = re.compile(r"\(?([A-Z])\)?\.?")
 _PARENTHESISED_LETTER = re.compile(r"\(([A-Z])\)")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ABSENT = object()
 
 
@@ -46,6 +49,7 @@ def problem_of(row: Mapping[str, object], columns: ProblemColumns, kind: str) ->
     name, value = _first(row, columns.question)
     if not isinstance(value, str):
         raise RowError(f"column {name!r} should be text, not {_shown(value)}")
+    _check_characters(name, value)
     before, after = columns.instructions
     question = value.strip().removeprefix(before).removesuffix(after).strip()
     if not question:
@@ -55,6 +59,11 @@ def problem_of(row: Mapping[str, object], columns: ProblemColumns, kind: str) ->
         gold = dict(columns.gold)[name](value)
     except RowError as error:
         raise RowError(f"column {name!r} {error}") from None
+    _check_characters(name, gold)
+    if len(gold) > MAX_ANSWER_CHARS:
+        raise RowError(
+            f"column {name!r} has {len(gold):,} characters, and an answer of more than {MAX_ANSWER_CHARS:,} is never right"
+        )
     if columns.options is not None:
         options = _options(row, columns.options)
         return Problem(_with_options(question, options), _letter(gold, name, len(options)), kind, "option")
@@ -69,6 +78,8 @@ def written(value: object) -> str:
         if not math.isfinite(value):
             raise RowError(f"should be text or a number, not {value}")
         return str(int(value)) if value.is_integer() else repr(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return f"{value:f}"
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError("is empty" if value is None else f"should be text or a number, not {_shown(value)}")
     text = str(value).strip()
@@ -103,6 +114,13 @@ def joined(value: object) -> str:
     return ", ".join(written(item) for item in value)
 
 
+def _check_characters(column: str, text: str) -> None:
+    if lone := _LONE_SURROGATE.search(text):
+        raise RowError(
+            f"column {column!r} has half of a character, {lone[0]!r}, at character {lone.start() + 1}: text was cut inside it"
+        )
+
+
 def _first(row: Mapping[str, object], columns: Sequence[str]) -> tuple[str, object]:
     for column in columns:
         value = _look_up(row, column)
@@ -127,9 +145,12 @@ def _options(row: Mapping[str, object], column: str) -> list[str]:
     if not isinstance(value, list) or not 2 <= len(value) <= len(ascii_uppercase):
         raise RowError(f"column {name!r} should be a list of 2 to 26 options, not {_shown(value)}")
     try:
-        return [written(option) for option in value]
+        options = [written(option) for option in value]
     except RowError as error:
         raise RowError(f"an option in column {name!r} {error}") from None
+    for option in options:
+        _check_characters(name, option)
+    return options
 
 
 def _with_options(question: str, options: Sequence[str]) -> str:

@@ -16,7 +16,19 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipelines.config_problems import ConfigError, KeyPath, below, changes_kind, describe, problem
+from pipelines import yaml_values
+from pipelines.config_problems import (
+    ConfigError,
+    KeyPath,
+    below,
+    changes_kind,
+    declared_below,
+    describe,
+    members,
+    problem,
+    takes_null,
+)
+from pipelines.config_values import NULLS, as_meant, takes_text
 
 __all__ = ["ConfigError", "json_schema", "load", "resolved_yaml", "with_defaults"]
 
@@ -25,16 +37,22 @@ M = TypeVar("M", bound=BaseModel)
 EXTENDS = "extends"
 OVERRIDE = "override"
 
+_STRING = "tag:yaml.org,2002:str"
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 def load(path: Path, overrides: Sequence[str], model: type[M]) -> M:
-    """The experiment in the file at `path` with `key.sub=value` overrides, whose values are YAML.
+    """The experiment in the file at `path` with `key.sub=value` overrides.
+
+    Values are YAML 1.2; that of a text key is the text as it stands, in files up to a comment, unless it is in quotes.
 
     Raises `ConfigError`, which lists every problem of the files and the overrides.
     """
     problems: list[str] = []
-    layers = [*_read_with_bases(path, (), problems), _parse_overrides(overrides, problems)]
+    layers = [*_read_with_bases(path, (), problems), _parse_overrides(overrides, model, problems)]
     data: object = {}
     for layer in layers:
+        layer.data = as_meant(layer.data, [model], layer.plain)
         data = _merge(data, layer.data, [model], (), layer, problems)
 
     def where(key: KeyPath) -> str:
@@ -65,7 +83,7 @@ def json_schema(model: type[BaseModel]) -> str:
 
 def resolved_yaml(model_instance: BaseModel) -> str:
     """Every setting with its value, as YAML that `load` reads back to an equal model."""
-    return yaml.dump(_values(model_instance), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml_values.written(_values(model_instance))
 
 
 def with_defaults(data: object, model: type[BaseModel]) -> object:
@@ -80,25 +98,14 @@ def _values(model_instance: BaseModel) -> object:
     return model_instance.model_dump(mode="json", by_alias=True, round_trip=True)
 
 
-class _PlainDumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        # A plain or single-quoted scalar would fold YAML's further line breaks to spaces; a double-quoted one escapes them.
-        style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_PlainDumper.add_representer(str, _PlainDumper.represent_text)
-
-
 @dataclass
 class _Layer:
     """One source of keys, and the place where each is written."""
 
     data: object = field(default_factory=dict)
     lines: dict[KeyPath, str] = field(default_factory=dict)
+    plain: dict[KeyPath, str] = field(default_factory=dict)
+    """numbers and booleans without quotes, as they are written"""
 
 
 def _read_with_bases(path: Path, chain: tuple[Path, ...], problems: list[str]) -> list[_Layer]:
@@ -136,18 +143,25 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
         return f"{source}:{node.start_mark.line + 1}" if numbered else source
 
     lines: dict[KeyPath, str] = {}
+    plain: dict[KeyPath, str] = {}
 
     def visit(node: yaml.Node, key: KeyPath, above: tuple[yaml.Node, ...]) -> None:
         if any(node is other for other in above):
             raise ConfigError([*problems, problem(place(node), key, "an alias should not contain itself")])
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            plain.pop(key, None)
+            if node.style is None and node.tag != _STRING:
+                plain[key] = node.value
+        elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 lines[(*key, str(index))] = place(item)
                 visit(item, (*key, str(index)), (*above, node))
         elif isinstance(node, yaml.MappingNode):
             first: dict[tuple[str, str], yaml.Node] = {}
-            for name, value in node.value:
-                if name.tag == "tag:yaml.org,2002:merge":
+            for name, value in sorted(
+                node.value, key=lambda item: item[0].tag != _MERGE
+            ):  # own keys go over merged ones
+                if name.tag == _MERGE:
                     visit(value, key, (*above, node))
                     continue
                 below_key = (*key, str(name.value))
@@ -158,13 +172,13 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
                 lines[below_key] = place(name)
                 visit(value, below_key, (*above, node))
 
-    loader = yaml.SafeLoader(text)
+    loader = yaml_values.Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
-            return _Layer(None, lines)
+            return _Layer(None, lines, plain)
         visit(node, (), ())
-        return _Layer(loader.construct_document(node), lines)
+        return _Layer(loader.construct_document(node), lines, plain)
     except ConfigError:
         raise
     except (yaml.YAMLError, ValueError) as error:
@@ -176,7 +190,7 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
         loader.dispose()
 
 
-def _parse_overrides(overrides: Sequence[str], problems: list[str]) -> _Layer:
+def _parse_overrides(overrides: Sequence[str], model: type[BaseModel], problems: list[str]) -> _Layer:
     """All overrides as one layer; of two for the same key the later wins."""
     layer = _Layer()
     for override in overrides:
@@ -186,7 +200,7 @@ def _parse_overrides(overrides: Sequence[str], problems: list[str]) -> _Layer:
             problems.append(f"{OVERRIDE}: {override}: should be key.sub=value")
             continue
         try:
-            parsed = _parse(text, f"{OVERRIDE}: {override}", problems, numbered=False)
+            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {override[:100]}", problems)
         except ConfigError as error:
             problems[:] = error.problems
             continue
@@ -195,8 +209,27 @@ def _parse_overrides(overrides: Sequence[str], problems: list[str]) -> _Layer:
             nested = {name: nested}
         layer.lines |= {key[:depth]: OVERRIDE for depth in range(1, len(key) + 1)}
         layer.lines |= {(*key, *rest): OVERRIDE for rest in parsed.lines}
+        layer.plain = {at: text for at, text in layer.plain.items() if at[: len(key)] != key}
+        layer.plain |= {(*key, *rest): text for rest, text in parsed.plain.items()}
         layer.data = _merge(layer.data, nested, [], (), layer, problems)
     return layer
+
+
+def _parse_override(text: str, key: KeyPath, model: type[BaseModel], source: str, problems: list[str]) -> _Layer:
+    """The value of one override: YAML, but for a text key the text itself, unless that is null or in quotes."""
+    declared: list[object] = [model]
+    for name in key:
+        declared = declared_below([member for annotation in declared for member in members(annotation)], name)
+    if not takes_text([member for annotation in declared for member in members(annotation)]):
+        return _parse(text, source, problems, numbered=False)
+    stripped = text.strip()
+    if yaml_values.half_of_a_character(text):
+        raise ConfigError([*problems, f"{source}: {yaml_values.HALF_OF_A_CHARACTER}"])
+    if stripped in NULLS or (not stripped and any(map(takes_null, declared))):
+        return _Layer(None)
+    if len(stripped) > 1 and stripped[0] in ("'", '"') and stripped[-1] == stripped[0]:
+        return _parse(text, source, problems, numbered=False)
+    return _Layer(text)
 
 
 def _merge(

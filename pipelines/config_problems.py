@@ -16,6 +16,20 @@ KeyPath: TypeAlias = tuple[str, ...]
 Where: TypeAlias = Callable[[KeyPath], str]
 
 
+_PLAINLY = {
+    "int_type": "should be an integer",
+    "int_parsing": "should be an integer",
+    "int_from_float": "should be an integer",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "finite_number": "should be a finite number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "tuple_type": "should be a list, as [a, b]",
+    "list_type": "should be a list, as [a, b]",
+}
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message has one line for each problem."""
 
@@ -33,7 +47,11 @@ def problem(where: str, key: KeyPath, right: str, value: object = None) -> str:
 def describe(error: ValidationError, model: type[BaseModel], data: object, where: Where) -> list[str]:
     """One line for each key of `data` that `model` rejects; the members of a union are one problem, joined by "or"."""
     found: dict[KeyPath, tuple[object, list[str]]] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        within = (other["loc"] for other in details if len(other["loc"]) > len(detail["loc"]))
+        if detail["type"] == "too_short" and any(loc[: len(detail["loc"])] == detail["loc"] for loc in within):
+            continue  # pydantic leaves out the items that are wrong, and then misses them
         located = _locate(detail["loc"], model, data)
         if located is None:
             continue
@@ -43,6 +61,34 @@ def describe(error: ValidationError, model: type[BaseModel], data: object, where
         if right not in rights:
             rights.append(right)
     return [problem(where(key), key, " or ".join(rights), value) for key, (value, rights) in found.items()]
+
+
+def declared_below(options: Sequence[object], key: str) -> list[object]:
+    """The types under `key` in a value that is one of `options`, as they are declared; empty if there is no such key."""
+    found: list[object] = []
+    for option in options:
+        origin, arguments = get_origin(option), get_args(option)
+        if _is_model(option):
+            field = _fields(option).get(key)
+            found += [field.annotation] if field else []
+        elif not isinstance(origin, type) or not arguments:
+            continue
+        elif issubclass(origin, Mapping):
+            found.append(arguments[1])
+        elif issubclass(origin, tuple) and arguments[-1] is not Ellipsis:
+            found += [arguments[int(key)]] if key.isdecimal() and int(key) < len(arguments) else []
+        elif issubclass(origin, Sequence | AbstractSet):
+            found.append(arguments[0])
+    return found
+
+
+def takes_null(annotation: object) -> bool:
+    """Whether None is of the type."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return any(takes_null(argument) for argument in get_args(annotation))
+    return annotation in (None, NoneType)
 
 
 def members(annotation: object) -> list[object]:
@@ -56,21 +102,7 @@ def members(annotation: object) -> list[object]:
 
 def below(options: Sequence[object], key: str) -> list[object]:
     """The alternatives of the type under `key` in a value that is one of `options`; empty if there is no such key."""
-    found: list[object] = []
-    for option in options:
-        origin, arguments = get_origin(option), get_args(option)
-        if _is_model(option):
-            field = _fields(option).get(key)
-            found += members(field.annotation) if field else []
-        elif not isinstance(origin, type) or not arguments:
-            continue
-        elif issubclass(origin, Mapping):
-            found += members(arguments[1])
-        elif issubclass(origin, tuple) and arguments[-1] is not Ellipsis:
-            found += members(arguments[int(key)]) if key.isdecimal() and int(key) < len(arguments) else []
-        elif issubclass(origin, Sequence | AbstractSet):
-            found += members(arguments[0])
-    return found
+    return [member for annotation in declared_below(options, key) for member in members(annotation)]
 
 
 def changes_kind(options: Sequence[object], before: Mapping[object, object], after: Mapping[object, object]) -> bool:
@@ -177,13 +209,18 @@ def _explain(
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
             names = _names(options)
             return key, value, "should be a mapping" + (f" with the keys {', '.join(names)}" if names else "")
-        case "tuple_type" | "list_type":
-            return key, value, "should be a list"
         case "invalid_key":
             return key, value, "keys should be text: put the key in quotes"
-    right = detail["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    if detail["type"] == "string_type" and not isinstance(value, dict | list):
-        right += ": put it in quotes" if value is not None else ""
+    if plainly := _PLAINLY.get(detail["type"]):
+        return key, "null" if value is None else value, plainly
+    right = (
+        detail["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should be", "should be")
+        .replace("String should", "should")
+    )
+    if detail["type"] == "value_error" and isinstance(value, dict):
+        return key, None, right  # the rule names the keys that it is about
     if detail["type"] == "literal_error" and isinstance(value, str):
         literals = [literal for option in options for literal in get_args(option) if isinstance(literal, str)]
         near = difflib.get_close_matches(value, literals, n=1)

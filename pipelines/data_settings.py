@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from actors.settings import SamplingSettings
-from cluster.settings import Settings
+from cluster.settings import HomePath, Seed, Settings
 from pipelines.benchmarks import BenchmarkName
 from pipelines.tasks.chain_arithmetic import LENGTHS, Form, Kind
 
@@ -24,7 +23,7 @@ class SourceSettings(Settings):
     """What all data sources have."""
 
     limit: int | None = Field(None, gt=0, description="at most this many problems, drawn from the seed; all if empty")
-    seed: int = 0
+    seed: Seed = 0
     bad_rows: BadRows = Field("stop", description="skip leaves out rows that are no problem, and counts and logs them")
 
     @property
@@ -63,7 +62,7 @@ class BenchmarkSource(SourceSettings):
 
     source: Literal["benchmark"]
     name: BenchmarkName = Field(description="results are reported by this name")
-    path: Path | None = Field(
+    path: HomePath | None = Field(
         None, description="a JSONL or Parquet file, or a folder of such files; the hub's copy if empty"
     )
     split: str | None = Field(None, description="the split that is usually evaluated on, if empty")
@@ -77,7 +76,7 @@ class FileSource(SourceSettings):
     """Problems of a JSONL or Parquet file, or of a folder of such files."""
 
     source: Literal["file"]
-    path: Path
+    path: HomePath
     question: str = Field("question", description="the column of the question")
     answer: str = Field("answer", description="the column of the reference answer, as it would stand in \\boxed{}")
     options: str | None = Field(

@@ -21,7 +21,7 @@ from actors.settings import (
 )
 from cluster.devices import Device
 from cluster.placement import Bundle
-from cluster.settings import Settings
+from cluster.settings import HomePath, Seed, Settings
 from cluster.weight_transport import InFlight
 from pipelines.colocation import misfits
 from pipelines.data_settings import DataSettings
@@ -222,9 +222,9 @@ class Experiment(Settings):
     """One run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = 0
-    run_dir: Path | None = Field(None, description="where everything is written; runs/<name> if empty")
-    share_dir: Path | None = Field(
+    seed: Seed = 0
+    run_dir: HomePath | None = Field(None, description="where everything is written; runs/<name> if empty")
+    share_dir: HomePath | None = Field(
         None,
         description="where finished stages are kept by the content of what they depend on, for other runs to find; "
         "if empty each run does all of its own",
@@ -339,6 +339,21 @@ class Experiment(Settings):
             for key, reason in _ONLY_ON_GPUS.items():
                 if getattr(self.learner, key):
                     raise ValueError(f"learner.{key} should be false with cluster.device cpu: {reason}")
+        return self
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Experiment:
+        for index, source in enumerate(self.data.evaluation):
+            if source.samples > 1 and (source.sampling or self.evaluation.sampling).greedy:
+                raise ValueError(
+                    f"data.evaluation.{index}.samples ({source.samples}) should be 1 with greedy sampling, whose answers are "
+                    f"all equal; or set data.evaluation.{index}.sampling.temperature above 0"
+                )
+        if self.filter.samples > 1 and self.filter.sampling.greedy:
+            raise ValueError(
+                f"filter.samples ({self.filter.samples}) should be 1 with greedy sampling, whose answers are all equal; or "
+                "set filter.sampling.temperature above 0"
+            )
         return self
 
     @model_validator(mode="after")

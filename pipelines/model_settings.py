@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from actors.settings import OptimizerSettings
 from actors.tiny_models import CommandTokens, TinyModelSettings
-from cluster.settings import Settings
+from cluster.settings import HomePath, Seed, Settings, name_with_home
 from pipelines.data_settings import Lengths
 from pipelines.tasks.chain_arithmetic import Form, Kind
 
@@ -32,7 +32,7 @@ class PretrainSettings(Settings):
         None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("mix", "forms")
     @classmethod
@@ -45,13 +45,15 @@ class PretrainSettings(Settings):
 class ModelSettings(Settings):
     """Where a base model comes from: a folder or hub name in Hugging Face format, or pretraining."""
 
-    path: str | None = Field(None, description="a folder or a hub name")
+    path: Annotated[str, AfterValidator(name_with_home)] | None = Field(None, description="a folder or a hub name")
     pretrain: PretrainSettings | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSettings:
         if (self.path is None) == (self.pretrain is None):
-            raise ValueError("give either path or pretrain")
+            raise ValueError(
+                "give either path or pretrain; to replace one that a file sets, set it to null: {path: ..., pretrain: null}"
+            )
         return self
 
 
@@ -60,4 +62,4 @@ class ModelsSettings(Settings):
 
     student: ModelSettings
     teacher: ModelSettings
-    cache_dir: Path = Field(Path("~/.cache/relayllm-ray"), description="where pretrained tiny models are kept")
+    cache_dir: HomePath = Field(Path("~/.cache/relayllm-ray"), description="where pretrained tiny models are kept")

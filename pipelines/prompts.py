@@ -7,11 +7,12 @@ from pathlib import Path
 
 from actors.relay.handoff import RelayPrompt
 from cluster.loading import loading
+from pipelines.chat_templates import ChatTemplate
 from pipelines.problems import Problem
 
 
 class PromptBuilder:
-    """Applies each model's own chat template, thinking off."""
+    """Applies each model's own chat template, thinking off. Raises `PromptError` if a tokenizer is not fit for it."""
 
     def __init__(self, student: str | Path, teacher: str | Path, suffix: str) -> None:
         with loading():
@@ -19,6 +20,10 @@ class PromptBuilder:
 
         self.student_tokenizer = AutoTokenizer.from_pretrained(student)
         self.teacher_tokenizer = AutoTokenizer.from_pretrained(teacher)
+        self._student = ChatTemplate(self.student_tokenizer, str(student))
+        self._teacher = ChatTemplate(self.teacher_tokenizer, str(teacher))
+        self.student = self._student.tokenizer
+        """the student's tokenizer as relay decoding uses it"""
         self._suffix = suffix
 
     def prompt(self, problem: Problem) -> RelayPrompt:
@@ -27,11 +32,6 @@ class PromptBuilder:
 
     def prompts(self, problems: Iterable[Problem]) -> tuple[RelayPrompt, ...]:
         """Return the prompts of all problems, in their order; together they take a quarter of the time."""
-        chats = [[{"role": "user", "content": problem.question + self._suffix}] for problem in problems]
-        if not chats:
-            return ()
-        student, teacher = (
-            tokenizer.apply_chat_template(chats, add_generation_prompt=True, enable_thinking=False)["input_ids"]
-            for tokenizer in (self.student_tokenizer, self.teacher_tokenizer)
-        )
-        return tuple(RelayPrompt(tuple(own), tuple(other)) for own, other in zip(student, teacher, strict=True))
+        contents = [problem.question + self._suffix for problem in problems]
+        both = zip(self._student.prompts(contents), self._teacher.prompts(contents), strict=True)
+        return tuple(RelayPrompt(tuple(own), tuple(other)) for own, other in both)

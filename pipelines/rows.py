@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,20 +31,12 @@ class Row:
 
     place: str
     """the file or data set, and the row's number in it, from 1"""
-    content: str | Mapping[str, object]
-    """a line of JSON, or columns"""
+    content: bytes | Mapping[str, object]
+    """a line of JSON in UTF-8, or columns"""
 
     def columns(self) -> Mapping[str, object]:
         """Return the row's columns. Raises `RowError`."""
-        if not isinstance(self.content, str):
-            return self.content
-        try:
-            value = json.loads(self.content)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise RowError(f"not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise RowError("should be an object with a key for each column")
-        return value
+        return self.content if isinstance(self.content, Mapping) else _object(self.content)
 
 
 def rows_of_path(path: Path, split: str | None = None, default_split: str | None = None) -> Iterator[Row]:
@@ -91,12 +85,42 @@ def _files(path: Path, split: str | None, default_split: str | None) -> list[Pat
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield Row(f"{path}, row {number}", line.removeprefix(BOM_UTF8) if number == 1 else line)
+
+
+def _object(line: bytes) -> Mapping[str, object]:
+    """The columns of a line of JSON. Raises `RowError`."""
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                yield Row(f"{path}, row {number}", line)
+        text = line.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: should be text in UTF-8: {error}") from error
+        raise RowError(f"should be text in UTF-8: {error.reason} at byte {error.start + 1}") from error
+    if not text.strip():
+        raise RowError("not JSON: the line is empty")
+    try:
+        value = json.loads(text, object_pairs_hook=_each_key_once)
+    except json.JSONDecodeError as error:
+        raise RowError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise RowError("not JSON that can be read: it is nested too deeply") from error
+    except RowError:
+        raise
+    except ValueError as error:
+        raise RowError(
+            f"not JSON that can be read: an integer has more than {sys.get_int_max_str_digits()} digits"
+        ) from error
+    if not isinstance(value, dict):
+        raise RowError("should be an object with a key for each column")
+    return value
+
+
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RowError(f"has the key {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -112,6 +136,29 @@ def _parquet(path: Path) -> Iterator[Row]:
 def _numbered(source: str, batches: Iterator[pa.RecordBatch | pa.Table]) -> Iterator[Row]:
     number = 0
     for batch in batches:
-        for content in batch.to_pylist():
+        for content in _columns(batch, source, number):
             number += 1
             yield Row(f"{source}, row {number}", content)
+
+
+def _columns(batch: pa.RecordBatch | pa.Table, source: str, before: int) -> list[dict[str, object]]:
+    import pyarrow as pa
+
+    try:
+        rows: list[dict[str, object]] = batch.to_pylist()
+    except (ValueError, OverflowError, ArithmeticError) as error:
+        place = f"{source}, rows {before + 1} to {before + batch.num_rows}"
+        raise DataError(f"{place}: a value cannot be read: {error}") from error
+    for name in (
+        field.name for field in batch.schema if pa.types.is_floating(field.type) and field.type.bit_width < 64
+    ):
+        for row in rows:
+            row[name] = _shortest(row[name])
+    return rows
+
+
+def _shortest(value: object) -> object:
+    """The number of a 32-bit or 16-bit column as it is written: 0.1, not the 0.10000000149011612 that it is stored as."""
+    import numpy as np
+
+    return value if value is None else float(str(np.float32(value)))  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ class Run:
     @property
     def command_tokens(self) -> int:
         """Tokens of a command with a one-digit n, in the student's vocabulary."""
-        return len(self.prompts.student_tokenizer.encode("<call>1</call>", add_special_tokens=False))
+        return len(self.prompts.student.encode("<call>1</call>"))
 
     def with_final_teacher(self) -> Run:
         """Return the run as the final evaluation sees it: with that evaluation's teacher."""

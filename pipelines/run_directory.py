@@ -16,6 +16,8 @@ from types import TracebackType
 import yaml
 from pydantic import JsonValue
 
+from pipelines import yaml_values
+
 logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
@@ -234,10 +236,10 @@ class RunDirectory:
             return
         earlier = self.experiment.read_bytes()
         try:
-            before = _leaves(completed(yaml.safe_load(earlier)))
+            before = _leaves(completed(yaml_values.read(earlier)))
         except yaml.YAMLError as error:
             raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
-        after = _leaves(yaml.safe_load(resolved_yaml))
+        after = _leaves(yaml_values.read(resolved_yaml))
         changed = [key for key in {**before, **after} if before.get(key, "(absent)") != after.get(key, "(absent)")]
         if not changed:
             return

@@ -55,7 +55,7 @@ def shared_folders(experiment: Experiment) -> dict[str, Path]:
     """Return where runs share the results of each stage; nothing if the experiment does not share any."""
     if experiment.share_dir is None:
         return {}
-    folder = experiment.share_dir.expanduser().resolve()
+    folder = experiment.share_dir.resolve()
     return {stage: folder / f"{stage}-{key[:16]}" for stage, key in stage_keys(experiment).items()}
 
 

@@ -21,7 +21,7 @@ class RewardError(ValueError):
 class RewardSettings(BaseModel):
     """The reward scheme, its values and the normalisation of advantages; defaults are the paper's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     scheme: str = Field(
         "difficulty_aware", description="a scheme's name, or `package.module:name` to import its module first"

@@ -15,7 +15,7 @@ from actors.engines.base import EngineError, Generation, GenerationRequest, Stop
 from actors.engines.engine_memory import EngineMemory
 from actors.engines.engine_thread import ANY_PHASE, WRITING, EngineThread, Phase, reject, resolve
 from actors.engines.live_weights import LiveWeights, token_versions
-from actors.relay.grammar import CALL_CLOSE, CommandGrammar, banned_text
+from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
 from cluster.devices import Device, WeightBackend, forget_kv_cache_variable
@@ -92,7 +92,7 @@ class VllmEngine:
         end_ids = tokenizer.encode(CALL_CLOSE)
         self._command_end_id = end_ids[0] if len(end_ids) == 1 else None
         self.grammar = CommandGrammar(tokenizer)
-        self._banned_text = banned_text(tokenizer)
+        self._banned = [list(ids) for ids in self.grammar.banned]
         self._turns: dict[str, _Turn] = {}
         self._ids = itertools.count()
         self._weights = LiveWeights(self._engine)
@@ -285,7 +285,8 @@ class VllmEngine:
             logprobs=0 if request.want_logprobs else None,
             stop_token_ids=[self._command_end_id] if stop_at_token else None,
             detokenize=False,
-            bad_words=[self._banned_text] if request.forbid_commands else None,
+            # Not as `bad_words`: vLLM encodes those as a text's beginning, where some tokenizers add a space.
+            _bad_words_token_ids=self._banned if request.forbid_commands else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 

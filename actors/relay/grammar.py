@@ -143,19 +143,14 @@ class CommandGrammar:
         return piece
 
 
-def banned_text(tokenizer: Tokenizer) -> str:
-    """What an engine must never write where commands are forbidden: `<call>` if that is one token, else its beginning."""
-    return CALL_OPEN if len(tokenizer.encode(CALL_OPEN)) == 1 else CALL_OPEN.removesuffix(">")
-
-
 def token_holding(pieces: Sequence[str], end: int) -> int:
     """Index of the token with the last character of `text[:end]`, for 0 < end <= len(text)."""
     return bisect_left(list(accumulate(map(len, pieces))), end)
 
 
 def _banned(tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
-    """The id sequences that vLLM makes of `banned_text`: also that after a space, if as long."""
-    text = banned_text(tokenizer)
+    """The ids of `<call>` if that is one token, else of its beginning: also those after a space, if as many."""
+    text = CALL_OPEN if len(tokenizer.encode(CALL_OPEN)) == 1 else CALL_OPEN.removesuffix(">")
     plain, spaced = (tuple(tokenizer.encode(prefix + text)) for prefix in ("", " "))
     return (plain, spaced) if len(spaced) == len(plain) and spaced[0] != plain[0] else (plain,)
 

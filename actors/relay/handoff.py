@@ -8,6 +8,10 @@ from typing import Protocol
 
 from actors.relay.tokenizer import Tokenizer
 
+_REPLACEMENT = "\ufffd"
+_BYTES_OF_REPLACEMENT = 3
+_MOST_UNFINISHED_BYTES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class RelayPrompt:
@@ -40,15 +44,34 @@ class IdHandoff:
 
 
 class TextHandoff:
-    """Different vocabularies: text crosses, and each side encodes it anew."""
+    """Different vocabularies: text crosses, and each side encodes it anew.
+
+    Both sides lose bytes of a last character that is not finished: no text can hold them.
+    """
 
     def __init__(self, student: Tokenizer, teacher: Tokenizer) -> None:
         self._student = student
         self._teacher = teacher
 
     def teacher_context(self, prompt: RelayPrompt, output_ids: Sequence[int]) -> list[int]:
-        return [*prompt.teacher_ids, *self._teacher.encode(self._student.decode(output_ids))]
+        return [*prompt.teacher_ids, *self._teacher.encode(whole_text(self._student, output_ids))]
 
     def student_ids(self, teacher_ids: Sequence[int]) -> list[int]:
-        """As the protocol has it; bytes of a last character that the teacher did not finish are dropped."""
-        return self._student.encode(self._teacher.decode(teacher_ids).rstrip("\ufffd"))
+        return self._student.encode(whole_text(self._teacher, teacher_ids))
+
+
+def whole_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The text of the ids without bytes of a last character that they do not finish. A U+FFFD that was written stays."""
+    text = tokenizer.decode(ids)
+    if not text.endswith(_REPLACEMENT) or _ends_with_whole_tokens(tokenizer, ids):
+        return text
+    # With byte fallback an unfinished character also spoils the text of whole ones before it: those are read again.
+    shorter = [tokenizer.decode(ids[:-count]) for count in range(1, min(_MOST_UNFINISHED_BYTES, len(ids)) + 1)]
+    whole = (found for found in shorter if not found.endswith(_REPLACEMENT))
+    return max(text.rstrip(_REPLACEMENT), next(whole, ""), key=len)
+
+
+def _ends_with_whole_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
+    """Whether some last ids are those of their own text, which is never so for part of a character."""
+    ends = (list(ids[-count:]) for count in range(1, min(_BYTES_OF_REPLACEMENT, len(ids)) + 1))
+    return any(tokenizer.encode(tokenizer.decode(end)) == end for end in ends)

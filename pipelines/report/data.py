@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from pipelines import yaml_values
 from pipelines.evaluations import Evaluation, Policy
 from pipelines.traces import Trace
 
@@ -162,7 +163,7 @@ def _configuration(directory: Path, remarks: list[str]) -> tuple[str | None, str
         return None, fallback, None
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        values = yaml.safe_load(text)
+        values = yaml_values.read(text)
     except yaml.YAMLError:
         remarks.append("experiment.yaml is not valid YAML; it is shown as it stands.")
         return text, fallback, None

@@ -49,7 +49,7 @@ def cached_path(role: Role, settings: ModelSettings, models: ModelsSettings) -> 
     if settings.pretrain is None:
         return None
     key = pretrained_key(role, settings.pretrain)[:16]
-    return models.cache_dir.expanduser().resolve() / f"chain-arithmetic-{role}-{key}"
+    return models.cache_dir.resolve() / f"chain-arithmetic-{role}-{key}"
 
 
 def pretraining_rows(

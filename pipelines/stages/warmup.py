@@ -76,11 +76,7 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
             samples += [(row.prompt_ids.tolist(), row.token_ids.tolist()) for row in batch]
             progress.update(len(batch))
     samples.sort()
-    tokenizer = run.prompts.student_tokenizer
-
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
+    encode = run.prompts.student.encode
     rows = [row for row in samples for _ in range(settings.copies)]
     answers = [insert_commands(answer, settings, encode, random) for _, answer in rows]
     return TokenSequences.of_prompts_and_targets([prompt for prompt, _ in rows], answers)

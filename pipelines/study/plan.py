@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from pipelines.config import ConfigError, load
 from pipelines.experiment import Experiment
 from pipelines.study.checks import Place, check_names, check_same_evaluation_data, check_systems, kinds_without_problems
 from pipelines.study.settings import StudySettings
+from pipelines.yaml_values import in_one_line
 
 OWN_KEYS = ("name", "run_dir", "share_dir")
 """keys of an experiment that a study sets itself, or that tell its runs apart"""
@@ -94,7 +93,5 @@ def _dotted(values: Mapping[str, object], prefix: str = "") -> tuple[str, ...]:
         if isinstance(value, dict) and value:
             arguments += _dotted(value, f"{prefix}{key}.")
         else:
-            text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
-            text = text.removesuffix("...\n").strip()  # which ends the document of a plain scalar
-            arguments.append(f"{prefix}{key}={text}")
+            arguments.append(f"{prefix}{key}={in_one_line(value)}")
     return tuple(arguments)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from cluster.settings import Settings
+from cluster.settings import HomePath, Settings
 from pipelines.analysis.bootstrap import RESAMPLES
 from pipelines.analysis.costs import PriceSettings
 
@@ -19,8 +18,8 @@ class StudySettings(Settings):
     """One study."""
 
     name: RunName
-    directory: Path | None = Field(None, description="where everything is written; runs/<name> if empty")
-    runs: dict[RunName, Path] = Field(
+    directory: HomePath | None = Field(None, description="where everything is written; runs/<name> if empty")
+    runs: dict[RunName, HomePath] = Field(
         min_length=1, description="experiment files, relative to the study file, in the order in which they are run"
     )
     overrides: dict[str, object] = Field({}, description="keys of an experiment that are replaced in every run")

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, Qwen3ForCausalLM
 
 from actors.engines.base import GenerationRequest
 from actors.engines.vllm import VllmEngine
-from actors.relay.grammar import CommandGrammar, banned_text
+from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.loop import relay_all
 from actors.relay.sequence import RelaySetup
@@ -127,11 +127,3 @@ def test_log_probs_are_the_policys_but_where_a_command_could_have_been_completed
         without_banned = policy - np.log1p(-np.exp(logprobs[:, banned[-1]]))
         np.testing.assert_allclose(trajectory.logprobs, np.where(completing, without_banned, policy), atol=1e-3)
         assert trajectory.constrained.tolist() == (completing & (len(banned) > 1)).tolist()
-
-
-def test_vllm_forbids_the_ids_that_the_grammar_marks(student: Caller) -> None:
-    from vllm import SamplingParams
-
-    parameters = SamplingParams(bad_words=[banned_text(student.tokenizer)])
-    parameters.update_from_tokenizer(student.engine._engine.get_tokenizer())
-    assert parameters.bad_words_token_ids == [list(banned) for banned in CommandGrammar(student.tokenizer).banned]

@@ -1,5 +1,6 @@
 """Columns of a row become a problem, or an error says which column is wrong and how."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ def reason(row: dict[str, Any], columns: ProblemColumns) -> str:
 
 
 @pytest.mark.parametrize(
-    ("answer", "gold"), [("7", "7"), (7, "7"), (27.0, "27"), (0.5, "0.5"), (" x ", "x"), (-3.0, "-3")]
+    ("answer", "gold"),
+    [("7", "7"), (7, "7"), (27.0, "27"), (0.5, "0.5"), (" x ", "x"), (-3.0, "-3"), (Decimal("2.50"), "2.50")],
 )
 def test_an_answer_is_written_as_in_a_box(answer: object, gold: str) -> None:
     assert problem_of({"question": "1+1", "answer": answer}, PLAIN, "algebra") == Problem("1+1", gold, "algebra")
@@ -58,6 +60,19 @@ def test_options_that_the_question_lists_itself_are_told_by_the_gold_answer() ->
         ({"question": "a", "answer": True}, "column 'answer' should be text or a number, not True"),
         ({"question": "a", "answer": ["1"]}, "column 'answer' should be text or a number, not ['1']"),
         ({"question": "a", "answer": float("nan")}, "column 'answer' should be text or a number, not nan"),
+        ({"question": "a", "answer": Decimal("NaN")}, "column 'answer' should be text or a number, not Decimal('NaN')"),
+        (
+            {"question": "what \ud83d?", "answer": "1"},
+            "column 'question' has half of a character, '\\ud83d', at character 6: text was cut inside it",
+        ),
+        (
+            {"question": "a", "answer": "\udc00"},
+            "column 'answer' has half of a character, '\\udc00', at character 1: text was cut inside it",
+        ),
+        (
+            {"question": "a", "answer": "1" * 5000},
+            "column 'answer' has 5,000 characters, and an answer of more than 4,096 is never right",
+        ),
     ],
 )
 def test_a_row_that_is_no_problem_says_why(row: dict[str, Any], right: str) -> None:
@@ -71,6 +86,11 @@ def test_a_row_that_is_no_problem_says_why(row: dict[str, Any], right: str) -> N
         (["two"], "A", "column 'options' should be a list of 2 to 26 options, not ['two']"),
         (["two", ""], "A", "an option in column 'options' is empty"),
         (["two", "three"], "C", "column 'answer' should be the letter of an option, A to B, not 'C'"),
+        (
+            ["two", "th\ud83d"],
+            "A",
+            "column 'options' has half of a character, '\\ud83d', at character 3: text was cut inside it",
+        ),
         (["two", "three"], 1, "column 'answer' should be the letter of an option, A to B, not '1'"),
     ],
 )

@@ -37,6 +37,9 @@ class Example(Settings):
     sets: list[Data] = []
     weights: dict[str, float] = {}
     tags: tuple[str, ...] = ()
+    note: str | None = None
+    whole: bool = False
+    depth: Literal[0, 1] = 0
 
     @model_validator(mode="after")
     def _name_is_not_reserved(self) -> "Example":
@@ -63,10 +66,96 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_scientific_notation_without_a_point_is_a_number(tmp_path: Path) -> None:
-    path = write(tmp_path, "optimizer: {lr: 1e-6, betas: [9e-1, 1e0]}\nweights: {a: 2e3}")
+    path = write(tmp_path, "optimizer: {lr: 1e-6, betas: [9e-1, 0e0]}\nweights: {a: 2e3}")
     experiment = load(path, ["optimizer.eps=1e-9"], Example)
-    assert experiment.optimizer == OptimizerSettings(lr=1e-6, betas=(0.9, 1.0), eps=1e-9)
+    assert experiment.optimizer == OptimizerSettings(lr=1e-6, betas=(0.9, 0.0), eps=1e-9)
     assert experiment.weights == {"a": 2000.0}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("010", 10), ("0o10", 8), ("0x10", 16), ("-3", -3), ("1e3", 1000), ("1.0", 1), ("+7", 7)],
+)
+def test_an_integer_is_what_yaml_1_2_makes_of_it_in_files_and_overrides(
+    tmp_path: Path, written: str, meant: int
+) -> None:
+    assert load(write(tmp_path, f"steps: {written}"), [], Example).steps == meant
+    assert load(write(tmp_path, ""), [f"steps={written}"], Example).steps == meant
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("relay.max_calls", "true", "true: should be an integer"),
+        ("relay.max_calls", "'7'", "'7': should be an integer"),
+        ("relay.max_calls", "1:30", "'1:30': should be an integer"),
+        ("relay.max_calls", "1_000", "'1_000': should be an integer"),
+        ("relay.max_calls", "1.5", "1.5: should be an integer"),
+        ("relay.max_calls", "inf", "'inf': should be an integer"),
+        ("optimizer.lr", "true", "true: should be a number"),
+        ("optimizer.lr", "'1e-6'", "'1e-6': should be a number"),
+        ("optimizer.lr", ".inf", "inf: should be a finite number"),
+        ("optimizer.weight_decay", ".nan", "nan: should be a finite number"),
+        ("weights.a", "-.inf", "-inf: should be a finite number"),
+        ("whole", "no", "'no': should be true or false"),
+        ("whole", "0", "0: should be true or false"),
+        ("depth", "true", "true: should be 0 or 1"),
+        ("tags", "a,b", "'a,b': should be a list, as [a, b]"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name_in_files_and_overrides(
+    tmp_path: Path, key: str, value: str, right: str
+) -> None:
+    assert problems(write(tmp_path, ""), f"{key}={value}") == (f"override: {key} = {right}",)
+    nested = value
+    for name in reversed(key.split(".")):
+        nested = f"{{{name}: {nested}}}"
+    file = write(tmp_path, nested if key != "tags" else "tags: 'a,b'")
+    assert problems(file) == (f"{file}:1: {key} = {right}",)
+
+
+@pytest.mark.parametrize("text", ["no", "007", "1e3", "2024", "0x1F", "true", "1:30", "2026-01-02", ".5"])
+def test_a_text_key_takes_what_stands_there_in_files_lists_and_overrides(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, f"name: {text}\ntags: [{text}, 'x']\ndata: {{kind: file, path: {text}}}")
+    found = load(path, [], Example)
+    assert (found.name, found.tags, found.data) == (text, (text, "x"), FileData(path=text))
+    overrides = [f"name={text}", f"tags=[{text}, x]", f"data={{kind: file, path: {text}}}"]
+    assert load(write(tmp_path, ""), overrides, Example) == found
+    assert load(write(tmp_path, resolved_yaml(found)), [], Example) == found
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (" Put it after ####", " Put it after ####"),
+        (" Answer: 5", " Answer: 5"),
+        (r"\nAnswer in \boxed{}.", r"\nAnswer in \boxed{}."),
+        ("{a: b}", "{a: b}"),
+        ("[a", "[a"),
+        ("", ""),
+        ("'", "'"),
+        ("' a #1'", " a #1"),
+        (r'"a\nb"', "a\nb"),
+    ],
+)
+def test_an_override_of_a_text_key_is_the_text_unless_it_is_in_quotes(tmp_path: Path, written: str, meant: str) -> None:
+    assert load(write(tmp_path, ""), [f"name={written}"], Example).name == meant
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~"])
+def test_nothing_is_null_where_a_text_key_may_be_empty(tmp_path: Path, nothing: str) -> None:
+    assert load(write(tmp_path, "note: a"), [f"note={nothing}"], Example).note is None
+
+
+def test_text_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    for override in ("name=\udc80", 'name="\\ud83d"'):
+        (line,) = problems(write(tmp_path, ""), override)
+        assert "text has half of a character" in line
+
+
+def test_a_key_of_a_mapping_goes_over_one_that_it_merges_wherever_that_stands(tmp_path: Path) -> None:
+    path = write(tmp_path, "sets: [&a {kind: file, path: 007}, {kind: file, path: 008, <<: *a}]")
+    assert load(path, [], Example).sets == [FileData(path="007"), FileData(path="008")]
 
 
 def test_overrides_take_scalars_lists_mappings_and_indices(tmp_path: Path) -> None:
@@ -120,19 +209,18 @@ def test_picking_another_kind_drops_the_keys_of_the_first(tmp_path: Path) -> Non
 
 def test_every_problem_is_listed_with_its_place_key_value_and_remedy(tmp_path: Path) -> None:
     write(tmp_path, "relay:\n  max_calls: -1", "base.yaml")
-    path = write(tmp_path, "extends: base.yaml\noptimizer:\n  lr: fast\n  schedule: cosinus\nname: yes")
+    path = write(tmp_path, "extends: base.yaml\noptimizer:\n  lr: fast\n  schedule: cosinus\nname: [yes]")
     lines = problems(path, "relay.max_new_tokens=0", "steps=some", "nonsense")
     folder = str(tmp_path)
     assert set(lines) == {
         "override: nonsense: should be key.sub=value",
-        f"{folder}/experiment.yaml:3: optimizer.lr = 'fast': "
-        "should be a valid number, unable to parse string as a number",
+        f"{folder}/experiment.yaml:3: optimizer.lr = 'fast': should be a number",
         f"{folder}/experiment.yaml:4: optimizer.schedule = 'cosinus': should be 'constant', 'linear' or 'cosine'; "
         "did you mean `cosine`?",
-        f"{folder}/experiment.yaml:5: name = True: should be a valid string: put it in quotes",
+        f"{folder}/experiment.yaml:5: name = ['yes']: should be a valid string",
         f"{folder}/base.yaml:2: relay.max_calls = -1: should be greater than or equal to 0",
         "override: relay.max_new_tokens = 0: should be greater than 0",
-        "override: steps = 'some': should be a valid integer, unable to parse string as an integer or should be 'all'",
+        "override: steps = 'some': should be an integer or should be 'all'",
     }
 
 
@@ -143,7 +231,7 @@ def test_an_unknown_key_brings_the_nearest_name_of_its_level(tmp_path: Path) -> 
 
 def test_an_unknown_override_brings_the_full_path_of_the_same_name_elsewhere(tmp_path: Path) -> None:
     (line,) = problems(write(tmp_path, ""), "lr=1e-5")
-    assert line == "override: lr = '1e-5': unknown key; did you mean `optimizer.lr`?"
+    assert line == "override: lr = 1e-05: unknown key; did you mean `optimizer.lr`?"
 
 
 def test_an_unknown_key_like_no_other_brings_the_names_of_its_level(tmp_path: Path) -> None:
@@ -188,9 +276,10 @@ def test_merge_keys_are_no_duplicates(tmp_path: Path) -> None:
     [
         ("relay: [1", "experiment.yaml:1: cannot be read as YAML"),
         ("- a", "should be a mapping"),
-        ("name: 2026-13-45", "cannot be read as YAML"),
+        ("steps: " + "9" * 5000, "cannot be read as YAML"),
+        ('name: "\\ud83d"', "experiment.yaml:1: cannot be read as YAML: text has half of a character"),
         ("weights: &w {a: *w}", "an alias should not contain itself"),
-        ("on: 1", "keys should be text"),
+        ("1: 1", "keys should be text"),
     ],
 )
 def test_unusable_yaml_is_a_config_error(tmp_path: Path, text: str, said: str) -> None:
@@ -199,9 +288,9 @@ def test_unusable_yaml_is_a_config_error(tmp_path: Path, text: str, said: str) -
 
 
 def test_bad_overrides_are_listed_together(tmp_path: Path) -> None:
-    lines = problems(write(tmp_path, "sets: [{kind: made, count: 1}]"), "name=[a", "=3", "a..b=1", "sets.4.count=1")
+    lines = problems(write(tmp_path, "sets: [{kind: made, count: 1}]"), "tags=[a", "=3", "a..b=1", "sets.4.count=1")
     assert [line.split(": cannot")[0].split(": should")[0].split(" = ")[0] for line in lines] == [
-        "override: name=[a",
+        "override: tags=[a",
         "override: =3",
         "override: a..b=1",
         "override: sets.4",
@@ -224,21 +313,38 @@ def test_the_schema_knows_extends_and_requires_nothing() -> None:
 @st.composite
 def examples(draw: st.DrawFn) -> Example:
     number = st.floats(min_value=1e-12, max_value=1e12)
+    share = st.floats(min_value=0, max_value=1, exclude_max=True)
     data = st.one_of(
         st.builds(FileData, path=st.text(), limit=st.none() | st.integers()), st.builds(MadeData, count=st.just(2))
     )
     return Example(
         name=draw(st.text().filter(lambda text: text != "latest")),
         steps=draw(st.integers() | st.just("all")),
-        optimizer=OptimizerSettings(lr=draw(number), betas=(draw(number), draw(number))),
+        optimizer=OptimizerSettings(lr=draw(number), betas=(draw(share), draw(share))),
         data=draw(data),
         sets=draw(st.lists(data, max_size=3)),
-        weights=draw(st.dictionaries(st.text(), st.floats(allow_nan=False), max_size=3)),
+        weights=draw(st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False), max_size=3)),
         tags=tuple(
             draw(
                 st.lists(
                     st.sampled_from(
-                        ["1e-6", "yes", "null", "~", "2026-01-01", "a: b", "#", " x", "\n", "\x85", "\u2028"]
+                        [
+                            "1e-6",
+                            "1e3",
+                            "0o7",
+                            "007",
+                            "true",
+                            "yes",
+                            "null",
+                            "~",
+                            "2026-01-01",
+                            "a: b",
+                            "#",
+                            " x",
+                            "\n",
+                            "\x85",
+                            "\u2028",
+                        ]
                     )
                 )
             )

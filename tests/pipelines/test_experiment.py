@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.settings import SamplingSettings
 from cluster.placement import table
 from pipelines.__main__ import main
 from pipelines.config import ConfigError, load, resolved_yaml, with_defaults
@@ -144,6 +145,14 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
         ("models.student={pretrain: {skill: 1.5}}", "models.student.pretrain.skill = 1.5"),
         ("models.student={pretrain: {lengths: []}}", "models.student.pretrain.lengths"),
         ("grpo.group_size=1", "grpo.group_size = 1"),
+        ("seed=-1", "seed = -1: should be greater than or equal to 0"),
+        ("grpo.optimizer.betas=[0.9, 1]", "grpo.optimizer.betas.1 = 1: should be less than 1"),
+        ("reward.missed_call=.nan", "reward.missed_call = nan: should be a finite number"),
+        ("data.evaluation.0.samples=32", "data.evaluation.0.samples (32) should be 1 with greedy sampling"),
+        ("filter.sampling.temperature=0", "filter.samples (10) should be 1 with greedy sampling"),
+        ("run_dir=$HOME/x", "run_dir = '$HOME/x': variables are not expanded"),
+        ("models.student.path=${HOME}/m", "variables are not expanded"),
+        ("share_dir=~nobody-has-this-name/x", "the home folder that '~nobody-has-this-name' names is unknown"),
         ("name=../up", "name = '../up'"),
         ("data.evaluation=5", "data.evaluation = 5: should be a list"),
         ("data.evaluation=[]", "data.evaluation = []: give at least one source"),
@@ -162,6 +171,33 @@ def test_settings_that_do_not_go_together_are_refused(small: Path, override: str
         small.write_text(SMALL.replace("{path: a}", "{}"))
         overrides = []
     assert message in problems(small, *overrides)
+
+
+def test_samples_that_are_drawn_may_be_many(small: Path) -> None:
+    overrides = ["data.evaluation.0.samples=32", "data.evaluation.0.sampling={temperature: 0.7}"]
+    assert load(small, overrides, Experiment).data.evaluation[0].samples == 32
+    assert load(small, [overrides[0], "evaluation.sampling.temperature=1"], Experiment).evaluation.sampling == (
+        SamplingSettings()
+    )
+
+
+def test_the_home_folder_may_be_written_short_in_every_path(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = load(
+        small,
+        [
+            "run_dir=~/runs/x",
+            "share_dir=~/shared",
+            "models.student.path=~/m",
+            "models.teacher.path=org/model",
+            "data.evaluation.0.path=~/e.jsonl",
+        ],
+        Experiment,
+    )
+    assert (found.run_dir, found.share_dir) == (Path("/home/ada/runs/x"), Path("/home/ada/shared"))
+    assert (found.models.student.path, found.models.teacher.path) == ("/home/ada/m", "org/model")
+    assert found.models.cache_dir == Path("/home/ada/.cache/relayllm-ray")
+    assert getattr(found.data.evaluation[0], "path") == Path("/home/ada/e.jsonl")  # noqa: B009
 
 
 def test_a_model_comes_from_pretraining_or_a_path() -> None:

@@ -1,11 +1,14 @@
 """Rows come from JSONL and Parquet files, from folders of them, and from `load_dataset`."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.columns import RowError
 from pipelines.rows import DataError, rows_of_hub, rows_of_path
 
 
@@ -55,12 +58,10 @@ def test_a_usual_split_does_not_hide_files_that_are_named_otherwise(tmp_path: Pa
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.parquet").write_text("no")
-    (tmp_path / "latin.jsonl").write_bytes(b'{"question": "\xe9"}\n')
     for name, right in (
         ("absent.jsonl", "no such file or folder"),
         ("empty", "the folder has no .jsonl and no .parquet file"),
         ("broken.parquet", "cannot be read as Parquet"),
-        ("latin.jsonl", "should be text in UTF-8"),
     ):
         with pytest.raises(DataError, match=right) as caught:
             questions(tmp_path / name)
@@ -68,6 +69,47 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("question")
     with pytest.raises(DataError, match=r"should be a \.jsonl or \.parquet file"):
         questions(tmp_path / "a.csv")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"question": "one"}\r\n{"question": "two"}\r\n')
+    assert questions(tmp_path / "a.jsonl") == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        (b'{"question": "caf\xe9"}', "should be text in UTF-8: invalid continuation byte at byte 18"),
+        (b'{"question": ' + b"9" * 5000 + b"}", "an integer has more than 4300 digits"),
+        (b'{"question": "a", "question": "b"}', "has the key 'question' twice"),
+        (b'{"question": {"a": 1, "a": 2}}', "has the key 'a' twice"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"  ", "the line is empty"),
+        (b'{"question": "a"} {}', "Extra data at character 19"),
+    ],
+)
+def test_a_line_that_is_no_row_says_why_and_the_others_are_read(tmp_path: Path, line: bytes, right: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"question": "one"}\n' + line + b'\n{"question": "three"}\n')
+    first, second, third = rows_of_path(tmp_path / "a.jsonl")
+    assert (first.columns(), third.columns()) == ({"question": "one"}, {"question": "three"})
+    with pytest.raises(RowError, match=re.escape(right)):
+        second.columns()
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_a_number_is_read_as_it_is_written_whatever_its_width(tmp_path: Path, kind: pa.DataType) -> None:
+    written = pa.array(np.array([0.5, 0.25, 3.0]), kind)
+    pq.write_table(pa.table({"question": written}), tmp_path / "a.parquet")
+    assert questions(tmp_path / "a.parquet") == [0.5, 0.25, 3.0]
+    pq.write_table(pa.table({"question": pa.array([0.1, None], pa.float32())}), tmp_path / "b.parquet")
+    assert questions(tmp_path / "b.parquet") == [0.1, None]
+
+
+def test_text_in_a_parquet_file_that_is_not_utf8_is_named_with_its_rows(tmp_path: Path) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    pq.write_table(pa.table({"question": broken}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet, rows 1 to 1: a value cannot be read: .*utf-8"):
+        questions(tmp_path / "a.parquet")
 
 
 def test_only_newlines_separate_rows(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from actors.relay.grammar import (
     Command,
     CommandGrammar,
     CommandKind,
-    banned_text,
     command_text,
     parse_commands,
     token_holding,
     without_commands,
 )
+from tests.relay.kinds import KINDS, of_kind
 
 PIECES = [
     "<call>",
@@ -201,20 +201,18 @@ def test_a_bracket_that_takes_a_space_along_is_banned_too() -> None:
     assert toy.constrained([3, 4, 1, 4, 4]) == [False, True, False, True, False]
 
 
-@pytest.mark.parametrize("pieces", [("<", "call"), ("<", "call", " <"), ("<call>",), ("<call>", " <call>"), ("<call",)])
-def test_vllm_bans_what_the_grammar_says(pieces: tuple[str, ...]) -> None:
-    parameters_of = pytest.importorskip("vllm").SamplingParams
-    tokenizer = PieceTokenizer(list(dict.fromkeys([*pieces, *"<call> "])))
+def test_a_spelt_out_call_is_banned_as_in_the_middle_of_a_text_where_the_tokenizer_puts_a_space_before_texts() -> None:
+    tokenizer = of_kind("llama")
+    banned = CommandGrammar(tokenizer).banned
+    written = tokenizer.encode("x\n<call>5</call>")
+    assert any(tuple(written[i : i + len(ids)]) == ids for ids in banned for i in range(len(written)))
 
-    class ForVllm:
-        max_token_id = len(tokenizer)
 
-        def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-            return tokenizer.encode(text)
-
-    parameters = parameters_of(bad_words=[banned_text(tokenizer)])
-    parameters.update_from_tokenizer(ForVllm())
-    assert parameters.bad_words_token_ids == [list(banned) for banned in CommandGrammar(tokenizer).banned]
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_tokens_side_by_side_read_as_their_text(kind: str) -> None:
+    tokenizer = of_kind(kind)
+    text = "so <call>12</call> the  sum is\n 42"
+    assert "".join(CommandGrammar(tokenizer).pieces(tokenizer.encode(text))) == text
 
 
 @given(tokens)

@@ -1,0 +1,90 @@
+"""YAML 1.2's scalars, read and written: `no`, `010` and `1:30` are not what YAML 1.1 makes of them.
+
+Only true and false are booleans. `010` is ten, and `0o10` is eight. `1e-6` is a number. `yes`, `no`, `on`, `off`, `1_000`,
+`1:30` and dates are text. Merge keys (`<<`) stay, though YAML 1.2 has none.
+"""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+_STR = "tag:yaml.org,2002:str"
+_NULL = ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN\0")
+_BOOL = ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF")
+_INT = ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789")
+_FLOAT = (
+    "tag:yaml.org,2002:float",
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "-+.0123456789",
+)
+_MERGE = ("tag:yaml.org,2002:merge", r"<<", "<")
+
+
+HALF_OF_A_CHARACTER = "text has half of a character (a lone surrogate), which no file can hold"
+
+
+def half_of_a_character(text: str) -> bool:
+    """Whether there is a surrogate in the text, as of an escape like `\\ud83d` alone, or of bytes that are not UTF-8."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+class Loader(yaml.SafeLoader):
+    """Reads YAML with the scalars of YAML 1.2."""
+
+    yaml_implicit_resolvers = {}  # those of YAML 1.1 are not inherited
+
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        text = str(self.construct_scalar(node))
+        if half_of_a_character(text):
+            raise yaml.constructor.ConstructorError(None, None, HALF_OF_A_CHARACTER, node.start_mark)
+        return text
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        for prefix, base in (("0o", 8), ("0x", 16)):
+            if text.startswith(prefix):
+                return int(text.removeprefix(prefix), base)
+        return int(text)
+
+
+for _tag, _pattern, _first in (_NULL, _BOOL, _INT, _FLOAT, _MERGE):
+    Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), ["" if c == "\0" else c for c in _first])
+Loader.add_constructor(_INT[0], Loader.construct_yaml_int)
+Loader.add_constructor(_STR, Loader.construct_yaml_str)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text in quotes where YAML 1.1 or 1.2 would read anything else."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # A plain or single-quoted scalar would fold YAML's further line breaks to spaces; a double-quoted one escapes them.
+        style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+        return self.represent_scalar(_STR, text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+for _tag, _pattern, _first in (_INT, _FLOAT):
+    _Dumper.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list(_first))
+
+
+def read(text: str | bytes) -> object:
+    """Return the value of a YAML document. Raises `yaml.YAMLError`."""
+    return yaml.load(text, Loader)
+
+
+def written(value: object) -> str:
+    """Return the value as a YAML document, which `read` reads back."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def in_one_line(value: object) -> str:
+    """Return the value as YAML in one line, as it can stand in an override."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    return text.removesuffix("...\n").strip()  # which ends the document of a plain scalar
