@@ -23,6 +23,7 @@ from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import Settings
 from cluster.weight_transport import InFlight
+from pipelines.alarms import AlarmSettings
 from pipelines.colocation import misfits
 from pipelines.data_settings import DataSettings
 from pipelines.model_settings import ModelSettings, ModelsSettings
@@ -243,6 +244,7 @@ class Experiment(Settings):
     learner: LearnerSettings = LearnerSettings()
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
+    alarms: AlarmSettings = AlarmSettings()
 
     @property
     def directory(self) -> Path:
@@ -258,6 +260,13 @@ class Experiment(Settings):
         """Whether each turn samples with a seed of its own. On GPUs vLLM draws such requests one by one."""
         chosen = self.rollout.seeded_sampling
         return self.cluster.device is Device.CPU if chosen is None else chosen
+
+    @property
+    def alarms_in_force(self) -> AlarmSettings:
+        """The alarms' thresholds; a run that trains without calls has none on them."""
+        if self.grpo.limits.max_calls:
+            return self.alarms
+        return self.alarms.model_copy(update={"calls_vanish": None, "calls_everywhere": None})
 
     @property
     def trains(self) -> bool:
@@ -357,6 +366,7 @@ MAY_CHANGE_ON_RESUME = (
     "run_dir",
     "cluster",
     "tracking",
+    "alarms",
     "rollout.workers",
     "rollout.sequences_in_flight",
     "rollout.deadline_s",

@@ -108,7 +108,7 @@ def evaluation_record(
         "accuracy_ci95": [max(0.0, accuracy - half), min(1.0, accuracy + half)],
         "call_ratio": call_ratio,
         "calls_per_sample": 8 * call_ratio,
-        "called_share": min(1.0, 9 * call_ratio),
+        "with_call_share": min(1.0, 9 * call_ratio),
         "requested_mean": 2.4 if policy == "relay" else None,
         "oracle_call_ratio": oracle[1] if oracle else None,
         "oracle_accuracy": oracle[0] if oracle else None,
