@@ -109,6 +109,8 @@ def evaluation_record(
         "call_ratio": call_ratio,
         "calls_per_sample": 8 * call_ratio,
         "with_call_share": min(1.0, 9 * call_ratio),
+        "failed_call_share": 0.0,
+        "cut_off_share": 0.01,
         "requested_mean": 2.4 if policy == "relay" else None,
         "oracle_call_ratio": oracle[1] if oracle else None,
         "oracle_accuracy": oracle[0] if oracle else None,
