@@ -35,7 +35,7 @@ class AlarmLog:
 
     @property
     def open(self) -> list[AlarmEvent]:
-        """The beginnings of the alarms that have not ended, in the order of the registry."""
+        """The last event of each alarm that has not ended, in the order of the registry."""
         return self._watch.open
 
     def step(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> list[AlarmEvent]:
@@ -49,7 +49,8 @@ class AlarmLog:
     def _recorded(self, events: list[AlarmEvent]) -> list[AlarmEvent]:
         for event in events:
             self._run.append_jsonl(ALARM_EVENTS, asdict(event))
-            logger.log(logging.WARNING if event.event == "began" else logging.INFO, "%s", event_text(event))
+            if event.event != "continued":
+                logger.log(logging.WARNING if event.event == "began" else logging.INFO, "%s", event_text(event))
         return events
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pipelines.alarms import ALARMS, Alarm, AlarmEvent, AlarmSettings, open_alarms
 from pipelines.evaluations import ALL, Evaluation
@@ -30,7 +31,7 @@ class AlarmWatch:
 
     @property
     def open(self) -> list[AlarmEvent]:
-        """The beginnings of the alarms that have not ended, in the order of the registry."""
+        """The last event of each alarm that has not ended, in the order of the registry."""
         return open_alarms(self._open.values())
 
     def remember(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> None:
@@ -96,13 +97,16 @@ class AlarmWatch:
         detail: str = "",
         name: str | None = None,
     ) -> list[AlarmEvent]:
-        """Return the event if the alarm begins or ends with this."""
-        is_open = (alarm.name, where) in self._open
-        if raised and not is_open:
-            event = AlarmEvent("began", alarm.name, where, step, value, threshold, detail, name)
+        """Return the event if the alarm begins, ends, or goes on in another evaluation."""
+        before = self._open.get((alarm.name, where))
+        event = AlarmEvent("began", alarm.name, where, step, value, threshold, detail, name)
+        if raised and before is None:
             self._open[event.key] = event
-        elif healthy and is_open:
-            event = AlarmEvent("ended", alarm.name, where, step, value, threshold, detail, name)
+        elif raised and before is not None and name is not None:
+            event = replace(event, event="continued", since=before.since or before.at)
+            self._open[event.key] = event
+        elif healthy and before is not None:
+            event = replace(event, event="ended", since=before.since or before.at)
             del self._open[event.key]
         else:
             return []

@@ -219,9 +219,9 @@ ALARMS: dict[str, Alarm] = {alarm.name: alarm for alarm in _ALARMS}
 
 @dataclass(frozen=True, slots=True)
 class AlarmEvent:
-    """An alarm that began or ended: a line of alarms.jsonl."""
+    """An alarm that began, ended, or went on in another evaluation: a line of alarms.jsonl."""
 
-    event: Literal["began", "ended"]
+    event: Literal["began", "continued", "ended"]
     alarm: str
     where: str
     """what was watched: a stage, or the evaluations of a policy, as in `evaluation of relay`"""
@@ -232,6 +232,13 @@ class AlarmEvent:
     """what the number is of, as in `known: 64.0 % after 100 %`"""
     name: str | None = None
     """the evaluation's, where it was one"""
+    since: str | None = None
+    """when it began, if that was earlier: the name of an evaluation"""
+
+    @property
+    def at(self) -> str:
+        """When this was, as a reader would say it."""
+        return self.name or f"step {self.step}"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -242,7 +249,7 @@ class AlarmEvent:
 def event_text(event: AlarmEvent) -> str:
     """One line for logs: what was found and where, and what it takes."""
     alarm = ALARMS[event.alarm]
-    at = f"{event.where}, {event.name or f'step {event.step}'}"
+    at = f"{event.where}, {event.at}"
     number = f"{alarm.shown(event.value)} {alarm.quantity}" + (f" ({event.detail})" if event.detail else "")
     if event.event == "ended":
         return f"alarm {event.alarm} ended ({at}): {number}"
@@ -251,12 +258,12 @@ def event_text(event: AlarmEvent) -> str:
 
 
 def open_alarms(events: Iterable[AlarmEvent]) -> list[AlarmEvent]:
-    """Return the beginnings of the alarms that have not ended, in the order of the registry."""
+    """Return the last event of each alarm that has not ended, in the order of the registry."""
     found: dict[tuple[str, str], AlarmEvent] = {}
     for event in events:
-        if event.event == "began":
-            found[event.key] = event
-        else:
+        if event.event == "ended":
             found.pop(event.key, None)
+        else:
+            found[event.key] = event
     order = list(ALARMS)
     return sorted(found.values(), key=lambda event: order.index(event.alarm))

@@ -158,6 +158,12 @@ class EvaluationSettings(Settings):
         256, gt=0, description="the first so many problems, for evaluations within GRPO"
     )
     traces: int = Field(60, ge=0, description="sample traces that the report shows")
+    max_failed_call_share: float | None = Field(
+        0.02,
+        ge=0.0,
+        le=1.0,
+        description="an evaluation with a larger share of failed calls stops the run and is not kept; null keeps any",
+    )
 
 
 class RolloutSettings(Settings):
@@ -372,6 +378,7 @@ MAY_CHANGE_ON_RESUME = (
     "rollout.deadline_s",
     "rollout.seeded_sampling",
     "evaluation.traces",
+    "evaluation.max_failed_call_share",
     "models.cache_dir",
     "citer.max_sequences",
     *(

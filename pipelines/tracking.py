@@ -94,7 +94,7 @@ class Tracker:
 
     @property
     def open_alarms(self) -> list[AlarmEvent]:
-        """The beginnings of the alarms that have not ended."""
+        """The last event of each alarm that has not ended."""
         return self._alarms.open
 
     def evaluated(self, rows: Sequence[Evaluation]) -> None:
@@ -140,8 +140,8 @@ class Tracker:
     def _send_alarms(self, events: Sequence[AlarmEvent]) -> None:
         """Tell W&B what began and ended: 1 or 0 as `alarms/<name>`, and an alert of what began."""
         for event in events:
-            if self._wandb is None:
-                return
+            if self._wandb is None or event.event == "continued":
+                continue
             began = event.event == "began"
             self._send("alarms", event.step, {event.alarm: int(began)})
             if began and self._wandb is not None:

@@ -82,7 +82,7 @@ def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = ()
         if one is not None
     }
     changes = tuple(
-        _change(one, before[one.kind]) for one in found if one.kind in before and one is not before[one.kind]
+        change_of(one, before[one.kind]) for one in found if one.kind in before and one is not before[one.kind]
     )
     details = (*_details(evaluations, found, policy, warmed_up), *raised)
     if not changes:
@@ -113,7 +113,8 @@ def _kinds(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
     return (*(kind for kind in seen if kind != ALL), *([ALL] if ALL in seen else []))
 
 
-def _change(one: Evaluation, before: Evaluation) -> Change:
+def change_of(one: Evaluation, before: Evaluation) -> Change:
+    """Return the change from an earlier evaluation on the same kind of problem."""
     clear: Literal[-1, 0, 1] = 0
     if one.accuracy_ci95[0] > before.accuracy_ci95[1]:
         clear = 1
