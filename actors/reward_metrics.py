@@ -37,6 +37,7 @@ def summarise(graded: Sequence[GradedGroups]) -> dict[str, float]:
         "rollout/teacher_prompt_tokens_mean": teacher_prompt_tokens.sum() / max(calls.sum(), 1),
         "rollout/teacher_cached_share": column("teacher_cached_tokens").sum() / max(teacher_prompt_tokens.sum(), 1),
         "rollout/failed_calls": column("failed_calls").sum(),
+        "rollout/failed_call_share": column("failed_calls").sum() / max(calls.sum(), 1),
         "rollout/zero_per_sample": zero,
         "rollout/malformed_per_sample": malformed,
         "rollout/unterminated_per_sample": unterminated,

@@ -48,7 +48,9 @@ def drive(experiment: Experiment) -> Path:
             if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
                 # The slowest of all that a run does before its first token: everything else is done meanwhile.
                 actors.begin(experiment, models, parts_left(experiment, directory))
-            tracker = ends.enter_context(Tracker(directory, experiment.tracking, config))
+            tracker = ends.enter_context(
+                Tracker(directory, experiment.tracking, config, alarms=experiment.alarms_in_force)
+            )
             models = models or prepare_base_models(experiment, tracker)
             prompts, problems = prompting.result() if prompting else checked_prompts(experiment, models, problems)
             directory.write_json(PROBLEM_SETS, problems.record())

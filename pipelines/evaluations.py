@@ -44,7 +44,7 @@ class Evaluation:
     call_ratio: float
     """teacher-written tokens / all output tokens, pooled"""
     calls_per_sample: float
-    called_share: float
+    with_call_share: float
     """samples with a call"""
     failed_call_share: float
     """calls that the teacher failed or did not answer in time; 0 without a call"""
@@ -85,7 +85,7 @@ def evaluation_of(
         solved_share=sum(any(rights) for rights in outcomes.values()) / len(outcomes),
         call_ratio=float(table.teacher_tokens.sum() / max(table.output_tokens.sum(), 1)),
         calls_per_sample=calls / len(table),
-        called_share=float((table.calls > 0).mean()),
+        with_call_share=float((table.calls > 0).mean()),
         failed_call_share=int(table.failed_calls.sum()) / max(calls, 1),
         cut_off_share=float(table.cut_off.mean()),
         requested_mean=sum(map(sum, table.call_requested)) / calls if calls else None,

@@ -23,6 +23,7 @@ from cluster.devices import Device
 from cluster.placement import Bundle
 from cluster.settings import HomePath, Seed, Settings
 from cluster.weight_transport import InFlight
+from pipelines.alarms import AlarmSettings
 from pipelines.colocation import misfits
 from pipelines.data_settings import DataSettings
 from pipelines.model_settings import ModelSettings, ModelsSettings
@@ -157,6 +158,12 @@ class EvaluationSettings(Settings):
         256, gt=0, description="the first so many problems, for evaluations within GRPO"
     )
     traces: int = Field(60, ge=0, description="sample traces that the report shows")
+    max_failed_call_share: float | None = Field(
+        0.02,
+        ge=0.0,
+        le=1.0,
+        description="an evaluation with a larger share of failed calls stops the run and is not kept; null keeps any",
+    )
 
 
 class RolloutSettings(Settings):
@@ -243,6 +250,7 @@ class Experiment(Settings):
     learner: LearnerSettings = LearnerSettings()
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
+    alarms: AlarmSettings = AlarmSettings()
 
     @property
     def directory(self) -> Path:
@@ -258,6 +266,13 @@ class Experiment(Settings):
         """Whether each turn samples with a seed of its own. On GPUs vLLM draws such requests one by one."""
         chosen = self.rollout.seeded_sampling
         return self.cluster.device is Device.CPU if chosen is None else chosen
+
+    @property
+    def alarms_in_force(self) -> AlarmSettings:
+        """The alarms' thresholds; a run that trains without calls has none on them."""
+        if self.grpo.limits.max_calls:
+            return self.alarms
+        return self.alarms.model_copy(update={"calls_vanish": None, "calls_everywhere": None})
 
     @property
     def trains(self) -> bool:
@@ -372,11 +387,13 @@ MAY_CHANGE_ON_RESUME = (
     "run_dir",
     "cluster",
     "tracking",
+    "alarms",
     "rollout.workers",
     "rollout.sequences_in_flight",
     "rollout.deadline_s",
     "rollout.seeded_sampling",
     "evaluation.traces",
+    "evaluation.max_failed_call_share",
     "models.cache_dir",
     "citer.max_sequences",
     *(

@@ -17,6 +17,9 @@ from pipelines.tracking import TRACES, Tracker, read_metrics
 ROWS = "rows"
 """key of the evaluation's rows in the summary of an evaluation stage"""
 
+_LOGGED = ("accuracy", "call_ratio", "cut_off_share", "failed_call_share")
+"""columns of an evaluation that are metrics too"""
+
 _EVALUATIONS, _TRACE = TypeAdapter(tuple[Evaluation, ...]), TypeAdapter(Trace)
 
 
@@ -50,12 +53,15 @@ def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) ->
     """
     published = {(row["name"], row["policy"], row["kind"]): row for row in directory.read_jsonl(EVALUATIONS)}
     rows = _EVALUATIONS.validate_python(directory.summary(stage)[ROWS])
+    is_new = False
     for row, values in zip(rows, _EVALUATIONS.dump_python(rows, mode="json"), strict=True):
         if published.get((row.name, row.policy, row.kind)) != values:
             start = f"{row.policy}/{row.kind}"
-            metrics = {f"{start}/accuracy": row.accuracy, f"{start}/call_ratio": row.call_ratio}
-            tracker.log("evaluate", row.step, metrics)
+            tracker.log("evaluate", row.step, {f"{start}/{name}": getattr(row, name) for name in _LOGGED})
             directory.append_jsonl(EVALUATIONS, values)
+            is_new = True
+    if is_new:
+        tracker.evaluated(rows)
     own, shown = directory.read_jsonl(traces_file(stage)), directory.read_jsonl(TRACES)
     names = {(row.name, row.policy) for row in rows}
     kept = [trace for trace in shown if (trace["name"], trace["policy"]) not in names or trace in own]

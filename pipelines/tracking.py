@@ -17,11 +17,14 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from cluster.settings import Settings
+from pipelines.alarms import AlarmEvent, AlarmSettings, event_text
 from pipelines.run_directory import RunDirectory
 from pipelines.traces import Trace
 
 if TYPE_CHECKING:
     import wandb
+
+    from pipelines.evaluations import Evaluation
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +56,20 @@ class Tracker:
         settings: TrackingSettings,
         config: Mapping[str, object],
         *,
+        alarms: AlarmSettings | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Go on with the run's metrics if it has any; `config` is shown beside them in W&B."""
+        from pipelines.alarm_log import AlarmLog  # loads pyarrow, which the schema and --help do without
+
         environ = os.environ if environ is None else environ
         self._run = run
         self._clock = clock
         self._started_s = clock() - _last_time_s(run)
         self._not_finite: set[str] = set()
         self._stages: set[str] = set()
+        self._alarms = AlarmLog(run, alarms or AlarmSettings())
         self._wandb: wandb.Run | None = None
         mode = resolve_mode(settings.mode, environ)
         if mode != "disabled":
@@ -83,6 +90,16 @@ class Tracker:
         row = {"stage": stage, "step": step, "time_s": self._time_s(), "metrics": finite}
         self._run.append_jsonl(self._run.metrics.name, row)
         self._send(stage, step, values)
+        self._send_alarms(self._alarms.step(stage, step, finite))
+
+    @property
+    def open_alarms(self) -> list[AlarmEvent]:
+        """The last event of each alarm that has not ended."""
+        return self._alarms.open
+
+    def evaluated(self, rows: Sequence[Evaluation]) -> None:
+        """Look for alarms in an evaluation of one policy; `rows` are of all its kinds."""
+        self._send_alarms(self._alarms.evaluated(rows))
 
     def log_traces(self, stage: str, step: int, traces: Sequence[Trace]) -> None:
         """Record sample trajectories of one step: rows of traces.jsonl, and a table in W&B."""
@@ -119,6 +136,19 @@ class Tracker:
 
     def _time_s(self) -> float:
         return round(self._clock() - self._started_s, 3)
+
+    def _send_alarms(self, events: Sequence[AlarmEvent]) -> None:
+        """Tell W&B what began and ended: 1 or 0 as `alarms/<name>`, and an alert of what began."""
+        for event in events:
+            if self._wandb is None or event.event == "continued":
+                continue
+            began = event.event == "began"
+            self._send("alarms", event.step, {event.alarm: int(began)})
+            if began and self._wandb is not None:
+                try:
+                    self._wandb.alert(title=f"alarm {event.alarm}", text=event_text(event))
+                except Exception as error:
+                    self._lose_wandb(error)
 
     def _send(self, stage: str, step: int, values: Mapping[str, object]) -> None:
         """Log to W&B. The stage's own step is the x axis, so that resumed and offline runs need no global step."""

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.report.data import breakable, kind_label
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Subject, png
-from pipelines.report.summary import percent
 from pipelines.report.theme import DARK, LIGHT
+from pipelines.verdict import percent, points
 
 _TEMPLATES = Path(__file__).parent
 
@@ -40,6 +40,7 @@ def filled(template: str, values: Mapping[str, object]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.filters["points"] = points
     environment.filters["kind"] = kind_label
     environment.filters["breakable"] = breakable
     return environment.get_template(template).render(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines import yaml_values
+from pipelines.alarms import ALARMS, AlarmEvent
 from pipelines.evaluations import Evaluation, Policy
 from pipelines.traces import Trace
 
@@ -60,6 +61,8 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     """by step, then in order of appearance"""
     traces: tuple[Trace, ...]
+    alarms: tuple[AlarmEvent, ...]
+    """what began and ended, in order"""
     remarks: tuple[str, ...]
     """what was wrong with the files but did not stop the reading, one sentence each"""
 
@@ -73,6 +76,11 @@ class Run:
     @property
     def stages(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.stage for row in self.rows))
+
+    @property
+    def warmed_up(self) -> bool:
+        """Whether the run had a warm-up, by what it logged."""
+        return "warmup" in self.stages or any(evaluation.name == "warmup" for evaluation in self.evaluations)
 
     @property
     def duration_s(self) -> float:
@@ -110,11 +118,12 @@ def read_run(directory: Path) -> Run:
     if not (directory / "metrics.jsonl").is_file():
         raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
     remarks: list[str] = []
-    rows = {(r.stage, r.step): r for r in read_records(directory / "metrics.jsonl", MetricRow, remarks)}
+    rows = _merged(read_records(directory / "metrics.jsonl", MetricRow, remarks))
     stages = {stage: i for i, stage in enumerate(dict.fromkeys(stage for stage, _ in rows))}
     evaluations = {
         (e.name, e.policy, e.kind): e for e in read_records(directory / "evaluations.jsonl", Evaluation, remarks)
     }
+    alarms = read_records(directory / "alarms.jsonl", AlarmEvent, remarks)
     traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks))
     configuration, name, seed = _configuration(directory, remarks)
     return Run(
@@ -125,8 +134,21 @@ def read_run(directory: Path) -> Run:
         rows=tuple(sorted(rows.values(), key=lambda row: (stages[row.stage], row.step))),
         evaluations=tuple(sorted(evaluations.values(), key=lambda evaluation: evaluation.step)),
         traces=tuple(traces),
+        alarms=tuple(alarm for alarm in alarms if alarm.alarm in ALARMS),
         remarks=tuple(remarks),
     )
+
+
+def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
+    """Return one row of each step of each stage: of a metric that was logged twice the later value.
+
+    Each evaluation of a step is a record of its own.
+    """
+    rows: dict[tuple[str, int], MetricRow] = {}
+    for row in records:
+        before = rows.get((row.stage, row.step))
+        rows[row.stage, row.step] = replace(row, metrics=before.metrics | row.metrics) if before else row
+    return rows
 
 
 def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterator[_Record]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.report.assembly import FigureBlock, filled, replace_file, write_figures
+from pipelines.report.attention import concerns, ended
 from pipelines.report.data import Run, read_run
 from pipelines.report.plots import FIGURES
-from pipelines.report.summary import duration, headline_table, verdict
+from pipelines.report.summary import duration, evaluation_rows, headline_table, run_verdict
 from pipelines.report.viewer import evaluation_filters, evaluation_samples, evenly
 
 
@@ -46,9 +47,12 @@ def render(run: Run, figures: Sequence[FigureBlock]) -> str:
         "template.html.j2",
         {
             "run": run,
-            "verdict": verdict(run),
+            "verdict": run_verdict(run),
+            "concerns": concerns(run),
+            "ended": ended(run.alarms),
             "facts": _facts(run),
             "table": headline_table(run),
+            "evaluations": evaluation_rows(run),
             "figures": figures,
             "samples": chosen,
             "samples_in_all": len(samples),

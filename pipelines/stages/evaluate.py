@@ -135,6 +135,20 @@ def placement_plans(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple
     return random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
 
 
+def check_failed_calls(table: AnswerTable, label: str, highest: float | None) -> None:
+    """Raise `EvaluationError` if more than a share `highest` of the calls failed: the accuracy would be the teacher's fault."""
+    calls, failed = int(table.calls.sum()), int(table.failed_calls.sum())
+    if highest is None or failed <= highest * calls:
+        return
+    share, answers = failed / calls, int((table.failed_calls > 0).sum())
+    raise EvaluationError(
+        f"{label}: {failed} of {calls} calls failed ({100 * share:.1f} %), in {answers} of {len(table)} answers, and "
+        f"evaluation.max_failed_call_share allows {100 * highest:g} %. The teacher failed, or did not answer within "
+        "evaluation.limits.teacher_timeout_s; its log says which. Nothing of this evaluation was kept: mend the teacher, raise "
+        "the time or lower rollout.sequences_in_flight, and start the run again. It then answers these problems anew"
+    )
+
+
 def _evaluate(
     run: Run, name: str, step: int, policy: Policy, student: str | None, sets: Sequence[EvaluationSet] | None = None
 ) -> None:
@@ -175,6 +189,7 @@ def _answer(
         if traced and len(traces) < run.experiment.evaluation.traces:
             traces += _traces(order, batch, grammar, name, step, Policy(policy))
     table = AnswerTable.joined(tables)
+    check_failed_calls(table, f"evaluate {name}: {policy}", run.experiment.evaluation.max_failed_call_share)
     rows = [_row(run, name, step, policy, kind, table) for kind in [*sorted(set(table.kind.tolist())), ALL]]
     folder = f"stages/{stage}"
     run.directory.write_bytes(f"{folder}/{ANSWERS}", table.to_bytes())

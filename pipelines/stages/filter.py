@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from random import Random
+from statistics import fmean
 
 from actors.rollout import Policy
 from pipelines.problems import Problem
@@ -48,11 +49,13 @@ def _filter(run: Run, problems: list[Problem]) -> None:
         Policy.TEACHER, settings.samples, limits, settings.sampling, settings.sampling, FILTER, problems_per_order=16
     )
     kept: dict[int, Problem] = {}
+    kept_rates: list[float] = []
     with Progress(len(problems), "filter") as progress:
         for order in decode_and_grade(run, problems, decoding):
             rates = order.graded.correct.reshape(-1, settings.samples).mean(axis=1)
             numbered = zip(range(order.first, order.first + len(rates)), order.problems, rates, strict=True)
             kept |= {number: problem for number, problem, rate in numbered if rate >= settings.min_pass_rate}
+            kept_rates += [float(rate) for rate in rates if rate >= settings.min_pass_rate]
             progress.update(len(order.problems), kept=len(kept))
     if not kept:
         raise FilterError(
@@ -61,6 +64,6 @@ def _filter(run: Run, problems: list[Problem]) -> None:
         )
     in_order = (kept[number] for number in sorted(kept))
     run.directory.write_text(_PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in in_order))
-    shares = {"problems": len(problems), "kept": len(kept)}
-    log_step(run.directory, run.tracker, FILTER, 0, {f"filter/{name}": value for name, value in shares.items()})
-    run.directory.mark_done(FILTER, shares)
+    found = {"problems": len(problems), "kept": len(kept), "kept_pass_rate": fmean(kept_rates)}
+    log_step(run.directory, run.tracker, FILTER, 0, {f"filter/{name}": value for name, value in found.items()})
+    run.directory.mark_done(FILTER, found)

@@ -16,6 +16,7 @@ from actors.learner.metrics import GrpoMetrics
 from actors.relay.seeds import derived_seed
 from actors.reward_metrics import summarise
 from actors.rollout import Policy
+from pipelines.actor_memory import memory_metrics
 from pipelines.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.problems import Problem
 from pipelines.progress import Progress
@@ -73,7 +74,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
             if step + 1 in evaluated_steps(run.experiment):
                 with clock.phase("evaluate"):
                     evaluate_within_grpo(run, step + 1)
-            metrics = _metrics(groups, learned, clock)
+            metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
             log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
             clock = PhaseClock()
             # After the log: no step before a checkpoint is done again, so a kill in between would leave it out for good.

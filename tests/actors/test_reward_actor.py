@@ -223,6 +223,7 @@ def test_metrics_are_derived_from_the_trajectories() -> None:
             "rollout/teacher_prompt_tokens_mean": 50 / 3,
             "rollout/teacher_cached_share": 5 / 50,
             "rollout/failed_calls": 1,
+            "rollout/failed_call_share": 1 / 3,
             "rollout/zero_per_sample": 1 / 4,
             "rollout/malformed_per_sample": 2 / 4,
             "rollout/unterminated_per_sample": 3 / 4,

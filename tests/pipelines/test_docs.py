@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.__main__ import _parser
+from pipelines.alarms import ALARMS, AlarmSettings
 from pipelines.config import load
 from pipelines.config_problems import below
 from pipelines.experiment import Experiment
@@ -113,6 +114,8 @@ def test_every_named_setting_exists(page: Path) -> None:
     for code in re.findall(r"`([^`\n]+)`", text_of(page)):
         for key in re.findall(r"(?<![\w./])[a-z_]+(?:\.[a-z_]+)+(?![\w/])", code):
             names = key.split(".")
+            if names[-1] == "jsonl":  # a file, as alarms.jsonl
+                continue
             if names[0] not in Experiment.model_fields:
                 continue
             types: list[object] = [Experiment]
@@ -177,3 +180,16 @@ def test_every_environment_variable_of_the_code_is_in_the_table() -> None:
     }
     assert {"RAY_ADDRESS", "WANDB_API_KEY", "DS_ACCELERATOR", "MASTER_PORT"} <= names
     assert sorted(name for name in names if f"`{name}`" not in page) == []
+
+
+def test_every_alarm_has_a_paragraph_of_its_name_with_its_threshold() -> None:
+    page = text_of(ROOT / "docs" / "troubleshooting.md")
+    sections = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=\n#|\Z)", page, re.MULTILINE | re.DOTALL))
+    assert set(ALARMS) <= set(sections)
+    for name, alarm in ALARMS.items():
+        text = " ".join(sections[name].split())
+        default = getattr(AlarmSettings(), name)
+        assert f"`alarms.{name}` (default {default:g})" in text
+        assert alarm.metric is None or f"`{alarm.metric}`" in text
+        assert alarm.steps == 1 or f"for {alarm.steps} training steps in a row" in text
+        assert "What to do: " in text

@@ -25,7 +25,7 @@ from pipelines.rollout_pool import RolloutError, RolloutPool
 from pipelines.run import Run
 from pipelines.run_directory import RunDirectory
 from pipelines.stages.base_models import BaseModels
-from pipelines.stages.evaluate import evaluate_base, evaluate_final
+from pipelines.stages.evaluate import EvaluationError, evaluate_base, evaluate_final
 from pipelines.system import System
 from pipelines.tracking import Tracker
 
@@ -37,9 +37,9 @@ DEMO = Path(__file__).parents[2] / "experiments" / "demo.yaml"
 class Worker:
     """Writes as many calls as the prompt's last digit says, of lengths that differ between answers; or fails."""
 
-    def __init__(self, model: str, fails: str | None = None) -> None:
+    def __init__(self, model: str, fails: str | None = None, call_ending: CallEnding = CallEnding.COMPLETED) -> None:
         self._tokenizer = TransformersTokenizer(AutoTokenizer.from_pretrained(model))
-        self._fails = fails
+        self._fails, self._ending = fails, call_ending
         self._answers = 0
         self.orders: list[str] = []
 
@@ -72,9 +72,10 @@ class Worker:
         for length in lengths:
             command = [] if plan is not None else self._tokenizer.encode(f"<call>{length}</call>")
             ids += [*self._tokenizer.encode("47"), *command]
-            calls.append(Call(len(ids), length, length, 0.0, CallEnding.COMPLETED))
-            ids += self._tokenizer.encode("8" * length)
-            sources += [Source.STUDENT] * (2 + len(command)) + [Source.TEACHER] * length
+            written = 0 if self._ending is CallEnding.FAILED else length
+            calls.append(Call(len(ids), length, written, 0.0, self._ending))
+            ids += self._tokenizer.encode("8" * written)
+            sources += [Source.STUDENT] * (2 + len(command)) + [Source.TEACHER] * written
         end = self._tokenizer.encode("\\boxed{74}")
         ids += end
         sources += [Source.TEACHER if policy is Policy.TEACHER else Source.STUDENT] * len(end)
@@ -99,7 +100,14 @@ def reward(ray_cluster: None) -> Iterator[Any]:
     ray.kill(actor)
 
 
-def run(path: Path, model: Path, reward: Any, *overrides: str, fails: str | None = None) -> tuple[Run, Any]:
+def run(
+    path: Path,
+    model: Path,
+    reward: Any,
+    *overrides: str,
+    fails: str | None = None,
+    call_ending: CallEnding = CallEnding.COMPLETED,
+) -> tuple[Run, Any]:
     sets = [
         "{source: chain_arithmetic, counts: {known: 40, unknowable: 9}}",
         "{source: chain_arithmetic, counts: {known: 7}, kind_prefix: more/, samples: 3}",
@@ -114,7 +122,7 @@ def run(path: Path, model: Path, reward: Any, *overrides: str, fails: str | None
     ]
     experiment = load(DEMO, settings, Experiment)
     directory = RunDirectory(path)
-    worker = ray.remote(Worker).options(num_cpus=0).remote(str(model), fails)
+    worker = ray.remote(Worker).options(num_cpus=0).remote(str(model), fails, call_ending)
     system = System(
         teacher=None,  # type: ignore[arg-type]
         rollout=RolloutPool([worker], 96, 60.0),
@@ -198,3 +206,28 @@ def test_a_policy_that_fails_leaves_nothing_and_the_others_are_not_repeated(
     assert [row["policy"] for row in again.directory.read_jsonl("evaluations.jsonl")] == ["student"] * 4 + [
         "teacher"
     ] * 4
+
+
+def test_an_evaluation_whose_calls_fail_is_not_final_and_is_answered_again_by_the_same_command(
+    tmp_path: Path, tiny_model: Path, reward: Any
+) -> None:
+    settings = ("evaluation.final=[relay]",)
+    ailing, _ = run(tmp_path, tiny_model, reward, *settings, call_ending=CallEnding.FAILED)
+    with pytest.raises(EvaluationError, match=r"calls failed \(100\.0 %\).*max_failed_call_share.*teacher_timeout_s"):
+        evaluate_final(ailing)
+    assert ailing.directory.read_jsonl("evaluations.jsonl") == []
+    assert not list(tmp_path.glob("stages/evaluate-final-relay/*"))
+    mended, worker = run(tmp_path, tiny_model, reward, *settings)
+    evaluate_final(mended)
+    assert "relay" in ray.get(worker.seen.remote())
+    assert {row["failed_call_share"] for row in mended.directory.read_jsonl("evaluations.jsonl")} == {0.0}
+
+
+def test_failed_calls_are_counted_where_they_are_allowed(tmp_path: Path, tiny_model: Path, reward: Any) -> None:
+    settings = ("evaluation.final=[relay]", "evaluation.max_failed_call_share=null")
+    made, _ = run(tmp_path, tiny_model, reward, *settings, call_ending=CallEnding.FAILED)
+    evaluate_final(made)
+    assert {
+        row["failed_call_share"] for row in made.directory.read_jsonl("evaluations.jsonl") if row["calls_per_sample"]
+    } == {1.0}
+    assert "failed_calls" in [event.alarm for event in made.tracker.open_alarms]

@@ -22,10 +22,10 @@ from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import short_label
 from pipelines.report.comparison.tables import DASH, Cell, Column, Table, absent, system_row
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Values
-from pipelines.report.summary import percent
 from pipelines.report.theme import Theme
 from pipelines.study.results import SystemAnswers
 from pipelines.tasks.chain_arithmetic import chain_of
+from pipelines.verdict import percent
 
 _FINE = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 _COARSE = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)

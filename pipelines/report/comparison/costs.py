@@ -26,7 +26,8 @@ from pipelines.report.comparison.tables import (
     system_rows,
 )
 from pipelines.report.comparison.wording import bounds, count, digits_of, signed_percent
-from pipelines.report.summary import duration, percent
+from pipelines.report.summary import duration
+from pipelines.verdict import percent
 
 _NO_ROUTER = "Left out: a random router needs answers of the base student and of the teacher."
 

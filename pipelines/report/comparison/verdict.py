@@ -12,7 +12,8 @@ from pipelines.analysis.bootstrap import AVERAGE
 from pipelines.analysis.findings import Finding
 from pipelines.analysis.verdicts import Verdict
 from pipelines.report.comparison.compared import Comparison
-from pipelines.report.summary import duration, percent
+from pipelines.report.summary import duration
+from pipelines.verdict import percent
 
 _SAYS = {
     Verdict.SHOWS: ("shows", "show"),

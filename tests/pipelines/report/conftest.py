@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from pipelines.alarm_watch import AlarmWatch
+from pipelines.alarms import AlarmSettings
 from pipelines.analysis.costs import PriceSettings
 from pipelines.analysis.findings import KindGroups
+from pipelines.evaluations import Evaluation
 from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
 
 CHAIN_KINDS = ("known", "teacher_known", "unknowable", "all")
@@ -108,7 +113,9 @@ def evaluation_record(
         "accuracy_ci95": [max(0.0, accuracy - half), min(1.0, accuracy + half)],
         "call_ratio": call_ratio,
         "calls_per_sample": 8 * call_ratio,
-        "called_share": min(1.0, 9 * call_ratio),
+        "with_call_share": min(1.0, 9 * call_ratio),
+        "failed_call_share": 0.0,
+        "cut_off_share": 0.01,
         "requested_mean": 2.4 if policy == "relay" else None,
         "oracle_call_ratio": oracle[1] if oracle else None,
         "oracle_accuracy": oracle[0] if oracle else None,
@@ -204,6 +211,38 @@ def write_run(directory: Path, sets: Mapping[str, Sequence[tuple[float, float]]]
 def chain_run(tmp_path: Path) -> Path:
     """A short chain-arithmetic run with all files."""
     return write_run(tmp_path / "chain", CHAIN, steps=24, every=8)
+
+
+def write_collapsed_run(directory: Path) -> Path:
+    """A run whose student learned to call and never to stop: known problems fell to 64 %, and alarms were raised."""
+    bad = dict(CHAIN)
+    student, teacher, start, _, oracle = CHAIN["known"]
+    bad["known"] = (student, teacher, start, (0.64, 0.0), oracle)
+    write_run(directory, bad, steps=24, every=8)
+    path = directory / "evaluations.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        if record["policy"] == "relay" and record["name"] == "final":
+            record["cut_off_share"] = {"known": 0.36, "all": 0.16}.get(record["kind"], 0.02)
+            record["failed_call_share"] = 0.01
+    write_jsonl(path, records)
+    watch, events = AlarmWatch(AlarmSettings()), []
+    for step in range(1, 25):
+        metrics = {
+            "rollout/cut_off_share": 0.31 if step > 9 else 0.02,
+            "rollout/malformed_per_sample": 0.4 * (step < 8),
+        }
+        events += watch.step("grpo", step, metrics)
+    for name, policy in dict.fromkeys((record["name"], record["policy"]) for record in records):
+        rows = [record for record in records if (record["name"], record["policy"]) == (name, policy)]
+        events += watch.evaluated([TypeAdapter(Evaluation).validate_python(row) for row in rows])
+    write_jsonl(directory / "alarms.jsonl", [asdict(event) for event in events])
+    return directory
+
+
+@pytest.fixture
+def collapsed_run(tmp_path: Path) -> Path:
+    return write_collapsed_run(tmp_path / "collapsed")
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def _answers(correct: Sequence[bool], kinds: Sequence[str], **columns: object) -
 def _evaluation_row(kind: str, oracle: tuple[float, float] | None) -> dict[str, Any]:
     """Return a row of an evaluation's marker, of which only the oracle matters."""
     accuracy, call_ratio = oracle or (None, None)
-    numbers = dict.fromkeys(("accuracy", "solved_share", "call_ratio", "calls_per_sample", "called_share"), 0.5)
+    numbers = dict.fromkeys(("accuracy", "solved_share", "call_ratio", "calls_per_sample", "with_call_share"), 0.5)
     return {
         "name": "final", "step": 1, "policy": "relay", "kind": kind, "problems": 2, "samples": 2, **numbers,
         "accuracy_ci95": [0.0, 1.0], "requested_mean": None, "output_tokens_mean": 10.0,
