@@ -68,7 +68,12 @@ METRICS: dict[str, Metric] = {
     "learner/behaviour_kl": Metric("nats", "k3 estimate of KL(sampling policy || policy), per trained token"),
     "learner/staleness": Metric("versions", "learner's policy version less the one that sampled the token, mean"),
     "learner/staleness_max": Metric("versions", "the largest of these over the trained tokens"),
-    "learner/optimizer_steps": Metric("steps", "mini-batches with something to learn from"),
+    "learner/optimizer_steps": Metric(
+        "steps", "taken: mini-batches with something to learn from and a finite gradient"
+    ),
+    "learner/non_finite_steps": Metric(
+        "steps", "not taken, as the gradient is not finite; no other metric of the learner has a part of them"
+    ),
     "learner/skipped_rows": Metric("trajectories", "left out: no advantage and no KL term, or not trainable"),
     "learner/policy_tokens": Metric("tokens", "student-written tokens of all rows: the denominator of the token mean"),
     "learner/teacher_tokens": Metric("tokens", "teacher-written tokens, context that is not trained by default"),
