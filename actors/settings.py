@@ -100,6 +100,9 @@ class LearnerSettings(Settings):
     offload_optimizer: bool = Field(
         False, description="optimizer states and step on the host: less GPU memory, slower steps; needs ZeRO 1 to 3"
     )
+    max_non_finite_steps: int = Field(
+        10, ge=1, description="the run stops at so many optimizer steps in a row whose gradient is not finite"
+    )
 
     @model_validator(mode="after")
     def _can_work(self) -> LearnerSettings:
@@ -114,7 +117,7 @@ class LearnerSettings(Settings):
         return self
 
 
-SPEED_OF_LEARNER = (
+RUNNING_OF_LEARNER = (
     "max_tokens_per_micro_batch",
     "logprob_chunk_tokens",
     "logprob_chunk_mib",
@@ -122,8 +125,9 @@ SPEED_OF_LEARNER = (
     "torch_compile",
     "liger_kernels",
     "offload_optimizer",
+    "max_non_finite_steps",
 )
-"""settings of the learner that decide on time and memory, and on results by no more than rounding"""
+"""settings of the learner that decide on time, memory and when to give up, and on results by no more than rounding"""
 
 
 class GrpoLossSettings(Settings):

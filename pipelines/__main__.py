@@ -9,6 +9,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from actors.learner.errors import LearnerRefusal
 from actors.learner.kernels import KernelError
 from pipelines.config import ConfigError, json_schema, load, resolved_yaml
 from pipelines.data import DataError
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads the output, as `head` does, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ConfigError, DataError, KernelError, RunDirectoryError) as error:
+    except (ConfigError, DataError, KernelError, LearnerRefusal, RunDirectoryError) as error:
         print(error, file=sys.stderr)
         return 2
     return status

@@ -31,6 +31,11 @@ def misfits(experiment: Experiment) -> Iterator[str]:
             f"learner.zero_stage ({learner.zero_stage}) should be 1 or 2 {mode}: of these DeepSpeed can move all states off "
             "the GPU and back, of stage 0 none, and of stage 3 only with its own compiled Adam"
         )
+    elif learner.zero_stage == 1 and learner.dtype == "bfloat16":
+        yield (
+            f"learner.zero_stage (1) should be 2 with learner.dtype bfloat16 {mode}: DeepSpeed sums the gradients of stage 1 "
+            "in float32 with an optimizer that it cannot move off the GPU"
+        )
     if experiment.citer.enabled:
         yield f"citer.enabled (true) should be false {mode}: CITER's student does not sleep; have it in a run of its own"
     if rollout.engine.tensor_parallel > 1:

@@ -11,7 +11,7 @@ from actors.citer.settings import CiterSettings
 from actors.grading import GradingSettings
 from actors.rollout import Policy
 from actors.settings import (
-    SPEED_OF_LEARNER,
+    RUNNING_OF_LEARNER,
     EngineSettings,
     GrpoLossSettings,
     LearnerSettings,
@@ -349,6 +349,15 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _sums_of_gradients(self) -> Experiment:
+        if self.trains and self.learner.zero_stage == 0 and self.learner.dtype == "bfloat16":
+            raise ValueError(
+                "learner.zero_stage (0) should be 1, 2 or 3 with learner.dtype bfloat16: DeepSpeed's stage 0 sums the gradients "
+                "of a step's micro-batches in bfloat16, where small ones round away"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _speed_of_learner(self) -> Experiment:
         if self.cluster.device is Device.CPU:
             for key, reason in _ONLY_ON_GPUS.items():
@@ -412,6 +421,6 @@ MAY_CHANGE_ON_RESUME = (
     "grading.start_timeout_s",
     "grpo.checkpoint_every",
     "grpo.keep_checkpoints",
-    *(f"learner.{key}" for key in SPEED_OF_LEARNER),
+    *(f"learner.{key}" for key in RUNNING_OF_LEARNER),
 )
 """keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""

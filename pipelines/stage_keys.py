@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from actors.rollout import Policy
-from actors.settings import SPEED_OF_LEARNER, EngineSettings, RelayLimits
+from actors.settings import RUNNING_OF_LEARNER, EngineSettings, RelayLimits
 from cluster.settings import Settings
 from pipelines.data_settings import SourceSettings
 from pipelines.experiment import MAY_CHANGE_ON_RESUME, Experiment, GrpoSettings
@@ -150,7 +150,7 @@ class _Keys:
                 "reward": experiment.reward.model_dump(mode="json"),
                 "on_call": _dump(experiment.teacher.sampling),
                 # What a checkpoint depends on: another run may go on from it.
-                "learner": _dump(experiment.learner, SPEED_OF_LEARNER),
+                "learner": _dump(experiment.learner, RUNNING_OF_LEARNER),
                 "grading": _grading(experiment),
             },
         )

@@ -220,6 +220,7 @@ def starting_system(
                 cpus_per_rank=experiment.cluster.cpus_per_actor,
                 gpus_per_rank=shares.learner if device is Device.GPU else 0.0,
                 wait=False,
+                student=models.student,
             )
 
         def wait() -> System:

@@ -31,17 +31,24 @@ def packed_attention(
     padded_index: Tensor,
     packed_index: Tensor,
     groups: tuple[tuple[int, int], ...],
-    dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
     """Attend within each row: query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D].
 
     Only here tokens are laid out padded, as `PackedRows` describes: each group of rows to the length of its longest.
-    Padding comes last in a row, where causality hides it from tokens. Raises NotImplementedError for sliding windows.
+    Padding comes last in a row, where causality hides it from tokens. A `sliding_window` lets a token see so many,
+    itself included. There is no dropout: the engine samples without. Raises NotImplementedError for soft-capped scores and
+    for attention sinks.
     """
-    if sliding_window is not None:
-        raise NotImplementedError("packed attention has no sliding window")
+    if softcap is not None:
+        raise NotImplementedError(
+            f"packed attention has no soft-cap of its scores (attn_logit_softcapping {softcap:g})"
+        )
+    if s_aux is not None:
+        raise NotImplementedError("packed attention has no attention sinks")
     cells = [rows * length for rows, length in groups]
 
     def padded(states: Tensor) -> list[Tensor]:
@@ -51,17 +58,25 @@ def packed_attention(
 
     attended = []
     for of_query, of_key, of_value in zip(padded(query), padded(key), padded(value), strict=True):
+        length = of_query.shape[2]
+        windowed = sliding_window is not None and sliding_window < length
+        seen = _seen(length, sliding_window, query.device) if windowed else None
         of_group = functional.scaled_dot_product_attention(
             of_query,
             of_key,
             of_value,
-            dropout_p=dropout,
-            is_causal=True,
+            attn_mask=seen,
+            is_causal=seen is None,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
         attended.append(of_group.transpose(1, 2).flatten(0, 1))
     return _Unpad.apply(torch.cat(attended), packed_index)[None], None
+
+
+def _seen(length: int, window: int, device: torch.device) -> Tensor:
+    """[L, L] bool, whether the token of a row sees that of a column."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 
 class _Pad(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,11 +21,14 @@ _PERSISTENT_ELEMENTS = 8192
 def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: OptimizerSettings) -> DeepSpeedEngine:
     """Spread `module` over the process group as ZeRO stage `settings.zero_stage` says, with AdamW.
 
-    A step is one micro-step to DeepSpeed; `backward` and `step` below say where it ends.
+    A step is one micro-step to DeepSpeed; `backward` and `step` below say where it ends. Gradients of a step's
+    micro-batches are summed in float32, under ZeRO 0 in the model's dtype.
     """
     import deepspeed
 
     clips_itself = settings.zero_stage > 0 or settings.dtype == "bfloat16"
+    # DeepSpeed's stage 0 knows no other sum than one in the model's dtype.
+    sums_in_float32 = settings.zero_stage > 0
     elements = sum(parameter.numel() for parameter in module.parameters())
     largest = max(parameter.numel() for parameter in module.parameters())
     bucket = max(min(elements, _MAX_BUCKET_ELEMENTS), largest)
@@ -33,6 +37,7 @@ def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: Optimi
         "gradient_accumulation_steps": 1,
         "gradient_clipping": optimizer.max_grad_norm if clips_itself else 0.0,
         "bf16": {"enabled": settings.dtype == "bfloat16"},
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if sums_in_float32 else {}),
         "zero_optimization": {
             "stage": settings.zero_stage,
             "reduce_bucket_size": bucket,
@@ -64,18 +69,26 @@ def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: Optimi
 def backward(engine: DeepSpeedEngine, loss: Tensor, last: bool) -> None:
     """Add `loss` to the step's gradient; ranks are averaged, so `loss` comes multiplied by the world size.
 
-    The gradients are reduced, at the latest, with the `last` micro-batch.
+    The gradients are reduced, at the latest, with the `last` micro-batch. A loss that is not finite makes the gradient
+    so, and with it that of every rank.
     """
     engine.set_gradient_accumulation_boundary(last)
-    engine.backward(loss)
+    engine.backward(loss * (1.0 + 0.0 * loss.detach()))
 
 
-def step(engine: DeepSpeedEngine, lr: float, max_grad_norm: float) -> Tensor | float:
-    """Take the optimizer step at rate `lr`; return the global gradient norm before clipping."""
+def step(engine: DeepSpeedEngine, lr: float, max_grad_norm: float) -> float | None:
+    """Take the optimizer step at rate `lr`; return the global gradient norm before clipping.
+
+    Returns None, on all ranks, if the gradient is not finite: weights and optimizer are as before then.
+    """
     for group in engine.optimizer.param_groups:
         group["lr"] = lr
-    norm: Tensor | float | None = None
     if engine.gradient_clipping() == 0.0:
-        norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(engine.module.parameters(), max_grad_norm))
+        if not math.isfinite(norm):
+            engine.zero_grad()
+            return None
+        engine.step()
+        return norm
     engine.step()
-    return norm if norm is not None else engine.get_global_grad_norm()
+    return float(engine.get_global_grad_norm()) if engine.was_step_applied() else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from actors.learner.batches import Int64, TokenSequences
+from actors.learner.errors import LearnerError, LearnerRefusal, LearnerTimeoutError
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class LearnerError(RuntimeError):
-    """A call failed on a rank; the message names both. The group is broken then: shut it down, make another."""
-
-
-class LearnerTimeoutError(LearnerError):
-    """A call missed its deadline on some ranks."""
-
-
 class PendingCall(Generic[T]):
     """A call under way on some ranks; its deadline runs from the start."""
 
@@ -46,7 +39,10 @@ class PendingCall(Generic[T]):
         return self.results()[0]
 
     def results(self) -> list[T]:
-        """Wait for all ranks; return their results by rank. The first failure is raised at once, as `LearnerError`."""
+        """Wait for all ranks; return their results by rank. The first failure is raised at once.
+
+        It is a `LearnerError`: what a rank refused with, or one that names call and rank.
+        """
         import ray
 
         rank_of = {reference: rank for rank, reference in enumerate(self._references)}
@@ -61,6 +57,8 @@ class PendingCall(Generic[T]):
                 rank = rank_of[reference]
                 try:
                     results[rank] = ray.get(reference)
+                except LearnerRefusal as error:
+                    raise _without_traceback(error) from None
                 except ray.exceptions.RayError as error:
                     raise LearnerError(f"{self._method} failed on learner rank {rank}: {error}") from error
         return [results[rank] for rank in range(len(self._references))]
@@ -81,10 +79,12 @@ class LearnerGroup:
         gpus_per_rank: float = 0.0,
         seconds: float = 300.0,
         wait: bool = True,
+        student: str | None = None,
     ) -> None:
         """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them.
 
-        Without `wait` they come up in the background, and the method `wait` has to be called before any other.
+        Without `wait` they come up in the background, and the method `wait` has to be called before any other. Rank 0
+        looks at the model folder `student`, see `check_model`: a learner that could not train it does not come up.
         """
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -111,13 +111,15 @@ class LearnerGroup:
         self.pids: list[int] = []
         address = self._ranks[0].address.remote()
         self._joining = [rank.join.remote(address) for rank in self._ranks]
+        self._checking = [self._ranks[0].check.remote(student)] if student is not None else []
         if wait:
             self.wait(seconds)
 
     def wait(self, seconds: float = 300.0) -> None:
-        """Return when all ranks are connected; a group that fails to is shut down."""
+        """Return when all ranks are connected; a group that fails to, or refuses its student, is shut down."""
         try:
             self.pids = PendingCall("join", seconds, self._joining).results()
+            PendingCall("check", seconds, self._checking).results()
         except LearnerError:
             self.shutdown()
             raise
@@ -230,6 +232,12 @@ class LearnerGroup:
         if not self._ranks:
             raise LearnerError(f"{method}: the learner is shut down")
         return PendingCall(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
+
+
+def _without_traceback(error: LearnerRefusal) -> LearnerRefusal:
+    """Return what a rank raised; Ray hands out an exception whose message is the rank's whole traceback."""
+    cause = getattr(error, "cause", error)
+    return cause if isinstance(cause, LearnerRefusal) else error
 
 
 def _rows(groups: Sequence[Int64]) -> list[Int64]:

@@ -41,7 +41,8 @@ def grpo_update(
     """Take one optimizer step for each mini-batch of rows, in order; collective.
 
     Rows without advantage are left out where there is no KL term: their gradient is 0. They still count in the
-    objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step.
+    objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step, nor
+    does one whose gradient is not finite.
 
     With `tis_cap` the proximal log-probs are the learner's own before the first step: those of the first mini-batch as it
     is learned from, those of later ones from a forward pass beforehand. The KL term is a mean over the tokens as they
@@ -58,7 +59,7 @@ def grpo_update(
     given = _given_logprobs(trainer, policy, minibatches, learnable, settings, temperature)
     meters = Meters(trainer.device)
     grad_norms: list[float] = []
-    lr, micro_batches, context_tokens, used_rows = 0.0, 0, 0, 0
+    lr, micro_batches, context_tokens, used_rows, non_finite = 0.0, 0, 0, 0, 0
     for minibatch in minibatches:
         rows = minibatch[learnable[minibatch]]
         if not len(rows):
@@ -67,6 +68,7 @@ def grpo_update(
         weights = np.zeros(len(sequences), np.float32)
         weights[minibatch] = row_weights(counts[minibatch], settings.aggregation)
         plan = trainer.plan(sequences, rows)
+        of_minibatch = Meters(trainer.device)
         for index, chosen in enumerate(plan):
             packed = trainer.pack(sequences, chosen)
             last = index == len(plan) - 1
@@ -79,9 +81,13 @@ def grpo_update(
             token = _TokenColumns(packed, policy, given, weights, reference, settings, own_is_proximal)
             loss, logprobs, entropies = trainer.engine(packed, temperature, token.objective, True)
             backward(trainer.engine, loss * trainer.world_size, last)
-            token.meter(meters, logprobs, entropies, version, first=not grad_norms)
+            token.meter(of_minibatch, logprobs, entropies, version, first=not grad_norms)
         lr, grad_norm = trainer.update()
-        grad_norms.append(grad_norm)
+        if grad_norm is None:
+            non_finite += 1
+        else:
+            grad_norms.append(grad_norm)
+            meters.include(of_minibatch)
         micro_batches += len(plan)
         context_tokens += int(lengths[rows].sum())
         used_rows += len(rows)
@@ -105,6 +111,7 @@ def grpo_update(
         grad_norm=float(np.mean(grad_norms)) if grad_norms else 0.0,
         lr=lr,
         optimizer_steps=len(grad_norms),
+        non_finite_steps=non_finite,
         skipped_rows=len(all_rows) - used_rows,
         trained_tokens=int(total["tokens"]),
         policy_tokens=int(counts[all_rows].sum()),

@@ -29,16 +29,24 @@ class Chunking:
 
 @torch.no_grad()
 def target_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunking: Chunking, with_entropy: bool = False
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float,
+    chunking: Chunking,
+    with_entropy: bool = False,
+    softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return log-softmax(hidden weight^T / temperature) at `targets`, and the distributions' entropies in nats.
+    """Return log-softmax(logits / temperature) at `targets`, and the distributions' entropies in nats.
+
+    The logits are hidden weight^T, bounded to softcap x tanh(logits / softcap) where there is a `softcap`.
 
     hidden [M, d], weight [V, d], targets [M] int64 -> [M], [M] float32 without gradient. The entropies are 0 unless
     asked for.
     """
     scores = _Scores.empty(hidden)
     for chunk in _chunks(len(hidden), chunking.positions(len(weight))):
-        scores.write(chunk, hidden[chunk], weight, targets[chunk], temperature, with_entropy)
+        scores.write(chunk, _logits(hidden[chunk], weight, softcap), targets[chunk], temperature, with_entropy)
     return scores.logprobs, scores.entropies
 
 
@@ -50,6 +58,7 @@ def target_loss(
     chunking: Chunking,
     objective: Objective,
     with_entropy: bool = False,
+    softcap: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sum of `objective` over the targets' log-probs, differentiable once, and what `target_logprobs` does.
 
@@ -57,7 +66,7 @@ def target_loss(
     was kept, [M, d] and [V, d].
     """
     positions = chunking.positions(len(weight))
-    return _TargetLoss.apply(hidden, weight, targets, temperature, positions, objective, with_entropy)
+    return _TargetLoss.apply(hidden, weight, targets, temperature, positions, objective, with_entropy, softcap)
 
 
 class LogprobHead(nn.Module):
@@ -66,10 +75,15 @@ class LogprobHead(nn.Module):
     It owns the weight, so that ZeRO-3 gathers it for this module's forward and backward.
     """
 
-    def __init__(self, weight: nn.Parameter, chunking: Chunking) -> None:
+    def __init__(
+        self, weight: nn.Parameter, chunking: Chunking, scale: float = 1.0, softcap: float | None = None
+    ) -> None:
+        """The logits are `scale` x hidden weight^T, then bounded by `softcap`."""
         super().__init__()
         self.weight = weight
         self.chunking = chunking
+        self.scale = scale
+        self.softcap = softcap
 
     def forward(
         self,
@@ -80,14 +94,20 @@ class LogprobHead(nn.Module):
         with_entropy: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return loss, log-probs and entropies as `target_loss` does; without an objective the loss is 0."""
+        weight, chunking, softcap = self.weight, self.chunking, self.softcap
+        if self.scale != 1.0:
+            hidden = hidden * self.scale
         if objective is None:
-            scores = target_logprobs(hidden, self.weight, targets, temperature, self.chunking, with_entropy)
+            scores = target_logprobs(hidden, weight, targets, temperature, chunking, with_entropy, softcap)
             return torch.zeros((), device=hidden.device), *scores
-        return target_loss(hidden, self.weight, targets, temperature, self.chunking, objective, with_entropy)
+        return target_loss(hidden, weight, targets, temperature, chunking, objective, with_entropy, softcap)
 
 
 class _TargetLoss(torch.autograd.Function):
-    """d logp / d logits = (onehot - softmax) / temperature, times the objective's gradient at each position."""
+    """d logp / d logits = (onehot - softmax) / temperature, times the objective's gradient at each position.
+
+    With a soft-cap c and capped logits y the gradient goes on to hidden weight^T with 1 - (y / c)^2.
+    """
 
     @staticmethod
     def forward(
@@ -99,17 +119,22 @@ class _TargetLoss(torch.autograd.Function):
         positions: int,
         objective: Objective,
         with_entropy: bool,
+        softcap: float | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         loss = torch.zeros((), device=hidden.device)
         scores = _Scores.empty(hidden)
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
         for chunk in _chunks(len(hidden), positions):
-            probabilities = scores.write(chunk, hidden[chunk], weight, targets[chunk], temperature, with_entropy)
+            logits = _logits(hidden[chunk], weight, softcap)
+            slope = None if softcap is None else 1.0 - (logits / softcap).square_()
+            probabilities = scores.write(chunk, logits, targets[chunk], temperature, with_entropy)
             value, gradient = _value_and_gradient(objective, scores.logprobs[chunk], chunk)
             loss += value
             scale = gradient[:, None] / temperature
             logits_gradient = probabilities.mul_(-scale).scatter_add_(1, targets[chunk, None], scale)
+            if slope is not None:
+                logits_gradient.mul_(slope)
             logits_gradient = logits_gradient.to(weight.dtype)
             hidden_gradient[chunk] = logits_gradient @ weight
             _add_product(weight_gradient, logits_gradient.t(), hidden[chunk])
@@ -122,7 +147,7 @@ class _TargetLoss(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden_gradient, weight_gradient = ctx.saved_tensors  # type: ignore[attr-defined]
         scaled = weight_gradient.mul_(upstream).to(ctx.weight_dtype)  # type: ignore[attr-defined]
-        return hidden_gradient * upstream, scaled, None, None, None, None, None
+        return hidden_gradient * upstream, scaled, None, None, None, None, None, None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +163,11 @@ class _Scores:
             hidden.new_empty(len(hidden), dtype=torch.float32), hidden.new_zeros(len(hidden), dtype=torch.float32)
         )
 
-    def write(
-        self, chunk: slice, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, with_entropy: bool
-    ) -> Tensor:
-        """Write the scores of a chunk of m positions; return its distributions [m, V] float32. Makes two such buffers."""
-        logits = functional.linear(hidden, weight).float()
+    def write(self, chunk: slice, logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool) -> Tensor:
+        """Write the scores of a chunk of m positions, [m, V] float32; return its distributions in the place of `logits`.
+
+        Makes another such buffer.
+        """
         if temperature != 1.0:
             logits.div_(temperature)
         log_softmax = functional.log_softmax(logits, dim=-1)
@@ -151,6 +176,12 @@ class _Scores:
         if with_entropy:
             self.entropies[chunk] = log_softmax.mul_(probabilities).sum(1).neg_()
         return probabilities
+
+
+def _logits(hidden: Tensor, weight: Tensor, softcap: float | None) -> Tensor:
+    """[m, V] float32"""
+    logits = functional.linear(hidden, weight).float()
+    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
 def _chunks(total: int, size: int) -> Iterator[slice]:

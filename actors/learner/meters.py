@@ -25,6 +25,13 @@ class Meters:
         if values.numel():
             self._maxima[name] = torch.maximum(self._maxima[name], values.detach().max().double())
 
+    def include(self, other: Meters) -> None:
+        """Add what `other` has collected."""
+        for name, value in other._sums.items():
+            self._sums[name] = self._sums[name] + value
+        for name, value in other._maxima.items():
+            self._maxima[name] = torch.maximum(self._maxima[name], value)
+
     def reduce(self, sums: tuple[str, ...], maxima: tuple[str, ...], world_size: int) -> dict[str, float]:
         """Return the named values over all ranks."""
         summed = torch.stack([self._sums[name] for name in sums])

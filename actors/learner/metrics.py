@@ -12,14 +12,19 @@ class SftMetrics:
     tokens: int
     """target tokens"""
     grad_norm: float
-    """before clipping"""
+    """before clipping; NaN if it is not finite"""
     lr: float
+    non_finite_steps: int
+    """1 if the gradient was not finite, so that the step was not taken"""
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class GrpoMetrics:
-    """The steps on one batch of trajectories. Means are over trained tokens, before each mini-batch's update."""
+    """The steps on one batch of trajectories. Means are over trained tokens, before each mini-batch's update.
+
+    Mini-batches whose gradient was not finite are counted, and have no other part in what is reported.
+    """
 
     loss: float
     """mean over mini-batches of policy loss + KL coefficient x KL, with the objective's denominators"""
@@ -53,11 +58,13 @@ class GrpoMetrics:
     lr: float
     """of the last optimizer step"""
     optimizer_steps: int
-    """mini-batches with a row to learn from"""
+    """steps taken: mini-batches with a row to learn from and a finite gradient"""
+    non_finite_steps: int
+    """steps not taken: mini-batches whose gradient was not finite"""
     skipped_rows: int
     """rows left out: no advantage (and no KL term), not trainable, or without a policy token"""
     trained_tokens: int
-    """policy-mask tokens that went through the loss"""
+    """policy-mask tokens in the loss of the steps taken"""
     policy_tokens: int
     """policy-mask tokens of all rows, skipped ones included: the denominator of the token mean"""
     teacher_tokens: int

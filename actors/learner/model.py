@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from actors.learner.attention import PACKED, register_packed_attention
+from actors.learner.errors import IncompleteModelError, UnsupportedModelError
+from actors.learner.fidelity import drop_nothing, plain_logprobs, probe_text, require_equal
 from actors.learner.logprobs import Chunking, LogprobHead, Objective
 from actors.learner.packing import PackedRows
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +31,19 @@ class ModelSpec:
     """draw the weights at random from the folder's configuration instead of reading them"""
 
 
-class IncompleteModelError(ValueError):
-    """A model folder lacks weights that its configuration asks for."""
-
-
 class PackedCausalLM(nn.Module):
     """A Hugging Face causal LM whose LM head scores given tokens, for packed rows."""
 
     def __init__(self, model: PreTrainedModel, chunking: Chunking) -> None:
         super().__init__()
         head = model.get_output_embeddings()
-        if getattr(head, "bias", None) is not None:
-            raise NotImplementedError("an LM head with a bias")
+        if head is None or getattr(head, "bias", None) is not None:
+            what = "no LM head" if head is None else "an LM head with a bias"
+            raise UnsupportedModelError(f"the learner cannot train models of type {model.config.model_type!r}: {what}")
         self.model = model
-        self.model.set_output_embeddings(LogprobHead(head.weight, chunking))
+        scale, softcap = head_settings(model.config)
+        self.model.set_output_embeddings(LogprobHead(head.weight, chunking, scale, softcap))
+        drop_nothing(self.model)
 
     def forward(
         self, packed: PackedRows, temperature: float, objective: Objective | None = None, with_entropy: bool = False
@@ -65,6 +68,24 @@ class PackedCausalLM(nn.Module):
         return self.model.get_output_embeddings()(predictors, packed.targets, temperature, objective, with_entropy)
 
 
+def head_settings(config: PreTrainedConfig) -> tuple[float, float | None]:
+    """Return what a model multiplies the LM head's logits by, and the bound of its soft-cap.
+
+    Granite divides by `logits_scaling`, Cohere multiplies by `logit_scale`, Gemma has `final_logit_softcapping`.
+    """
+    text = config.get_text_config()
+    scale = (getattr(text, "logit_scale", None) or 1.0) / (getattr(text, "logits_scaling", None) or 1.0)
+    return scale, getattr(text, "final_logit_softcapping", None)
+
+
+def check_model(folder: str) -> None:
+    """Raise LearnerRefusal if the learner could not train and export the model in `folder`.
+
+    The model is loaded for it, on the host: the GPU may be another's.
+    """
+    load_model(ModelSpec(folder), torch.float32, torch.device("cpu"), Chunking(tokens=64, logits_bytes=2**26))
+
+
 def load_model(
     spec: ModelSpec,
     dtype: torch.dtype,
@@ -75,7 +96,8 @@ def load_model(
     """Build the model in full, in `dtype`, on `device`; it is going to compute in `compute_dtype` (default: `dtype`).
 
     FlashAttention serves bfloat16 on GPUs where it is installed, the packed attention everything else. Raises
-    IncompleteModelError if the folder lacks a weight.
+    IncompleteModelError if the folder lacks a weight, and UnsupportedModelError if log-probs would not be those of the
+    bare model; this is looked at in float32 only, in which policies are loaded.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -87,10 +109,36 @@ def load_model(
         config = AutoConfig.from_pretrained(spec.path)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     else:
+        _require_readable_generation_config(Path(spec.path))
         model, loading = AutoModelForCausalLM.from_pretrained(
             spec.path, dtype=dtype, attn_implementation=attention, output_loading_info=True
         )
         wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "mismatched_keys") if loading[kind]}
         if wrong:
             raise IncompleteModelError(f"{spec.path} does not fit its configuration: {wrong}")
-    return PackedCausalLM(model.to(device), chunking)
+    model = model.to(device)
+    if dtype != torch.float32:
+        return PackedCausalLM(model, chunking)
+    text = probe_text(model.config)
+    expected = plain_logprobs(model, text)
+    packed = PackedCausalLM(model, chunking)
+    require_equal(packed, text, expected, half=flash)
+    return packed
+
+
+def _require_readable_generation_config(folder: Path) -> None:
+    """Raise UnsupportedModelError for a file that transformers passes over or fails at: it could not be exported."""
+    from transformers import GenerationConfig
+
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return
+    try:
+        values = json.loads(file.read_text())
+        if not isinstance(values, dict):
+            raise TypeError(f"it holds a {type(values).__name__}, not an object")
+        GenerationConfig.from_dict(values)
+    except (OSError, TypeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"{file} cannot be read: {error}. Correct it, or remove it: the trained student is written with its values"
+        ) from error

@@ -56,6 +56,12 @@ class LearnerRank:
             raise RuntimeError("the rank is in no process group: call join first")
         return self._trainer
 
+    def check(self, student: str) -> None:
+        """Raise LearnerRefusal if the learner could not train and export the model in the folder `student`."""
+        from actors.learner.model import check_model
+
+        check_model(student)
+
     def load(
         self,
         model: str | ModelSpec,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,7 @@ from torch import Tensor
 from actors.learner import checkpoint
 from actors.learner.batches import Int64, TokenSequences, policy_sequences
 from actors.learner.engine import backward, build_engine, step
+from actors.learner.errors import NonFiniteStepsError
 from actors.learner.export import export_model, gather_weights
 from actors.learner.grpo import grpo_update
 from actors.learner.kernels import compile_parts, use_liger
@@ -49,6 +51,7 @@ class Trainer:
         self._optimizer = OptimizerSettings()
         self._total_steps = 1
         self._step = 0
+        self._non_finite_in_a_row = 0
         self._empty = empty_rows(self.device)
 
     @property
@@ -90,6 +93,7 @@ class Trainer:
         self._engine = build_engine(module, self.settings, optimizer)
         self._engine.train()
         self._optimizer, self._total_steps, self._step = optimizer, total_steps, 0
+        self._non_finite_in_a_row = 0
 
     def unload(self) -> None:
         """Free the engine and the reference."""
@@ -153,7 +157,8 @@ class Trainer:
             backward(self.engine, loss * self.world_size, index == len(plan) - 1)
         lr, grad_norm = self.update()
         values = meters.reduce(("loss",), (), self.world_size)
-        return SftMetrics(values["loss"], tokens, grad_norm, lr, perf_counter() - started)
+        norm = math.nan if grad_norm is None else grad_norm
+        return SftMetrics(values["loss"], tokens, norm, lr, int(grad_norm is None), perf_counter() - started)
 
     def grpo_step(
         self,
@@ -174,12 +179,24 @@ class Trainer:
         rows = [np.asarray(minibatch, np.int64) for minibatch in minibatches]
         return grpo_update(self, policy, rows, loss, temperature, version)
 
-    def update(self) -> tuple[float, float]:
-        """Take the optimizer step with the gradients at hand; return its learning rate and the gradient norm."""
+    def update(self) -> tuple[float, float | None]:
+        """Take the optimizer step with the gradients at hand; return its learning rate and the gradient norm.
+
+        A gradient that is not finite is dropped: the weights stay, the norm is None, the schedule goes on. Raises
+        NonFiniteStepsError with the last of `max_non_finite_steps` such steps in a row.
+        """
         lr = learning_rate(self._optimizer, self._step, self._total_steps)
         norm = step(self.engine, lr, self._optimizer.max_grad_norm)
         self._step += 1
-        return lr, float(norm)
+        self._non_finite_in_a_row = 0 if norm is not None else self._non_finite_in_a_row + 1
+        if self._non_finite_in_a_row >= self.settings.max_non_finite_steps:
+            raise NonFiniteStepsError(
+                f"the gradients of {self._non_finite_in_a_row} optimizer steps in a row are not finite, which is "
+                "learner.max_non_finite_steps: none of these steps was taken, and the weights are those before them. Look "
+                "at reward/mean, learner/ratio_max and learner/logprob_gap of the steps before, lower the stage's "
+                "optimizer.lr or optimizer.max_grad_norm, or try learner.dtype=float32"
+            )
+        return lr, norm
 
     def skip_step(self) -> None:
         """Pass over a step that has nothing to learn from; the schedule goes on."""

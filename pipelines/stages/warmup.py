@@ -49,7 +49,12 @@ def _train(run: Run, problems: list[Problem]) -> None:
             steps = plan[first : first + _STEPS_PER_CALL]
             taken = learner.sft_steps(rows, steps)
             for step, found in enumerate(taken, start=first + 1):
-                metrics = {"learner/loss": found.loss, "learner/grad_norm": found.grad_norm, "learner/lr": found.lr}
+                metrics = {
+                    "learner/loss": found.loss,
+                    "learner/grad_norm": found.grad_norm,
+                    "learner/lr": found.lr,
+                    "learner/non_finite_steps": found.non_finite_steps,
+                }
                 log_step(run.directory, run.tracker, WARMUP, step, metrics)
             progress.update(len(steps), loss=taken[-1].loss)
     export_student(run, run.directory.stage_dir(WARMUP) / MODEL)

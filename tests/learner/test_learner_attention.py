@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from actors.learner.batches import TokenSequences
+from actors.learner.errors import IncompleteModelError
 from actors.learner.logprobs import Chunking
-from actors.learner.model import IncompleteModelError, ModelSpec, load_model
+from actors.learner.model import ModelSpec, load_model
 from actors.learner.packing import pack
 
 CPU = torch.device("cpu")

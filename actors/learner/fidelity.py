@@ -1,0 +1,95 @@
+"""Whether the learner scores tokens as the model itself does: compared at load, on a short text."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from actors.learner.batches import TokenSequences
+from actors.learner.errors import UnsupportedModelError
+from actors.learner.packing import pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from actors.learner.model import PackedCausalLM
+
+_LENGTHS = (24, 7, 13)
+"""of the rows of the text: packed and padded, in more than one group"""
+_TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
+"""nats, the largest difference of a token in float32, and where attention is in bfloat16"""
+
+
+def probe_text(config: PreTrainedConfig) -> TokenSequences:
+    """Return a few rows of tokens spread over the vocabulary, always the same ones."""
+    vocabulary = config.get_text_config().vocab_size
+    tokens = np.random.default_rng(0).integers(0, vocabulary, sum(_LENGTHS)).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(_LENGTHS)]).astype(np.int64)
+    return TokenSequences(tokens, offsets, np.ones(len(tokens), np.bool_))
+
+
+@torch.no_grad()
+def plain_logprobs(model: PreTrainedModel, text: TokenSequences) -> Tensor:
+    """[M] the log-probs of all tokens of `text` but each row's first, as the bare model has them in evaluation mode."""
+    was_training, attention = model.training, model.config._attn_implementation
+    model.eval()
+    model.set_attn_implementation("eager")  # of all implementations the one that leaves nothing out
+    try:
+        rows = np.split(text.token_ids.astype(np.int64), text.offsets[1:-1])
+        parts = []
+        for row in rows:
+            ids = torch.from_numpy(row).to(model.device)[None]
+            logprobs = model(input_ids=ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+            parts.append(logprobs.gather(1, ids[0, 1:, None])[:, 0])
+        return torch.cat(parts)
+    finally:
+        model.set_attn_implementation(attention)
+        model.train(was_training)
+
+
+@torch.no_grad()
+def require_equal(packed: PackedCausalLM, text: TokenSequences, expected: Tensor, half: bool) -> None:
+    """Raise UnsupportedModelError unless `packed`, in training mode, scores `text` as `expected`.
+
+    `half`: its attention computes in bfloat16 only.
+    """
+    name, was_training = packed.model.config.model_type, packed.training
+    device = expected.device
+    context: AbstractContextManager[object] = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+    packed.train()
+    try:
+        with context:
+            _, found, _ = packed(pack(text, np.arange(len(text)), device), 1.0)
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"the learner cannot run models of type {name!r}: {type(error).__name__}: {error}. {_REMEDY}"
+        ) from error
+    finally:
+        packed.train(was_training)
+    gap = (found - expected).abs()
+    largest, tolerance = float(gap.max()), _HALF_TOLERANCE if half else _TOLERANCE
+    if not largest <= tolerance:
+        raise UnsupportedModelError(
+            f"the learner's log-probs of a model of type {name!r} are not the model's own: on {len(gap)} tokens they differ "
+            f"by {float(gap.mean()):.3g} nats on average and by up to {largest:.3g}, and {tolerance:g} is the most that "
+            f"rounding explains. Training would push the student away from what its engine samples. {_REMEDY}"
+        )
+
+
+_REMEDY = (
+    "Take a student of another type, such as qwen2, qwen3, llama or gemma3, or teach actors/learner/model.py this one"
+)
+
+
+def drop_nothing(model: nn.Module) -> None:
+    """Switch off dropout in training mode as well: the engine samples without it."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
