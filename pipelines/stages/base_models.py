@@ -1,4 +1,4 @@
-"""Base models: a folder each, pretrained on chain arithmetic and cached where the experiment asks for it."""
+"""Base models: a folder each, given, shipped, or pretrained on chain arithmetic and cached where the experiment asks for it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pipelines.experiment import Experiment
 from pipelines.model_settings import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.progress import Progress
 from pipelines.run_directory import directory_commit
+from pipelines.shipped_models import shipped_model
 from pipelines.stage_keys import pretrained_key
 from pipelines.tasks import chain_arithmetic as task
 from pipelines.tasks.knowledge import Role, knowledge_of, learned_solution
@@ -48,8 +49,25 @@ def cached_path(role: Role, settings: ModelSettings, models: ModelsSettings) -> 
     """Return where a pretrained model is cached, whether it is there or not; None for a model with a path."""
     if settings.pretrain is None:
         return None
-    key = pretrained_key(role, settings.pretrain)[:16]
-    return models.cache_dir.resolve() / f"chain-arithmetic-{role}-{key}"
+    return models.cache_dir.resolve() / pretrained_name(role, settings.pretrain)
+
+
+def pretrained_name(role: Role, settings: PretrainSettings) -> str:
+    """Return the name of the folder of a model that is pretrained for a role: equal settings, equal names."""
+    return f"chain-arithmetic-{role}-{pretrained_key(role, settings)[:16]}"
+
+
+def ready_model(role: Role, settings: ModelSettings, models: ModelsSettings) -> str | None:
+    """Return where a model is given, shipped or cached, and None if it has to be pretrained.
+
+    A shipped one goes before a cached one: runs of one experiment have the same base models on all machines.
+    """
+    if settings.pretrain is None:
+        return settings.path
+    if settings.pretrain.shipped and (shipped := shipped_model(pretrained_name(role, settings.pretrain))):
+        return str(shipped)
+    folder = cached_path(role, settings, models)
+    return str(folder / "model") if folder is not None and (folder / "model").exists() else None
 
 
 def pretraining_rows(
@@ -83,19 +101,19 @@ def pretraining_rows(
 
 
 def finished_base_models(experiment: Experiment) -> BaseModels | None:
-    """Return the base models if all are given or cached."""
+    """Return the base models if all are given, shipped or cached."""
     folders = []
     for role, settings in _wanted(experiment).values():
-        folder = cached_path(role, settings, experiment.models)
-        folders.append(Path(settings.path or "") if folder is None else folder / "model")
-        if folder is not None and not folders[-1].exists():
+        folder = ready_model(role, settings, experiment.models)
+        if folder is None:
             return None
-    student, *teachers = map(str, folders)
+        folders.append(folder)
+    student, *teachers = folders
     return BaseModels(student, teachers[0], teachers[-1])
 
 
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
-    """Return the base models, pretraining side by side what is neither given nor cached."""
+    """Return the base models, pretraining side by side what is neither given, shipped nor cached."""
     from transformers import AutoTokenizer  # not in the threads: two that import it at the same time find it half made
 
     load = AutoTokenizer.from_pretrained
@@ -125,11 +143,10 @@ def _prepare(
     tracker: Tracker,
     load_tokenizer: LoadTokenizer,
 ) -> str:
-    if settings.pretrain is None:
-        assert settings.path is not None
-        return settings.path
+    if (ready := ready_model(role, settings, experiment.models)) is not None:
+        return ready
     folder = cached_path(role, settings, experiment.models)
-    assert folder is not None
+    assert folder is not None and settings.pretrain is not None
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same model: one builds it, the other waits
