@@ -13,6 +13,7 @@ from actors.learner.kernels import KernelError
 from pipelines.config import ConfigError, json_schema, load, resolved_yaml
 from pipelines.data import DataError
 from pipelines.experiment import Experiment
+from pipelines.interruption import interruptible
 from pipelines.run_directory import RunDirectoryError
 
 
@@ -116,4 +117,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))
