@@ -14,6 +14,11 @@ from cluster.driver_environment import passed_on, worker_setup
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def address_of(setting: str | None) -> str | None:
+    """Return the address of the running cluster to join, as the setting or RAY_ADDRESS says; None for a local one."""
+    return setting or os.environ.get("RAY_ADDRESS") or None
+
+
 @contextmanager
 def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_needed: float) -> Iterator[str]:
     """Connect to the cluster at `address` (or RAY_ADDRESS), or start a local one; disconnect at the end.
@@ -24,7 +29,7 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
     """
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address_of(address)
     runtime_env = {
         "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
         "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd())),
