@@ -100,8 +100,9 @@ class ActorWatch:
             actor.restarts = restarts
             why = self._cause(state)
             logger.warning("%s died and is restarted, %d of %d times: %s", actor.name, restarts, actor.budget, why)
-        if state.get("State") == "DEAD":
-            actor.lost = self._cause(state)
+        never_up = restarts == 0 and "creation_task_failure" in str(state.get("DeathCause"))  # whose error says it all
+        if state.get("State") == "DEAD" and not never_up:
+            actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last words)"
 
     def _cause(self, state: State) -> str:
         said = cause_of_death(str(state.get("DeathCause") or ""))

@@ -227,8 +227,9 @@ def starting_system(
                 gpus_per_rank=shares.learner if device is Device.GPU else 0.0,
                 wait=False,
             )
-            for number, rank in enumerate(learner.actors if watch is not None else ()):
-                watch.add(f"learner-{number}", rank, 0, essential=True)
+            if watch is not None:
+                for number, rank in enumerate(learner.actors):
+                    watch.add(f"learner-{number}", rank, 0, essential=True)
 
         def wait() -> System:
             engines = [teacher, *workers, *([citer] if citer is not None else [])]

@@ -104,7 +104,7 @@ def _on_gpu(experiment: Experiment, role: RoleMemory, size: float) -> tuple[bool
             line = f"its engine needs about {_gb(inside)} at least, and may have {reserve:.2f} of the GPU's {_gb(size)}"
         elif reserve * size + outside > size:
             sure = False
-            line = f"its engine takes {reserve:.2f} of the GPU's {_gb(size)}, and {_gb(outside)} come beside that ({_parts(role.gpu, True)})"
+            line = f"its engine takes {reserve:.2f} of the GPU's {_gb(size)}, and {_gb(outside)} come beside that"
         else:
             return None
     elif role.gpu_each > _NEAR * size:

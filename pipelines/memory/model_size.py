@@ -44,7 +44,7 @@ def model_size(settings: ModelSettings) -> ModelSize | None:
     try:
         size = size_of_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         found = [_parameters(file) for file in folder.glob("*.safetensors")]
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return None
     return replace(size, parameters=sum(found)) if found and sum(found) else size
 
