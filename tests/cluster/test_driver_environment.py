@@ -23,8 +23,7 @@ def test_hub_proxy_and_certificate_variables_are_passed_on_and_no_others() -> No
         "SSL_CERT_FILE": "/etc/own.pem",
         "HF_HUB_DISABLE_TELEMETRY": "0",
         "WANDB_API_KEY": "secret",
-        "PATH": "/bin",
-        "HOME": "/home/me",
+        **dict.fromkeys(("PATH", "HOME"), "/bin"),
     }
     assert passed_on(environ, Path("/work")).keys() == {"HF_TOKEN", "HF_ENDPOINT", "https_proxy", "SSL_CERT_FILE"}
 
