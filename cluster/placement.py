@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cluster.errors import ClusterError
+
 if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup
 
@@ -26,7 +28,7 @@ class Bundle:
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
-class PlacementError(RuntimeError):
+class PlacementError(ClusterError):
     """The cluster cannot hold the run."""
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from cluster.driver_environment import passed_on, worker_setup
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def address_of(setting: str | None) -> str | None:
+    """Return the address of the running cluster to join, as the setting or RAY_ADDRESS says; None for a local one."""
+    return setting or os.environ.get("RAY_ADDRESS") or None
 
 
 @contextmanager
@@ -16,28 +25,45 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
 
     Gives the address at which other processes of this machine may join while the block lasts. A local cluster offers at
     least `cpus_needed` logical CPUs: on a laptop the actors share the cores. The driver's import path travels to the
-    workers, so the code need not be installed on them.
+    workers, so the code need not be installed on them; so do the variables of `cluster.driver_environment`.
     """
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address_of(address)
     runtime_env = {
-        "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
+        "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd())),
     }
-    if address:
-        ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=True)
-    else:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address="local",  # else Ray would join whatever cluster was last started on this machine
-            namespace=namespace,
-            num_cpus=max(os.cpu_count() or 1, int(cpus_needed + 0.999)),
-            num_gpus=None if gpus_needed else 0,
-            runtime_env=runtime_env,
-            include_dashboard=True,
-            log_to_driver=True,
-        )
+    with _own_signal_handlers():
+        if address:
+            ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=True)
+        else:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray.init(
+                address="local",  # else Ray would join whatever cluster was last started on this machine
+                namespace=namespace,
+                num_cpus=max(os.cpu_count() or 1, int(cpus_needed + 0.999)),
+                num_gpus=None if gpus_needed else 0,
+                runtime_env=runtime_env,
+                include_dashboard=True,
+                log_to_driver=True,
+            )
     try:
         yield address or ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Put this process's signal handlers back after the block: Ray installs its own, which end the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from actors.learner.errors import LearnerRefusal
 from actors.learner.kernels import KernelError
+from cluster.errors import ClusterError
 from pipelines.config import ConfigError, json_schema, load, resolved_yaml
 from pipelines.data import DataError
 from pipelines.experiment import Experiment
+from pipelines.interruption import interruptible
 from pipelines.run_directory import RunDirectoryError
 
 
@@ -32,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DataError, KernelError, LearnerRefusal, RunDirectoryError) as error:
         print(error, file=sys.stderr)
         return 2
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
     return status
 
 
@@ -39,12 +44,14 @@ def _run(options: argparse.Namespace) -> int:
     experiment = load(options.experiment, options.overrides, Experiment)
     if options.dry_run:
         from cluster.placement import table
+        from pipelines.memory.fit import memory_here
 
         print(resolved_yaml(experiment))
         resources = (
             f"resources ({experiment.cluster.device.value}), as Ray reserves them\n{table(experiment.bundles())}"
         )
         print(textwrap.indent(resources, "# "))
+        print(textwrap.indent(memory_here(experiment), "# "))
         return 0
     from pipelines.driver import drive
 
@@ -117,4 +124,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from actors.learner.kernels import require_liger
+from cluster.machine import nodes_of_cluster, this_machine
+from cluster.names import require_free
 from cluster.placement import total
-from cluster.session import ray_session
+from cluster.session import address_of, ray_session
+from cluster.supervision import ActorWatch
 from pipelines.binding import bind
 from pipelines.data import ProblemSets, load_problem_sets
 from pipelines.experiment import Experiment
+from pipelines.memory.fit import check_memory, memory_advice
 from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
 from pipelines.run import Run, parts_left
@@ -37,17 +42,24 @@ def drive(experiment: Experiment) -> Path:
         bind(directory, experiment)
         config = experiment.model_dump(mode="json")
         models = finished_base_models(experiment)
+        joins, parts = address_of(experiment.cluster.address) is not None, parts_left(experiment, directory)
+        if not joins:
+            check_memory(experiment, this_machine(), parts)
         # Ray's start is mostly waiting for its processes: the driver loads its tokenizers meanwhile. Ray forks beside that
         # thread; 2,700 forks as Ray does them, beside one that loaded libraries all the time, made none hang.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
         with (
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
-            SystemOnDemand() as actors,
+            SystemOnDemand(watch := ActorWatch(partial(memory_advice, experiment))) as actors,
+            watch,
             ExitStack() as ends,
         ):
+            if joins:
+                require_free(experiment.namespace, experiment.name)
+                check_memory(experiment, nodes_of_cluster(), parts)
             if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
                 # The slowest of all that a run does before its first token: everything else is done meanwhile.
-                actors.begin(experiment, models, parts_left(experiment, directory))
+                actors.begin(experiment, models, parts)
             tracker = ends.enter_context(
                 Tracker(directory, experiment.tracking, config, alarms=experiment.alarms_in_force)
             )

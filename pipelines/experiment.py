@@ -215,6 +215,9 @@ class ClusterSettings(Settings):
     cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
     engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
     learner_threads: int = Field(1, gt=0, description="OpenMP threads of a learner rank")
+    max_restarts: int = Field(
+        3, ge=0, description="times that each engine, and the reward actor, may be restarted before the run ends"
+    )
     placement_timeout_s: float = Field(300.0, gt=0.0)
     start_timeout_s: float = Field(900.0, gt=0.0, description="for engines and learner ranks to come up")
 

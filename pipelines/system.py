@@ -21,6 +21,7 @@ from actors.teacher import TeacherActor
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
 from cluster.placement import Bundle, places, reserve
+from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment import Experiment
 from pipelines.rollout_pool import RolloutPool
@@ -101,7 +102,9 @@ class System:
 class SystemOnDemand:
     """Starts the actors, at the latest when a stage first needs them; a context manager that ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: ActorWatch | None = None) -> None:
+        """`watch` gets to know all actors while they are there."""
+        self._watch = watch
         self._teacher: str | None = None
         self._starting: Callable[[], System] | None = None
         self._system: System | None = None
@@ -111,7 +114,7 @@ class SystemOnDemand:
         """Have a system with these optional parts come up in the background, unless there is one with this teacher."""
         if self._teacher != models.teacher:
             self.close()
-            self._starting = self._ends.enter_context(starting_system(experiment, models, parts))
+            self._starting = self._ends.enter_context(starting_system(experiment, models, parts, self._watch))
             self._teacher = models.teacher
 
     def get(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> System:
@@ -136,7 +139,7 @@ class SystemOnDemand:
 
 @contextmanager
 def starting_system(
-    experiment: Experiment, models: BaseModels, parts: Collection[Part]
+    experiment: Experiment, models: BaseModels, parts: Collection[Part], watch: ActorWatch | None = None
 ) -> Iterator[Callable[[], System]]:
     """Start the actors side by side in one placement group, those on shared GPUs in turn, and end them with the block.
 
@@ -153,12 +156,15 @@ def starting_system(
         place_of = places(bundles)
         options_of = {bundle.actor: _options(bundle, group, place_of[bundle.actor]) for bundle in bundles}
         device, shares = experiment.cluster.device, experiment.cluster.gpus
+        restarts = experiment.cluster.max_restarts
         in_turn = experiment.colocated and "learner" in parts
 
         def start(name: str, actor_class: type, environment: dict[str, str], *arguments: object) -> ActorHandle[Any]:
-            options = options_of[name] | {"name": name, "max_restarts": -1, "max_concurrency": _CONCURRENT_CALLS}
+            options = options_of[name] | {"name": name, "max_restarts": restarts, "max_concurrency": _CONCURRENT_CALLS}
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
             actors.append(actor)
+            if watch is not None:
+                watch.add(name, actor, restarts, essential=not name.startswith("rollout-"))
             if 0 < options["num_gpus"] < 1:
                 # Engines measure a GPU's free memory when they start: two at once would count each other's as their own.
                 ray.get(actor.ready.remote(), timeout=experiment.cluster.start_timeout_s)
@@ -222,6 +228,9 @@ def starting_system(
                 wait=False,
                 student=models.student,
             )
+            if watch is not None:
+                for number, rank in enumerate(learner.actors):
+                    watch.add(f"learner-{number}", rank, 0, essential=True)
 
         def wait() -> System:
             engines = [teacher, *workers, *([citer] if citer is not None else [])]
@@ -240,6 +249,8 @@ def starting_system(
 
         yield wait
     finally:
+        if watch is not None:
+            watch.forget([*actors, *(learner.actors if learner is not None else [])])
         if learner is not None:
             learner.shutdown()
         for actor in actors:

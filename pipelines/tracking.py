@@ -10,8 +10,9 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, SupportsFloat, TypeAlias
+from typing import TYPE_CHECKING, Literal, SupportsFloat, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -30,6 +31,17 @@ logger = logging.getLogger(__name__)
 
 Mode: TypeAlias = Literal["online", "offline", "disabled"]
 
+_MODES: Mapping[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+"""what WANDB_MODE may be, in any case, and what it means"""
+_TRUE = ("1", "true", "yes", "on")
+
 WANDB_ID = "wandb_id"
 TRACES = "traces.jsonl"
 
@@ -38,7 +50,8 @@ class TrackingSettings(Settings):
     """Where a run's metrics go besides its own directory."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = Field(
-        "auto", description="auto: WANDB_MODE if set, else online with a W&B login (key or netrc), else offline"
+        "auto",
+        description="auto: WANDB_DISABLED or WANDB_MODE if set, else online with a W&B login (key or netrc), else offline",
     )
     project: str = "relayllm"
     entity: str | None = Field(None, description="W&B user or team; your default one if empty")
@@ -168,6 +181,8 @@ class Tracker:
     ) -> wandb.Run | None:
         """The W&B run; offline if it cannot start online, None if it cannot start at all."""
         try:
+            if "WANDB_MODE" in os.environ:
+                os.environ["WANDB_MODE"] = mode  # W&B reads it too, and refuses to start with `Offline`
             import wandb
 
             started = wandb.init(
@@ -200,11 +215,20 @@ class Tracker:
 
 
 def resolve_mode(mode: str, environ: Mapping[str, str]) -> Mode:
-    """The W&B mode that a setting means in an environment; see `TrackingSettings.mode`."""
-    wanted = environ.get("WANDB_MODE", "") if mode == "auto" else mode
-    match wanted:
-        case "online" | "offline" | "disabled":
-            return wanted
+    """The W&B mode that a setting means in an environment; see `TrackingSettings.mode`.
+
+    Only the modes that W&B knows put a run online; any other word leaves it offline.
+    """
+    if mode != "auto":
+        return cast(Mode, mode)
+    if environ.get("WANDB_DISABLED", "").strip().lower() in _TRUE:
+        return "disabled"
+    wanted = environ.get("WANDB_MODE", "").strip().lower()
+    if wanted in _MODES:
+        return _MODES[wanted]
+    if wanted:
+        logger.warning("WANDB_MODE=%s is none of %s: the run stays offline", environ["WANDB_MODE"], ", ".join(_MODES))
+        return "offline"
     return "online" if environ.get("WANDB_API_KEY") or _in_netrc(environ) else "offline"
 
 
@@ -225,13 +249,29 @@ def _last_time_s(run: RunDirectory) -> float:
 
 
 def _wandb_id(run: RunDirectory, environ: Mapping[str, str]) -> str:
-    """The run's W&B id: from the environment (sweep agents set it), else from disk, else a new one; kept on disk."""
+    """The run's W&B id, kept on disk: its own if it has one, else that of the environment, else a new one.
+
+    A sweep's agent sets WANDB_RUN_ID for one trial. One run takes it: of runs whose directories lie side by side, as a
+    study's do, the first. Two runs of one id would overwrite each other.
+    """
     path = run.path / WANDB_ID
-    kept = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-    run_id = environ.get("WANDB_RUN_ID") or kept or secrets.token_hex(4)
-    if run_id != kept:
-        run.write_text(WANDB_ID, run_id + "\n")
+    given = environ.get("WANDB_RUN_ID", "").strip()
+    if kept := _kept_id(path):
+        if given not in ("", kept):
+            logger.warning("WANDB_RUN_ID=%s is not used: %s goes on as the W&B run %s", given, run.path, kept)
+        return kept
+    if given and (
+        others := [other for other in run.path.resolve().parent.glob(f"*/{WANDB_ID}") if _kept_id(other) == given]
+    ):
+        logger.warning("WANDB_RUN_ID=%s is not used: it is the W&B id of %s", given, others[0].parent)
+        given = ""
+    run_id = given or secrets.token_hex(4)
+    run.write_text(WANDB_ID, run_id + "\n")
     return run_id
+
+
+def _kept_id(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def _in_netrc(environ: Mapping[str, str]) -> bool:

@@ -115,6 +115,11 @@ class LearnerGroup:
         if wait:
             self.wait(seconds)
 
+    @property
+    def actors(self) -> list[ActorHandle[Any]]:
+        """The ranks."""
+        return list(self._ranks)
+
     def wait(self, seconds: float = 300.0) -> None:
         """Return when all ranks are connected; a group that fails to, or refuses its student, is shut down."""
         try:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from actors.settings import LearnerSettings
 from actors.tiny_models import write_config, write_tokenizer
 from cluster.devices import Device, learner_environment
 from pipelines.experiment import Experiment
+from pipelines.model_paths import located
 from pipelines.model_settings import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.progress import Progress
 from pipelines.run_directory import directory_commit
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
 
 LoadTokenizer = Callable[[Path], "PreTrainedTokenizerBase"]
 
+FINAL_TEACHER = "final-teacher"
 _STEPS_PER_CALL = 25
+
+
+class PretrainingStoppedError(RuntimeError):
+    """A model was not finished because the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +108,14 @@ def pretraining_rows(
 
 
 def finished_base_models(experiment: Experiment) -> BaseModels | None:
-    """Return the base models if all are given, shipped or cached."""
-    folders = []
-    for role, settings in _wanted(experiment).values():
-        folder = ready_model(role, settings, experiment.models)
-        if folder is None:
-            return None
-        folders.append(folder)
+    """Return the base models if all are given, shipped or cached. Raises `ConfigError` if one is given and not there."""
+    ready = [
+        _given(name, settings) if settings.pretrain is None else ready_model(role, settings, experiment.models)
+        for name, (role, settings) in _wanted(experiment).items()
+    ]
+    folders = [folder for folder in ready if folder is not None]
+    if len(folders) < len(ready):
+        return None
     student, *teachers = folders
     return BaseModels(student, teachers[0], teachers[-1])
 
@@ -118,9 +126,17 @@ def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
 
     load = AutoTokenizer.from_pretrained
     models = _wanted(experiment)
+    stopped = Event()
     with ThreadPoolExecutor(max_workers=len(models)) as threads:
-        prepared = [threads.submit(_prepare, name, *model, experiment, tracker, load) for name, model in models.items()]
-        student, *teachers = (model.result() for model in prepared)
+        try:
+            prepared = [
+                threads.submit(_prepare, name, *model, experiment, tracker, load, stopped)
+                for name, model in models.items()
+            ]
+            student, *teachers = (model.result() for model in prepared)
+        except BaseException:  # of one model, or a Ctrl-C: the others would go on to their ends first
+            stopped.set()
+            raise
     return BaseModels(student, teachers[0], teachers[-1])
 
 
@@ -131,8 +147,13 @@ def _wanted(experiment: Experiment) -> dict[str, tuple[Role, ModelSettings]]:
         "teacher": ("teacher", experiment.models.teacher),
     }
     if (final_teacher := experiment.with_final_teacher().models.teacher) != experiment.models.teacher:
-        models["final-teacher"] = ("teacher", final_teacher)
+        models[FINAL_TEACHER] = ("teacher", final_teacher)
     return models
+
+
+def _given(name: str, settings: ModelSettings) -> str:
+    assert settings.path is not None
+    return located("evaluation.teacher.path" if name == FINAL_TEACHER else f"models.{name}.path", settings.path)
 
 
 def _prepare(
@@ -142,7 +163,10 @@ def _prepare(
     experiment: Experiment,
     tracker: Tracker,
     load_tokenizer: LoadTokenizer,
+    stopped: Event,
 ) -> str:
+    if settings.pretrain is None:
+        return _given(name, settings)
     if (ready := ready_model(role, settings, experiment.models)) is not None:
         return ready
     folder = cached_path(role, settings, experiment.models)
@@ -152,7 +176,7 @@ def _prepare(
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same model: one builds it, the other waits
         if not (folder / "model").exists():
             with directory_commit(folder / "model") as partial:
-                _pretrain(name, role, settings.pretrain, partial, experiment, tracker, load_tokenizer)
+                _pretrain(name, role, settings.pretrain, partial, experiment, tracker, load_tokenizer, stopped)
     return str(folder / "model")
 
 
@@ -164,6 +188,7 @@ def _pretrain(
     experiment: Experiment,
     tracker: Tracker,
     load_tokenizer: LoadTokenizer,
+    stopped: Event,
 ) -> None:
     import ray
 
@@ -185,6 +210,8 @@ def _pretrain(
         learner.load(ModelSpec(str(folder), initialise=True), settings.optimizer, settings.steps, seed=settings.seed)
         with Progress(settings.steps, f"pretrain {name}") as progress:
             for first in range(0, settings.steps, _STEPS_PER_CALL):
+                if stopped.is_set():
+                    raise PretrainingStoppedError(f"pretraining of the {name} was stopped at step {first}")
                 last = min(first + _STEPS_PER_CALL, settings.steps)
                 batch = ray.put(pretraining_rows(role, settings, tokenizer, first, last))
                 taken = learner.sft_steps(batch, [rows + i * settings.problems_per_step for i in range(last - first)])

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 from cluster.placement import total
 from cluster.session import ray_session
 from pipelines.config import resolved_yaml
+from pipelines.interruption import ended_at_once
 from pipelines.run_directory import RunDirectory
 from pipelines.study.description import stages_left
 from pipelines.study.finished import is_finished, mark_finished
@@ -36,7 +36,7 @@ def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
     with RunDirectory(study.directory) as directory:
         directory.write_text("study.yaml", resolved_yaml(study.settings))
         left = [run for run in study.runs.values() if not is_finished(study, run.name)]
-        with _cluster_for(study, left) as environment, _signals_end_this_process():
+        with _cluster_for(study, left) as environment:
             for number, run in enumerate(study.runs.values(), start=1):
                 if run not in left:
                     _say(f"[{number}/{count}] {run.name}: finished earlier")
@@ -73,35 +73,21 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Wait for a process, and return how it failed. If this process is told to stop, so is that one first."""
     # In a group of its own, so that Ctrl-C reaches it once: by way of this process.
     process = subprocess.Popen(command, env=environment, process_group=0)
-    try:
-        status = process.wait()
-    except BaseException:
-        process.terminate()
+    with ended_at_once(process.kill):
         try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_SECONDS_TO_STOP)
-        finally:
-            process.kill()
-            process.wait()
-        raise
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            try:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_SECONDS_TO_STOP)
+            finally:
+                process.kill()
+                process.wait()
+            raise
     if status == 0:
         return None
     return f"failed with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
-
-
-@contextmanager
-def _signals_end_this_process() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP raise SystemExit, so that the process under way is ended, too."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from actors.learner.batches import TokenSequences
 from actors.tiny_models import END, write_tokenizer
+from pipelines.config_problems import ConfigError
 from pipelines.experiment import Experiment
+from pipelines.model_paths import located
 from pipelines.model_settings import ModelSettings, ModelsSettings, PretrainSettings
 from pipelines.stages import base_models
 from pipelines.stages.base_models import (
@@ -222,3 +224,36 @@ def test_rows_are_laid_out_step_by_step(tokenizer: PreTrainedTokenizerBase) -> N
     assert len(rows) == 4 * 5
     assert np.all(np.diff(rows.offsets) > 0)
     assert rows.offsets[-1] == len(rows.token_ids) == len(rows.loss_mask)
+
+
+def test_a_relative_model_path_is_the_drivers_and_a_hub_name_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("student", "models/teacher"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    assert located("models.student.path", "student") == str(tmp_path / "student")
+    assert located("models.student.path", "./student") == str(tmp_path / "student")
+    assert located("models.teacher.path", "~/models/teacher") == str(tmp_path / "models/teacher")
+    assert located("models.teacher.path", "Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
+    source = {"source": "chain_arithmetic", "counts": {"known": 1}}
+    experiment = Experiment.model_validate(
+        {
+            "name": "relative",
+            "models": {"student": {"path": "student"}, "teacher": {"path": "models/teacher"}},
+            "data": {"train": source, "evaluation": [source]},
+        }
+    )
+    found = finished_base_models(experiment)
+    assert found is not None
+    assert (found.student, found.teacher) == (str(tmp_path / "student"), str(tmp_path / "models/teacher"))
+
+
+@pytest.mark.parametrize("path", ["./student", "../a", "/nowhere/model", "~/model", "runs/demo/model"])
+def test_a_path_without_a_model_is_refused_by_its_key_and_never_looked_up_on_the_hub(path: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"models\.student\.path = .* is no folder"):
+        located("models.student.path", path)
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        located("models.student.path", str(tmp_path))

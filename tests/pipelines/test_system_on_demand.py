@@ -21,7 +21,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
 
     @contextmanager
-    def starting_system(experiment: Any, models: BaseModels, parts: Any) -> Iterator[Callable[[], Any]]:
+    def starting_system(experiment: Any, models: BaseModels, parts: Any, watch: Any) -> Iterator[Callable[[], Any]]:
         log.append(f"begin {models.teacher}")
 
         def wait() -> Any:

@@ -120,6 +120,16 @@ def test_a_step_logged_again_after_a_resume_has_the_later_values(run: RunDirecto
         ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, "disabled"),
         ("offline", {"WANDB_API_KEY": "k", "WANDB_MODE": "online"}, "offline"),
         ("online", {}, "online"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "dryrun"}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "Offline"}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": "offlin"}, "offline"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_MODE": ""}, "online"),
+        ("auto", {"WANDB_MODE": "run"}, "online"),
+        ("auto", {"WANDB_MODE": "shared"}, "online"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_DISABLED": "true"}, "disabled"),
+        ("auto", {"WANDB_MODE": "online", "WANDB_DISABLED": "1"}, "disabled"),
+        ("auto", {"WANDB_API_KEY": "k", "WANDB_DISABLED": "false"}, "online"),
+        ("online", {"WANDB_DISABLED": "true"}, "online"),
     ],
 )
 def test_the_mode_follows_the_setting_and_then_the_environment(
@@ -150,13 +160,36 @@ def test_a_failed_run_is_finished_as_failed(run: RunDirectory, started: list[Sim
     assert started[0].run.exit_code == 1
 
 
-def test_a_resumed_run_keeps_its_id_and_the_environment_wins(run: RunDirectory, started: list[SimpleNamespace]) -> None:
-    online = TrackingSettings(mode="online")
-    for environ in ({}, {}, {"WANDB_RUN_ID": "sweep7"}, {}):
-        Tracker(run, online, {}, environ=environ)
+def ids_of(run: RunDirectory, started: list[SimpleNamespace], *environs: dict[str, str]) -> list[str]:
+    """Start the run with each environment in turn, and return its W&B ids."""
+    for environ in environs:
+        Tracker(run, TrackingSettings(mode="online"), {}, environ=environ)
     ids = [call.id for call in started]
-    assert ids[0] == ids[1] and ids[2:] == ["sweep7", "sweep7"]
-    assert {call.resume for call in started} == {"allow"}
+    started.clear()
+    return ids
+
+
+def test_a_run_keeps_its_own_id_whatever_the_environment_says_later(
+    run: RunDirectory, started: list[SimpleNamespace]
+) -> None:
+    first, again, told, last = ids_of(run, started, {}, {}, {"WANDB_RUN_ID": "sweep7"}, {})
+    assert first == again == told == last != "sweep7"
+
+
+def test_the_id_that_a_sweeps_agent_gives_is_taken_by_one_run_of_a_study_and_kept(
+    tmp_path: Path, started: list[SimpleNamespace]
+) -> None:
+    runs = [RunDirectory(tmp_path / "study" / name) for name in ("relay", "grpo", "no_filter")]
+    agents = {"WANDB_RUN_ID": "sweep7"}
+    ids = [ids_of(run, started, agents)[0] for run in runs]
+    assert ids[0] == "sweep7" and len(set(ids)) == 3
+    assert [ids_of(run, started, agents)[0] for run in reversed(runs)] == ids[::-1]
+    assert ids_of(RunDirectory(tmp_path / "elsewhere"), started, {"WANDB_RUN_ID": "sweep8"}) == ["sweep8"]
+
+
+def test_an_online_run_is_resumed_by_its_id(run: RunDirectory, started: list[SimpleNamespace]) -> None:
+    Tracker(run, TrackingSettings(mode="online"), {}, environ={})
+    assert started[0].resume == "allow"
 
 
 def test_wandb_failing_at_the_start_leaves_the_jsonl(
@@ -209,6 +242,18 @@ def test_a_real_offline_run_writes_under_the_run_directory(run: RunDirectory) ->
     (log,) = run.path.glob("wandb/offline-run-*/run-*.wandb")
     assert log.stem == "run-" + (run.path / "wandb_id").read_text().strip()
     assert log.stat().st_size > 0
+
+
+def test_wandb_itself_goes_by_the_runs_own_id_and_mode_not_by_the_environments(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "Offline")
+    monkeypatch.setenv("WANDB_RUN_ID", "sweep7")
+    run.write_text("wandb_id", "own12345\n")
+    with Tracker(run, TrackingSettings(mode="auto"), {}) as tracker:
+        tracker.log("grpo", 1, {"learner/lr": 1e-6})
+    (log,) = run.path.glob("wandb/offline-run-*/run-*.wandb")
+    assert log.name == "run-own12345.wandb"
 
 
 def test_the_drivers_tools_load_no_heavy_library() -> None:

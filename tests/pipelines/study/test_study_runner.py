@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -135,14 +136,16 @@ def waiting(scripted: Scripted):
         scripted.tell(two=how)
         code = (  # a shell that starts the tests in the background has SIGINT ignored by all of them
             "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pathlib import Path;"
-            "from pipelines.study import runner;"
+            "from pipelines.interruption import interruptible; from pipelines.study import runner;"
             f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
-            "runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:])"
+            "run_all = lambda: runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:]);"
+            "sys.exit(interruptible(run_all))"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(scripted.file), *scripted.command],
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         processes.append(process)
@@ -155,17 +158,30 @@ def waiting(scripted: Scripted):
         process.terminate()  # unless it has ended: so that its run ends with it
         process.wait(timeout=60)
         process.stdout.close()
+        process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_study_that_is_told_to_stop_stops_its_run_first(scripted: Scripted, waiting, number: int) -> None:
     process = waiting()
     process.send_signal(number)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(timeout=60) == 128 + number
     (_, (run, pid, _)) = scripted.starts()
     assert run == "two"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
+
+
+def test_a_second_ctrl_c_ends_the_study_and_its_run_at_once(scripted: Scripted, waiting) -> None:
+    process = waiting("wait stubbornly", seconds_to_stop=600.0)
+    (_, (_, pid, _)) = scripted.starts()
+    process.send_signal(signal.SIGINT)
+    line = os.read(process.stderr.fileno(), 1000)
+    assert b"Ctrl-C again ends it at once" in line
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    gone = os.pidfd_open(int(pid)) if Path(f"/proc/{pid}").exists() else None
+    assert gone is None or select.select([gone], [], [], 60)[0]
 
 
 def test_a_run_that_does_not_stop_is_killed_and_the_study_ends_as_it_was_told(scripted: Scripted, waiting) -> None:

@@ -1,0 +1,212 @@
+"""Watches a run's actors: says when one was restarted, and ends the run, with the reason, when one is lost for good."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from cluster.errors import ClusterError
+
+logger = logging.getLogger(__name__)
+
+State = Mapping[str, Any]
+"""of one actor, as Ray's `actors(id)` gives it"""
+
+_POLL_S = 5.0
+_LOOK_AGAIN_S = 5.0
+"""how long Ray may take to know that an actor whose call has failed is dead"""
+_WAKE = signal.SIGUSR1
+_OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
+
+
+class ActorLostError(ClusterError):
+    """An actor has died more often than it may be restarted."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    name: str
+    role: str
+    budget: int
+    essential: bool
+    restarts: int = 0
+    lost: str | None = None
+    """why, once it is dead for good"""
+
+
+class ActorWatch:
+    """A thread beside the run, from `with` to its end. An exception that leaves the block because an actor is lost
+    becomes an `ActorLostError` that says so; the loss of one that nobody waits for ends the block, too.
+    """
+
+    def __init__(self, remedy: Callable[[str], str], read: Callable[[str], State] | None = None) -> None:
+        """`remedy` says for a role ("teacher", "rollout", …) which settings to turn if its memory ran out."""
+        self._remedy, self._read = remedy, read or _read_state
+        self._actors: dict[str, _Watched] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._woke_main = False
+        self._oom_kills = _oom_kills()
+        self._thread = threading.Thread(target=self._poll, name="actor-watch", daemon=True)
+        self._before: Any = None
+
+    def add(self, name: str, actor: Any, budget: int, essential: bool) -> None:
+        """Watch an actor that Ray restarts `budget` times; the run cannot go on without an `essential` one."""
+        role = re.sub(r"-\d+$", "", name)
+        with self._lock:
+            self._actors[actor._actor_id.hex()] = _Watched(name, role, budget, essential)
+
+    def forget(self, actors: Collection[Any]) -> None:
+        """Watch these no more: the run ends them itself."""
+        with self._lock:
+            for actor in actors:
+                self._actors.pop(actor._actor_id.hex(), None)
+
+    def look(self) -> bool:
+        """Read the state of all actors, and return whether an essential one is lost."""
+        with self._lock:
+            for actor_id, actor in self._actors.items():
+                if actor.lost is None:
+                    self._see(actor, self._read(actor_id))
+            return any(actor.lost and actor.essential for actor in self._actors.values())
+
+    def losses(self) -> str:
+        """Return a sentence for each lost actor, with its reason and what to do; empty if none is lost."""
+        with self._lock:
+            lost = [actor for actor in self._actors.values() if actor.lost is not None]
+        lines = []
+        for actor in lost:
+            deaths = "once" if actor.budget == 0 else f"{actor.restarts + 1} times"
+            budget = (
+                "it is not restarted"
+                if actor.budget == 0
+                else f"cluster.max_restarts ({actor.budget}) allows no more restarts"
+            )
+            remedy = self._remedy(actor.role) if ran_out_of_memory(actor.lost or "") is not False else ""
+            lines.append(f"{actor.name} is lost: it died {deaths}, and {budget}. Last: {actor.lost}. {remedy}".strip())
+        return "\n".join(lines)
+
+    def _see(self, actor: _Watched, state: State) -> None:
+        restarts = int(state.get("NumRestarts", 0))
+        if restarts > actor.restarts:
+            actor.restarts = restarts
+            why = self._cause(state)
+            logger.warning("%s died and is restarted, %d of %d times: %s", actor.name, restarts, actor.budget, why)
+        never_up = restarts == 0 and "creation_task_failure" in str(state.get("DeathCause"))  # whose error says it all
+        if state.get("State") == "DEAD" and not never_up:
+            actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last words)"
+
+    def _cause(self, state: State) -> str:
+        said = cause_of_death(str(state.get("DeathCause") or ""))
+        kills = _oom_kills()
+        killed, self._oom_kills = kills > self._oom_kills, kills
+        if killed and ran_out_of_memory(said) is not True:
+            return "the kernel killed a process of this machine because memory ran out"
+        return said
+
+    def _poll(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            try:
+                if self.look():
+                    self._woke_main = True
+                    identity = threading.main_thread().ident
+                    assert identity is not None
+                    signal.pthread_kill(identity, _WAKE)
+                    return
+            except Exception:
+                if self._stop.is_set():
+                    return
+                logger.exception("the watch over the actors goes on without this look at them")
+
+    def _wake(self, number: int, frame: FrameType | None) -> None:
+        if self._woke_main and not self._stop.is_set():
+            raise KeyboardInterrupt  # which Ray lets through; `__exit__` says what it stands for
+
+    def __enter__(self) -> ActorWatch:
+        self._before = signal.signal(_WAKE, self._wake)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        signal.signal(_WAKE, signal.SIG_IGN if self._before is None else self._before)
+        if isinstance(error, Exception) and not isinstance(error, ClusterError) and _by_an_actor(error):
+            deadline = time.monotonic() + _LOOK_AGAIN_S
+            self.look()
+            while not self.losses() and time.monotonic() < deadline:
+                time.sleep(0.5)
+                self.look()
+            if losses := self.losses():
+                raise ActorLostError(losses) from error
+        if isinstance(error, KeyboardInterrupt) and self._woke_main and (losses := self.losses()):
+            raise ActorLostError(losses) from None
+
+
+def cause_of_death(said: str) -> str:
+    """Return what Ray says of an actor's death, in a sentence."""
+    if not said:
+        return "Ray gives no reason"
+    match = re.search(r'error_message: "((?:[^"\\]|\\.)*)"', said)
+    text = " ".join((match[1] if match else said).replace("\\n", " ").split())
+    memory = ran_out_of_memory(text)
+    if memory:
+        return f"memory ran out, and Ray's memory monitor killed it ({text[:300]})"
+    if memory is None:
+        return "it was killed or crashed; the kernel's memory killer does so when memory runs out (`dmesg` names it)"
+    return text[:500]
+
+
+def ran_out_of_memory(cause: str) -> bool | None:
+    """Return whether a cause of death is for want of memory; None if it may be, as with a kill that nobody explains."""
+    text = cause.lower()
+    if "low on memory" in text or "memory ran out" in text or "oom_context" in text:
+        return True
+    if (
+        "connection error code 2" in text
+        or "oom killer" in text
+        or "memory killer" in text
+        or "gives no reason" in text
+    ):
+        return None
+    return False
+
+
+def _by_an_actor(error: BaseException) -> bool:
+    """Return whether Ray's word of a failed call is behind the error."""
+    from ray.exceptions import RayError
+
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RayError):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def _read_state(actor_id: str) -> State:
+    import ray._private.state
+
+    state: State = ray._private.state.actors(actor_id)
+    return state
+
+
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory, here or in this container."""
+    for file in _OOM_COUNTERS:
+        try:
+            rows = dict(line.split()[:2] for line in Path(file).read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        if "oom_kill" in rows:
+            return int(rows["oom_kill"])
+    return 0

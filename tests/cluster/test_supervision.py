@@ -1,0 +1,163 @@
+"""Actors that die: restarts are told, an actor that is lost ends the run with the reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cluster import supervision
+from cluster.supervision import ActorLostError, ActorWatch, cause_of_death
+
+BY_RAY = (
+    'actor_died_error_context { error_message: "Task was killed due to the node running low on memory.\\n'
+    'Memory on the node was 23.8GB / 24GB" }'
+)
+UNEXPLAINED = (
+    'actor_died_error_context { error_message: "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly '
+    "exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed by the OOM "
+    'killer due to high memory usage" }'
+)
+
+
+def actor(name: str) -> Any:
+    return SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: name))
+
+
+class States:
+    """What Ray says of each actor."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, actor_id: str) -> dict[str, Any]:
+        return self.of.get(actor_id, {"State": "ALIVE", "NumRestarts": 0, "DeathCause": ""})
+
+
+@pytest.fixture
+def states() -> States:
+    return States()
+
+
+def watch_of(states: States, monkeypatch: pytest.MonkeyPatch, kernel_kills: int = 0) -> ActorWatch:
+    kills = iter([0, *[kernel_kills] * 100])
+    monkeypatch.setattr(supervision, "_oom_kills", lambda: next(kills))
+    watch = ActorWatch(lambda role: f"To need less: {role}.engine.kv_cache_gib", states)
+    watch.add("teacher", actor("teacher"), 3, essential=True)
+    watch.add("rollout-0", actor("rollout-0"), 3, essential=False)
+    return watch
+
+
+def test_a_restart_is_told_once_with_its_number(
+    states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = watch_of(states, monkeypatch, kernel_kills=1)
+    states.of["rollout-0"] = {"State": "ALIVE", "NumRestarts": 2, "DeathCause": ""}
+    assert not watch.look() and not watch.look()
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "rollout-0 died and is restarted, 2 of 3 times: the kernel killed a process of this machine because memory ran out"
+    )
+    assert watch.losses() == ""
+
+
+def test_a_lost_actor_is_named_with_its_deaths_the_reason_and_the_keys(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watch_of(states, monkeypatch)
+    states.of["teacher"] = {"State": "DEAD", "NumRestarts": 3, "DeathCause": BY_RAY, "Pid": 7}
+    assert watch.look()
+    said = watch.losses()
+    assert said.startswith("teacher is lost: it died 4 times, and cluster.max_restarts (3) allows no more restarts.")
+    assert "Ray's memory monitor killed it" in said
+    assert said.endswith("To need less: teacher.engine.kv_cache_gib")
+
+
+def test_a_lost_worker_does_not_end_a_run_that_has_others(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watch_of(states, monkeypatch)
+    states.of["rollout-0"] = {"State": "DEAD", "NumRestarts": 3, "DeathCause": UNEXPLAINED}
+    assert not watch.look()
+    assert "rollout-0 is lost" in watch.losses()
+    assert "rollout.engine.kv_cache_gib" in watch.losses()
+
+
+def test_an_actor_that_never_came_up_keeps_its_own_error(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watch_of(states, monkeypatch)
+    states.of["teacher"] = {"State": "DEAD", "NumRestarts": 0, "DeathCause": "creation_task_failure_context { ... }"}
+    assert not watch.look()
+    assert watch.losses() == ""
+
+
+def test_actors_that_the_run_ends_itself_are_not_lost(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watch_of(states, monkeypatch)
+    watch.forget([actor("teacher")])
+    states.of["teacher"] = {"State": "DEAD", "NumRestarts": 0, "DeathCause": "ray.kill"}
+    assert not watch.look()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (BY_RAY, "memory ran out, and Ray's memory monitor killed it"),
+        (UNEXPLAINED, "it was killed or crashed; the kernel's memory killer does so"),
+        ('error_message: "The node that ran the actor has died."', "The node that ran the actor has died."),
+        ("", "Ray gives no reason"),
+    ],
+)
+def test_the_cause_of_death_is_a_sentence(said: str, found: str) -> None:
+    assert cause_of_death(said).startswith(found)
+
+
+class Victim:
+    def pid(self) -> int:
+        return os.getpid()
+
+
+def test_an_actor_killed_more_often_than_it_may_restart_ends_the_block_that_waits_for_something_else(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    monkeypatch.setattr(supervision, "_POLL_S", 0.2)
+    victim = ray.remote(Victim).options(num_cpus=0, max_restarts=1).remote()
+    pid = victim.pid.options(max_task_retries=-1)
+
+    def run() -> None:
+        with ActorWatch(str) as watch:
+            watch.add("teacher", victim, 1, essential=True)
+            first = ray.get(pid.remote(), timeout=60)
+            os.kill(first, signal.SIGKILL)
+            second = ray.get(pid.remote(), timeout=60)
+            assert first != second
+            os.kill(second, signal.SIGKILL)
+            threading.Event().wait(120)
+
+    with pytest.raises(ActorLostError, match=r"teacher is lost: it died 2 times.*max_restarts \(1\)"):
+        run()
+    assert any("teacher died and is restarted, 1 of 1 times" in record.getMessage() for record in caplog.records)
+
+
+def test_a_failed_call_of_a_lost_actor_becomes_the_reason(ray_cluster: None) -> None:
+    import ray
+
+    victim = ray.remote(Victim).options(num_cpus=0).remote()
+
+    def run() -> None:
+        with ActorWatch(str) as watch:
+            watch.add("learner-0", victim, 0, essential=False)
+            os.kill(ray.get(victim.pid.remote(), timeout=60), signal.SIGKILL)
+            ray.get(victim.pid.remote(), timeout=60)
+
+    with pytest.raises(ActorLostError, match="learner-0 is lost: it died once, and it is not restarted"):
+        run()
+
+
+def test_other_errors_and_a_ctrl_c_go_through(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="bug"), watch_of(states, monkeypatch):
+        raise ValueError("bug")
+    with pytest.raises(KeyboardInterrupt), watch_of(states, monkeypatch):
+        raise KeyboardInterrupt
