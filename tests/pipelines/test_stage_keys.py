@@ -54,7 +54,7 @@ EVERYTHING: dict[str, Any] = {
         "teacher": {"pretrain": PRETRAIN},
     },
     "citer": {"enabled": True},
-    "rollout": {"engine": {"block_size": 32}},
+    "rollout": {"engine": {"block_size": 32}, "seeded_sampling": True},
     "teacher": {"engine": {"block_size": 32}},
     "cluster": {"address": "auto"},
     "tracking": {"entity": "a", "group": "b", "name": "c", "tags": ["d"]},

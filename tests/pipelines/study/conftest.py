@@ -80,6 +80,7 @@ def _evaluation_row(kind: str, oracle: tuple[float, float] | None) -> dict[str, 
     """Return a row of an evaluation's marker, of which only the oracle matters."""
     accuracy, call_ratio = oracle or (None, None)
     numbers = dict.fromkeys(("accuracy", "solved_share", "call_ratio", "calls_per_sample", "with_call_share"), 0.5)
+    numbers |= dict.fromkeys(("failed_call_share", "cut_off_share"), 0.0)
     return {
         "name": "final", "step": 1, "policy": "relay", "kind": kind, "problems": 2, "samples": 2, **numbers,
         "accuracy_ci95": [0.0, 1.0], "requested_mean": None, "output_tokens_mean": 10.0,
