@@ -59,8 +59,9 @@ def packed_attention(
     attended = []
     for of_query, of_key, of_value in zip(padded(query), padded(key), padded(value), strict=True):
         length = of_query.shape[2]
-        windowed = sliding_window is not None and sliding_window < length
-        seen = _seen(length, sliding_window, query.device) if windowed else None
+        seen = None
+        if sliding_window is not None and sliding_window < length:
+            seen = _seen(length, sliding_window, query.device)
         of_group = functional.scaled_dot_product_attention(
             of_query,
             of_key,
