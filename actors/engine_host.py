@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Awaitable
+from functools import cached_property, partial
 from typing import ClassVar
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
@@ -21,7 +23,26 @@ class EngineHost:
     engine_type: ClassVar[type[VllmEngine]] = VllmEngine
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
-        self.engine = self.engine_type(model, settings, device, seed, sleeps)
+        self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)
+        self._waits = sleeps and _restarted()
+        if not self._waits:
+            self.engine  # noqa: B018
+
+    @cached_property
+    def engine(self) -> VllmEngine:
+        """The engine; one that sleeps on a shared GPU comes up after a restart when it is first needed.
+
+        The learner may hold the GPU's memory until then. Raises `EngineError` if there is no room even so.
+        """
+        try:
+            return self._start_engine()
+        except Exception as error:
+            if not self._waits:
+                raise
+            raise EngineError(
+                "the engine was lost and cannot start again on the GPU that it shares with the learner: "
+                f"{error}. Resume the run; if this comes again, lower gpu_memory_utilization of the engine"
+            ) from error
 
     def ready(self) -> int:
         """Return the process id; answering means that the engine is up."""
@@ -68,4 +89,12 @@ class EngineHost:
             self.engine.check()
         except EngineError:
             logger.exception("the engine is dead: ending this actor, so that Ray restarts it")
+            for process in multiprocessing.active_children():  # vLLM's core, which would keep the GPU's memory
+                process.kill()
             os._exit(1)
+
+
+def _restarted() -> bool:
+    import ray
+
+    return ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed

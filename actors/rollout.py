@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +12,7 @@ from actors.engines.base import Engine, GenerationRequest
 from actors.engines.remote import RemoteEngine
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
-from actors.relay.loop import relay_all
+from actors.relay.loop import all_or_none, relay_all
 from actors.relay.placements import Plan
 from actors.relay.seeds import derived_seed
 from actors.relay.sequence import RelaySetup
@@ -146,7 +145,7 @@ class RolloutWorker(EngineHost):
         seeds = order.sample_seeds()
         if order.policy is Policy.TEACHER:
             alone = map(self._teacher_alone, prompts, itertools.repeat(order), seeds or itertools.repeat(None))
-            trajectories = list(await asyncio.gather(*alone))
+            trajectories = await all_or_none(list(alone))
         else:
             plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else None
             trajectories = await relay_all(prompts, self._setup(order), self, self._teacher, plans, seeds)

@@ -45,7 +45,7 @@ class GpuTurns:
     """Gives the GPUs to the learner and back to the engines.
 
     The students' weights are replaced before they write again, so they are discarded; the teacher's have nowhere else to
-    come from, and are kept in host memory. An engine that restarts meanwhile comes up awake, and takes part in what follows.
+    come from, and are kept in host memory. An engine that restarts meanwhile waits for its wake-up to start anew, awake then.
     """
 
     learner: Learner

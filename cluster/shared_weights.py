@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, shared_memory
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -16,6 +20,11 @@ Weights = Mapping[str, NDArray[np.generic]]
 Place = tuple[str, str, Sequence[int], int]
 """name, dtype, shape and first byte of one array in shared memory"""
 _ALIGNMENT_BYTES = 64
+_FOLDER = Path("/dev/shm")
+
+
+class SharedMemoryError(RuntimeError):
+    """There is no room for weights in shared memory; the message says how much they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +42,29 @@ def total_bytes(weights: Weights) -> int:
 
 @contextmanager
 def share(weights: Weights) -> Iterator[SharedWeights]:
-    """Copy `weights` to shared memory, which is freed at the end of the block."""
+    """Copy `weights` to shared memory, which is freed at the end of the block; raises `SharedMemoryError` if it is full.
+
+    An array that has two names is there once. The engines of a machine take turns, so that it holds one copy at a time.
+    """
     places: list[Place] = []
+    first_bytes: dict[int, int] = {}
     end = 0
     for name, array in weights.items():
-        places.append((name, array.dtype.str, array.shape, end))
-        end += -(-array.nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-    segment = shared_memory.SharedMemory(create=True, size=max(end, 1))
-    try:
-        shared = SharedWeights(segment.name, places)
-        for name, view in _views(segment, shared).items():
-            view[...] = weights[name]
-        yield shared
-    finally:
-        segment.close()
-        segment.unlink()
+        if id(array) not in first_bytes:
+            first_bytes[id(array)] = end
+            end += -(-array.nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+        places.append((name, array.dtype.str, array.shape, first_bytes[id(array)]))
+    with _turn():
+        segment = shared_memory.SharedMemory(create=True, size=max(end, 1))
+        try:
+            _allocate(segment.name, end)
+            shared = SharedWeights(segment.name, places)
+            for name, view in _views(segment, shared).items():
+                view[...] = weights[name]
+            yield shared
+        finally:
+            segment.close()
+            segment.unlink()
 
 
 @contextmanager
@@ -61,6 +78,36 @@ def attach(shared: SharedWeights) -> Iterator[Weights]:
     finally:
         weights.clear()
         segment.close()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until no other process of this user and machine is in the block; the kernel ends the turn of one that dies."""
+    lock = os.open(_FOLDER / f"relayllm-weights-{os.getuid()}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _allocate(segment: str, size: int) -> None:
+    """Take a new segment's memory: it is sparse otherwise, and writing to it when none is left kills the process."""
+    file = os.open(_FOLDER / segment, os.O_RDWR)
+    try:
+        if size:
+            os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+            raise
+        free = os.fstatvfs(file)
+        raise SharedMemoryError(
+            f"the student's weights need {size / 2**20:,.0f} MiB of shared memory, and {_FOLDER} has "
+            f"{free.f_bavail * free.f_frsize / 2**20:,.0f} MiB left: make it larger (docker run --shm-size, or "
+            f"mount -o remount,size=...), or give Ray's object store less of it"
+        ) from error
+    finally:
+        os.close(file)
 
 
 def _views(segment: shared_memory.SharedMemory, shared: SharedWeights) -> dict[str, NDArray[np.generic]]:

@@ -91,7 +91,12 @@ class SharedMemoryTransport:
 class GpuTransport:
     """From GPU to GPU, by vLLM's weight-transfer engines: NCCL in packed buckets, or CUDA IPC where both share GPUs."""
 
-    def __init__(self, backend: WeightBackend, learner: Sender, workers: Receivers) -> None:
+    def __init__(self, backend: WeightBackend, learner: Sender, workers: Receivers, beside_learning: bool) -> None:
+        """With `beside_learning` the engines write while the learner is at a step.
+
+        The learner cannot then give a restarting engine the weights of the last sync, so that they are put aside before.
+        """
+        self._beside_learning = beside_learning
         self._backend, self._learner, self._workers = backend, learner, workers
         self._met: list[int] = []
 
@@ -101,14 +106,18 @@ class GpuTransport:
             self._learner.connect_engines(self._backend, self._workers.engines, self._workers.in_flight)
             self._met = processes
         self._learner.send_weights(version)
-        self._workers.took_weights(version, self._learner.weights)
+        if self._beside_learning:
+            kept = self._learner.weights()
+            self._workers.took_weights(version, lambda: kept)
+        else:
+            self._workers.took_weights(version, self._learner.weights)
 
 
-def weight_transport(device: Device, learner: Sender, workers: Receivers) -> WeightTransport:
-    """Return the fastest transport between these actors, by where they run."""
+def weight_transport(device: Device, learner: Sender, workers: Receivers, beside_learning: bool) -> WeightTransport:
+    """Return the fastest transport between these actors, by where they run; see `GpuTransport` for `beside_learning`."""
     if device is Device.CPU:
         return SharedMemoryTransport(learner, workers)
     backend = weight_backend(learner.gpus(), workers.gpus())
     if backend is WeightBackend.SHARED_MEMORY:
         return SharedMemoryTransport(learner, workers)
-    return GpuTransport(backend, learner, workers)
+    return GpuTransport(backend, learner, workers, beside_learning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipelines.prompts import PromptBuilder
 from pipelines.run import Run, parts_left
 from pipelines.run_directory import RunDirectory
 from pipelines.stage_keys import stage_keys
+from pipelines.stage_names import FINAL, evaluation_stage
 from pipelines.stages.base_models import BaseModels, finished_base_models, prepare_base_models
 from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
 from pipelines.stages.filter import training_problems
@@ -59,7 +61,7 @@ def drive(experiment: Experiment) -> Path:
                 check_memory(experiment, nodes_of_cluster(), parts)
             if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
                 # The slowest of all that a run does before its first token: everything else is done meanwhile.
-                actors.begin(experiment, models, parts)
+                begin_what_is_left(actors, experiment, models, directory)
             tracker = ends.enter_context(
                 Tracker(directory, experiment.tracking, config, alarms=experiment.alarms_in_force)
             )
@@ -77,6 +79,16 @@ def drive(experiment: Experiment) -> Path:
     from pipelines.report.page import write_report
 
     return write_report(directory.path)
+
+
+def begin_what_is_left(
+    actors: SystemOnDemand, experiment: Experiment, models: BaseModels, directory: RunDirectory
+) -> None:
+    """Have the actors of the first stage that is left come up: those of the final evaluation if that is all there is."""
+    final = {evaluation_stage(FINAL, policy) for policy in experiment.evaluation.final}
+    if all(map(directory.stage_done, stage_keys(experiment).keys() - final)):
+        experiment, models = experiment.with_final_teacher(), replace(models, teacher=models.final_teacher)
+    actors.begin(experiment, models, parts_left(experiment, directory))
 
 
 def checked_prompts(

@@ -76,7 +76,8 @@ class _Order:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Running:
     order: _Order
-    worker: _Worker
+    worker: _Worker | None
+    """None once it is decoded, and only its grading is repeated"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +220,9 @@ class RolloutPool:
     def oldest(self) -> str:
         """Return the orders that have been in flight the longest, for people."""
         running = [call.key for call in self._arrivals.oldest(8) if isinstance(call.key, _Running)]
-        return ", ".join(f"order {run.order.index} on {run.worker.actor}" for run in running)
+        return ", ".join(
+            f"order {run.order.index} on {run.worker.actor if run.worker else 'the reward actor'}" for run in running
+        )
 
     def _hand_out(self) -> None:
         while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:
@@ -232,27 +235,42 @@ class RolloutPool:
     def _finish_running(self, run: _Running, call: Call[Any]) -> None:
         order, stream = run.order, run.order.stream
         assert order.batch is not None and order.version is not None
-        self._workers.change(run.worker, -order.sequences)
+        if run.worker is not None:
+            self._workers.change(run.worker, -order.sequences)
         if stream.closed:
             return
         try:
             graded = call.outcome()
         except LateError as error:
-            ray.cancel(order.batch)
             failure: Exception = error
         except RayError as error:
             failure = error
-            if isinstance(error, RayActorError | StaleWeightsError) and self._workers.finds(run.worker):
-                self._mend(run.worker)
         else:
             stream.finished.append(Finished(order.index, order.batch, graded, order.version))
             return
         order.attempts += 1
-        order.batch = order.version = None
+        decoded = _is_decoded(order.batch)
+        if not decoded:
+            self._give_up(order.batch, run.worker, failure)
         if order.attempts == ATTEMPTS:
             raise RolloutError(f"order {order.index} failed {ATTEMPTS} times, at last with: {failure}") from failure
-        logger.warning("order %d goes out again: %s", order.index, failure)
-        self.waiting.append(order)
+        if decoded:
+            logger.warning("order %d is graded again: %s", order.index, failure)
+            self._arrivals.add(_Running(order, None), stream.grade(order.index, order.batch))
+        else:
+            logger.warning("order %d goes out again: %s", order.index, failure)
+            order.batch = order.version = None
+            self.waiting.append(order)
+
+    def _give_up(self, batch: ray.ObjectRef[Any], worker: _Worker | None, failure: Exception) -> None:
+        if isinstance(failure, LateError):
+            ray.cancel(batch)
+        elif (
+            worker is not None
+            and isinstance(failure, RayActorError | StaleWeightsError)
+            and self._workers.finds(worker)
+        ):
+            self._mend(worker)
 
     def _free_worker(self, order: _Order) -> _Worker | None:
         worker = self._workers.least()
@@ -294,3 +312,14 @@ class RolloutPool:
         weights = self._weights() if callable(self._weights) else self._weights
         sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
         return sent
+
+
+def _is_decoded(batch: ray.ObjectRef[Any]) -> bool:
+    """Return whether a batch is there, whatever became of its grading."""
+    if not ray.wait([batch], timeout=0, fetch_local=False)[0]:
+        return False
+    try:
+        ray.get(batch, timeout=_POLL_S)
+    except RayError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
 from pipelines.problems import Problem
-from pipelines.rollout_pool import OrderStream
+from pipelines.rollout_pool import ATTEMPTS, OrderStream
 from pipelines.run import Run
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class GradedStream:
         _, problems = self._portions[index]
         golds = [problem.gold for problem in problems]
         forms = [problem.form for problem in problems]
-        graded: ray.ObjectRef[GradedGroups] = self._run.system.reward.grade_groups.remote(
-            batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens
-        )
+        graded: ray.ObjectRef[GradedGroups] = self._run.system.reward.grade_groups.options(
+            max_task_retries=ATTEMPTS - 1
+        ).remote(batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens)
         return graded
 
 

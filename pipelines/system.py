@@ -240,7 +240,7 @@ def starting_system(
             pool = RolloutPool(workers, rollout.sequences_in_flight, rollout.deadline_s, experiment.grpo.in_flight)
             if learner is not None:
                 learner.wait(experiment.cluster.start_timeout_s)
-                transport = weight_transport(device, learner, pool)
+                transport = weight_transport(device, learner, pool, experiment.grpo.async_depth > 0)
                 if in_turn:
                     teacher_gpus = ray.get(teacher.gpus.remote(), timeout=experiment.cluster.start_timeout_s)
                     in_the_way = teacher if teacher_gpus & learner.gpus() else None

@@ -65,6 +65,7 @@ class EngineThread:
         self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._after_drain: _Message | None = None
         self._held: deque[_Message] = deque()
+        self._before_drain: deque[Callable[[], None]] = deque()
         self._failure: EngineError | None = None
         self._failing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -90,6 +91,16 @@ class EngineThread:
         self._mail.put(_Message(action, fail, needs_drain, phases))
         if self._failure is not None:
             self._fail_mail(self._failure)
+
+    def post_before_drain(self, action: Callable[[], None]) -> None:
+        """Have `action` done as soon as the engine is writing, before all other messages, those that wait for a drain too.
+
+        It is for what shortens a drain; it is left undone when the thread ends.
+        """
+        self._before_drain.append(action)
+        self._mail.put(
+            _Message(lambda: None, lambda error: None, needs_drain=False, phases=ANY_PHASE)
+        )  # wakes the thread
 
     async def call(
         self,
@@ -144,6 +155,8 @@ class EngineThread:
                     return False
                 received.action()
                 continue
+            while self._before_drain:
+                self._before_drain.popleft()()
             busy = self._busy()
             if self._after_drain is not None:
                 if busy:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actors.engines.base import EngineError
 from actors.trajectory import Int32
 from cluster.shared_weights import Weights, share
 
 if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput
     from vllm.v1.engine.llm_engine import LLMEngine
+
+_UNKNOWN = -1
 
 
 class LiveWeights:
@@ -30,15 +34,18 @@ class LiveWeights:
         executor = engine.vllm_config.parallel_config.distributed_executor_backend
         self._model_apart = self._core_apart or executor != "uni"
         self.version = 0
+        if self._core_apart:
+            engine.collective_rpc("end_with", args=(os.getpid(),))
         engine.set_weight_version("0")
 
     def load(self, weights: Weights, version: int) -> None:
         """Load `weights` as policy `version`, out of this process's memory."""
-        self._pause()
         if self._model_apart:
-            with share(weights) as shared:
+            with share(weights) as shared:  # before the engine stands still: there may be no room
+                self._pause()
                 self._engine.collective_rpc("load_shared", args=(shared.segment, shared.places))
         else:
+            self._pause()
             self._engine.collective_rpc("load_arrays", args=(weights,))
         self._resume(version)
 
@@ -75,8 +82,10 @@ class LiveWeights:
 
 
 def token_versions(completion: CompletionOutput) -> Int32:
-    """Return [t] the policy version that sampled each token of a finished turn."""
-    versions = np.empty(len(completion.token_ids), np.int32)
+    """Return [t] the policy version that sampled each token of a finished turn. Raises `EngineError` if vLLM does not say."""
+    versions = np.full(len(completion.token_ids), _UNKNOWN, np.int32)
     for span in completion.weight_versions or ():
         versions[span.start : span.end] = int(span.version)
+    if missing := int((versions == _UNKNOWN).sum()):
+        raise EngineError(f"vLLM does not say which weights sampled {missing} of the turn's {len(versions)} tokens")
     return versions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
@@ -18,10 +19,15 @@ class RemoteEngine:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Return the actor's turn, or raise `EngineError` if the actor failed or is gone."""
+        import ray
         from ray.exceptions import RayError
 
+        turn = self._actor.generate.remote(request)
         try:
-            generation: Generation = await self._actor.generate.remote(request)
+            generation: Generation = await turn
+        except asyncio.CancelledError:
+            ray.cancel(turn)  # Ray goes on with a call whose awaiting task is cancelled
+            raise
         except RayError as error:
             cause = getattr(error, "cause", None)
             raise EngineError(

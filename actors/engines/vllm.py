@@ -130,7 +130,7 @@ class VllmEngine:
         try:
             return await turn.done
         except asyncio.CancelledError:
-            self._thread.post(lambda: self._abort(request_id))
+            self._thread.post_before_drain(lambda: self._abort(request_id))
             raise
 
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> None:
@@ -250,7 +250,11 @@ class VllmEngine:
             turn = self._turns.pop(output.request_id, None) if output.finished else None
             if turn is None:
                 continue
-            generation = self._generation(output, turn)
+            try:
+                generation = self._generation(output, turn)
+            except EngineError as error:  # must not end the engine that serves the others
+                turn.loop.call_soon_threadsafe(reject, [turn.done], error)
+                continue
             prompt_tokens += generation.prompt_tokens
             cached_tokens += generation.cached_tokens
             generated_tokens += len(generation.token_ids)

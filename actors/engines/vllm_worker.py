@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
+import threading
+import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.shared_weights import Place, SharedWeights, Weights, attach
@@ -12,9 +18,19 @@ from cluster.shared_weights import Place, SharedWeights, Weights, attach
 if TYPE_CHECKING:
     from torch import Tensor
 
+_WATCH_S = 0.5
+
 
 class WeightReceiver:
     """Mixed into vLLM's worker by `worker_extension_cls`; its methods are called with `collective_rpc`."""
+
+    def end_with(self, actor: int) -> None:
+        """End this process, and vLLM's core if that is another one, when the process `actor` that started the core is gone.
+
+        A core does not notice by itself, as when the actor was killed, and would keep the GPU's memory for good.
+        """
+        parent = os.getppid()
+        threading.Thread(target=_watch, args=(actor, None if parent == actor else parent), daemon=True).start()
 
     def load_arrays(self, weights: Weights) -> None:
         """Replace the model's weights by arrays of this process; none is kept.
@@ -22,15 +38,17 @@ class WeightReceiver:
         The layer-wise reload undoes and redoes what vLLM does to weights after loading (packing linear layers on the
         CPU, for one). A tied head is packed apart from the embedding and would stay stale: it is loaded as well.
         """
+        from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
         model, model_config = self.model_runner.model, self.model_runner.model_config  # type: ignore[attr-defined]
         tensors = _tensors(weights)
         if model_config.hf_config.tie_word_embeddings:
             tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
-        initialize_layerwise_reload(model)
-        model.load_weights(tensors.items())
-        finalize_layerwise_reload(model, model_config)
+        with set_current_vllm_config(self.vllm_config):  # type: ignore[attr-defined]
+            initialize_layerwise_reload(model)
+            model.load_weights(tensors.items())
+            finalize_layerwise_reload(model, model_config)
 
     def load_shared(self, segment: str, places: Sequence[Place]) -> None:
         """Replace the model's weights by those in shared memory: the fields of a `SharedWeights`."""
@@ -57,6 +75,25 @@ class WeightReceiver:
     def receive_transfer(self, update_info: bytes) -> None:
         """Receive weights that the learner is sending; pickled, since vLLM's own messages do not carry CUDA IPC handles."""
         self.update_weights(pickle.loads(update_info))  # type: ignore[attr-defined]
+
+
+def _watch(actor: int, core: int | None) -> None:
+    """End this process, and the `core` if that is another one, as soon as the core has another parent than the actor."""
+    while (os.getppid() if core is None else _parent_of(core)) == actor:
+        time.sleep(_WATCH_S)
+    if core is not None and os.getppid() == core:
+        with suppress(ProcessLookupError):
+            os.kill(core, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _parent_of(process: int) -> int | None:
+    """Return the parent of a process, None if it is gone."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:")), None)
 
 
 def _tensors(weights: Weights) -> dict[str, Tensor]:

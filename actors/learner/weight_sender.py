@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actors.learner.export import full_parameters
 from cluster.devices import WeightBackend
+from cluster.weight_buffers import NCCL_BUFFERS, PACKED_BYTES, ipc_buffer_bytes
 from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
@@ -75,14 +77,24 @@ class WeightSender:
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
         self._client = client
+        source = learner_source(model)
         init_info: NCCLTrainerInitInfo | IPCTrainerInitInfo
         if client.backend is WeightBackend.CUDA_IPC:
-            init_info = IPCTrainerInitInfo(rank=rank, packed=True)
+            largest = max(math.prod(meta.shape) * meta.dtype.itemsize for meta in source.metadata())
+            buffer_bytes = ipc_buffer_bytes(largest)
+            init_info = IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=buffer_bytes)
         else:
             host, port = address
             world_size = 1 + sum(client.gpus_per_engine)
-            init_info = NCCLTrainerInitInfo(host, port, world_size, rank=rank)
-        self._engine = WeightTransferTrainerFactory.trainer_init(init_info, client=client, source=learner_source(model))
+            init_info = NCCLTrainerInitInfo(
+                host,
+                port,
+                world_size,
+                rank=rank,
+                packed_buffer_size_bytes=PACKED_BYTES,
+                packed_num_buffers=NCCL_BUFFERS,
+            )
+        self._engine = WeightTransferTrainerFactory.trainer_init(init_info, client=client, source=source)
 
     def send(self, version: int) -> None:
         """Send the model as it is now, as policy `version`; returns when the engines have it."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from actors.engines.base import Engine, EngineError
 from actors.relay.handoff import RelayPrompt
 from actors.relay.placements import Plan
 from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
 from actors.trajectory import Trajectory
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +59,14 @@ async def relay_all(
             prompts, nothing if plans is None else plans, nothing if seeds is None else seeds, strict=True
         )
     ]
+    return await all_or_none([relay(sequence, student, teacher) for sequence in sequences])
+
+
+async def all_or_none(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all calls at the same time and return their results in order; the first error cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(relay(sequence, student, teacher)) for sequence in sequences]
+            tasks = [group.create_task(call) for call in calls]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]

@@ -123,3 +123,52 @@ def test_a_remote_turn_says_what_it_cost(ray_cluster: None) -> None:
     generation = asyncio.run(RemoteEngine(host).generate(REQUEST))
     assert (generation.token_ids.tolist(), generation.prompt_tokens, generation.cached_tokens) == ([7], 9, 8)
     ray.kill(host)
+
+
+class SharedGpu:
+    """Has room for an engine when nobody else is on it."""
+
+    def __init__(self) -> None:
+        self.free = True
+
+    async def set_free(self, free: bool) -> None:
+        self.free = free
+
+    async def is_free(self) -> bool:
+        return self.free
+
+
+class CrampedEngine(Engine):
+    """Comes up only where there is room."""
+
+    def __init__(self, gpu: ray.actor.ActorHandle, *_: object) -> None:
+        super().__init__(refuses=False, dead=False)
+        if not ray.get(gpu.is_free.remote()):
+            raise ValueError("Free memory on device is less than desired")
+
+
+class SleepingHost(EngineHost):
+    engine_type = CrampedEngine  # type: ignore[assignment]
+
+    async def die(self) -> None:
+        import os
+
+        os._exit(1)
+
+
+@pytest.mark.ray
+def test_an_engine_on_a_shared_gpu_comes_up_after_a_restart_when_it_is_woken(ray_cluster: None) -> None:
+    gpu = ray.remote(SharedGpu).options(num_cpus=0).remote()
+    host = ray.remote(SleepingHost).options(num_cpus=0, max_restarts=-1).remote(gpu, None, None, 0, True)
+    ray.get(host.ready.remote())
+    ray.get(gpu.set_free.remote(False))  # the learner's turn
+    with pytest.raises(RayActorError):
+        ray.get(host.die.remote())
+    assert ray.get(host.ready.options(max_task_retries=-1).remote())  # and is not lost for lack of room
+    with pytest.raises(EngineError, match=r"shares with the learner: Free memory(?s:.*)Resume the run"):
+        ray.get(host.wake_weights.remote())
+    ray.get(gpu.set_free.remote(True))
+    ray.get(host.wake_weights.remote())
+    assert ray.get(host.generate.remote(REQUEST)).token_ids.tolist() == [7]
+    ray.kill(host)
+    ray.kill(gpu)

@@ -1,12 +1,15 @@
 """Weights in shared memory: what goes in comes out, in another process too, and nothing stays."""
 
+import errno
 import multiprocessing
+import os
+import threading
 from multiprocessing import shared_memory
 
 import numpy as np
 import pytest
 
-from cluster.shared_weights import SharedWeights, Weights, attach, share, total_bytes
+from cluster.shared_weights import SharedMemoryError, SharedWeights, Weights, attach, share, total_bytes
 
 ARRAYS: Weights = {
     "a": np.arange(7, dtype=np.float32).reshape(7, 1),
@@ -43,3 +46,53 @@ def test_the_memory_is_freed_with_the_block() -> None:
 
 def test_an_array_with_two_names_counts_once() -> None:
     assert total_bytes({**ARRAYS, "tied": ARRAYS["a"]}) == total_bytes(ARRAYS) == 28 + 10 + 4
+
+
+def test_an_array_with_two_names_is_there_once() -> None:
+    with share({**ARRAYS, "tied": ARRAYS["a"]}) as shared:
+        first = {name: place for name, _, _, place in shared.places}
+        assert first["tied"] == first["a"]
+        assert os.stat(f"/dev/shm/{shared.segment}").st_size == 3 * 64
+        with attach(shared) as weights:
+            assert np.array_equal(weights["tied"], ARRAYS["a"])
+            del weights
+
+
+def test_the_memory_is_there_before_it_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    allocate = os.posix_fallocate
+    monkeypatch.setattr(
+        os, "posix_fallocate", lambda file, first, size: asked.append(size) or allocate(file, first, size)
+    )
+    with share(ARRAYS):
+        assert asked == [3 * 64]
+
+
+def test_a_machine_without_room_says_how_much_is_needed_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int, first: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    before = {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
+    big = {"a": np.zeros(3 * 2**18, np.float32)}
+    with (
+        pytest.raises(SharedMemoryError, match=r"need 3 MiB of shared memory, and /dev/shm has [\d,]+ MiB left"),
+        share(big),
+    ):
+        pass
+    assert {name for name in os.listdir("/dev/shm") if name.startswith("psm_")} <= before
+
+
+def test_a_machine_holds_one_copy_at_a_time() -> None:
+    second_is_in = threading.Event()
+
+    def second() -> None:
+        with share(ARRAYS):
+            second_is_in.set()
+
+    with share(ARRAYS):
+        other = threading.Thread(target=second)
+        other.start()
+        assert not second_is_in.wait(0.2)
+    assert second_is_in.wait(30)
+    other.join()

@@ -51,7 +51,7 @@ class Workers:
 
 def test_on_cpus_the_weights_go_through_shared_memory() -> None:
     learner, workers = Learner(set()), Workers(set())
-    transport = weight_transport(Device.CPU, learner, workers)
+    transport = weight_transport(Device.CPU, learner, workers, beside_learning=False)
     transport.sync(3)
     assert isinstance(transport, SharedMemoryTransport)
     assert (learner.log, workers.log) == ([], [("load", "reference", 3)])
@@ -59,7 +59,7 @@ def test_on_cpus_the_weights_go_through_shared_memory() -> None:
 
 def test_on_gpus_engines_are_met_once_and_again_after_a_restart() -> None:
     learner, workers = Learner({"n/0"}), Workers({"n/1", "n/2"})
-    transport = weight_transport(Device.GPU, learner, workers)
+    transport = weight_transport(Device.GPU, learner, workers, beside_learning=False)
     assert isinstance(transport, GpuTransport)
     transport.sync(1)
     transport.sync(2)
@@ -87,4 +87,18 @@ def test_where_the_actors_run_decides_what_carries_the_weights(
 
 
 def test_gpus_of_which_only_some_are_shared_use_host_memory() -> None:
-    assert isinstance(weight_transport(Device.GPU, Learner({"n/0"}), Workers({"n/0", "n/1"})), SharedMemoryTransport)
+    learner, workers = Learner({"n/0"}), Workers({"n/0", "n/1"})
+    assert isinstance(weight_transport(Device.GPU, learner, workers, beside_learning=True), SharedMemoryTransport)
+
+
+def test_engines_that_write_beside_learning_are_never_given_weights_of_a_step_under_way() -> None:
+    learner = Learner({"n/0"})
+    kept: list[Callable[[], Any]] = []
+
+    class Keeping(Workers):
+        def took_weights(self, version: int, weights: Callable[[], Any]) -> None:
+            kept.append(weights)
+
+    weight_transport(Device.GPU, learner, Keeping({"n/1"}), beside_learning=True).sync(1)
+    learner.weights = lambda: pytest.fail("the learner was asked while it learns")  # type: ignore[method-assign]
+    assert kept[0]() == "reference"

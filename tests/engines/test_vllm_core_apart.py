@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,3 +106,27 @@ async def test_an_engine_whose_core_dies_in_its_sleep_is_dead(tiny_model: Path) 
             engine.check()
         with pytest.raises(EngineError, match="died"):
             await turn
+
+
+async def test_a_core_ends_when_the_process_that_started_it_is_killed(tiny_model: Path) -> None:
+    script = f"""
+import os
+from actors.engines.vllm import VllmEngine
+from tests.engines.test_vllm_core_apart import SETTINGS
+from cluster.devices import Device
+engine = VllmEngine({str(tiny_model)!r}, SETTINGS, Device.CPU, seed=0)
+print("core", engine._engine.engine_core.resources.engine_manager.processes[0].pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    environment = os.environ | engine_environment(Device.CPU, threads=1) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    file = tiny_model.parent / "killed_owner.py"
+    file.write_text("if __name__ == '__main__':" + script.replace("\n", "\n    "))
+    path = os.pathsep.join([os.getcwd(), environment.get("PYTHONPATH", "")])
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, str(file), env=environment | {"PYTHONPATH": path}, stdout=asyncio.subprocess.PIPE
+    )
+    output = await owner.stdout.read()  # type: ignore[union-attr]  # to its end: the core holds the pipe, too
+    core = next(int(line.split()[1]) for line in output.decode().splitlines() if line.startswith("core "))
+    assert await owner.wait() == -9
+    state = Path(f"/proc/{core}/status")
+    assert not state.exists() or "State:\tZ" in state.read_text()

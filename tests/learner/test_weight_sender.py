@@ -9,7 +9,7 @@ import ray
 import torch
 
 from actors.learner.trainer import Trainer
-from actors.learner.weight_sender import EngineClient, learner_source
+from actors.learner.weight_sender import EngineClient, WeightSender, learner_source
 from actors.settings import OptimizerSettings
 from cluster.devices import WeightBackend
 from cluster.weight_transport import InFlight
@@ -74,3 +74,30 @@ def test_what_is_sent_is_what_was_declared_and_stays_what_it_was(
     weights = trainer.weights()
     assert sent.keys() | {"lm_head.weight"} == weights.keys()
     assert all(torch.equal(tensor, torch.from_numpy(weights[name])) for name, tensor in sent.items())
+
+
+class Joined(Exception):
+    """Stands for a transfer: there is no GPU to have one on."""
+
+
+@pytest.mark.parametrize("backend", [WeightBackend.CUDA_IPC, WeightBackend.NCCL])
+def test_buffers_are_small_and_hold_the_largest_parameter(
+    monkeypatch: pytest.MonkeyPatch, backend: WeightBackend
+) -> None:
+    from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
+
+    class Model:
+        def named_parameters(self) -> list[tuple[str, torch.Tensor]]:
+            with torch.device("meta"):
+                return [("small", torch.empty(4)), ("embedding", torch.empty(151_936, 4096, dtype=torch.bfloat16))]
+
+    def join(init_info: Any, **_: object) -> None:
+        embedding, buffer = 151_936 * 4096 * 2, init_info.packed_buffer_size_bytes
+        assert init_info.packed
+        assert buffer == (embedding if backend is WeightBackend.CUDA_IPC else 128 * 2**20)
+        raise Joined
+
+    monkeypatch.setattr(WeightTransferTrainerFactory, "trainer_init", join)
+    to = EngineClient(backend, [], [], InFlight.FINISH, deadline_s=5)
+    with pytest.raises(Joined):
+        WeightSender(lambda: Model(), 0, to, ("localhost", 1))  # type: ignore[arg-type,return-value]

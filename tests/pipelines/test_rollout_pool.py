@@ -70,7 +70,19 @@ class Memory:
 
 
 class Grader:
+    """The batch's prompt says what is to happen at its first grading."""
+
+    DIE_ONCE, FAIL_ONCE = 2001, 2002
+
+    def __init__(self, memory: ActorHandle[Any]) -> None:
+        self.memory = memory
+
     async def grade(self, batch: tuple[str, int], index: int) -> tuple[str, int, int]:
+        times = await self.memory.count.remote("grader", batch[1])
+        if batch[1] == self.DIE_ONCE and times == 2:  # the worker was the first to count
+            os._exit(1)
+        if batch[1] == self.FAIL_ONCE and times == 2:
+            raise ValueError("cannot be graded")
         return (*batch, index)
 
 
@@ -87,9 +99,9 @@ def order(first: int = 0, samples: int = 1, version: int = 0) -> RolloutOrder:
 
 
 @pytest.fixture(scope="module")
-def grade(ray_cluster: None) -> Iterator[Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Any]]]:
-    grader = ray.remote(Grader).options(num_cpus=0).remote()
-    yield lambda index, batch: grader.grade.remote(batch, index)
+def grade(shared_memory: ActorHandle[Any]) -> Iterator[Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Any]]]:
+    grader = ray.remote(Grader).options(num_cpus=0, max_restarts=-1).remote(shared_memory)
+    yield lambda index, batch: grader.grade.options(max_task_retries=1).remote(batch, index)
     ray.kill(grader)
 
 
@@ -145,6 +157,10 @@ def firsts(finished: Sequence[Finished[Any]]) -> list[int]:
     return sorted(found.graded[1] for found in finished)
 
 
+def decodings(memory: ActorHandle[Any]) -> list[tuple[str, int]]:
+    return [(name, first) for name, first in ray.get(memory.all.remote()) if name != "grader"]
+
+
 def test_every_order_comes_back_once_with_its_index_and_its_batch(pool_of: Any, grade: Any) -> None:
     finished = list(pool_of("a", "b", sequences_in_flight=2).run([order(10 + i) for i in range(12)], grade))
     assert sorted(found.index for found in finished) == list(range(12))
@@ -188,7 +204,7 @@ def test_a_worker_with_old_weights_is_given_the_new_ones_and_the_order_again(
     pool.load_weights(ray.put("weights"), version=3)
     ray.get(pool.actors[0].update_weights.remote("older", 2))
     assert [found.graded for found in pool.run([order(5, version=pool.version)], grade)] == [("a", 5, 0)]
-    assert ray.get(memory.all.remote()) == [("a", 5)] * 2
+    assert decodings(memory) == [("a", 5)] * 2
 
 
 def test_orders_of_a_worker_that_died_are_decoded_by_one_with_the_current_weights(
@@ -198,7 +214,7 @@ def test_orders_of_a_worker_that_died_are_decoded_by_one_with_the_current_weight
     pool.load_weights(ray.put("weights"), version=2)
     finished = list(pool.run([order(Worker.DIE_ONCE, version=2), order(1, version=2)], grade))
     assert firsts(finished) == [1, Worker.DIE_ONCE]
-    assert ray.get(memory.all.remote()).count(("a", Worker.DIE_ONCE)) == 2  # none was wasted while Ray restarted it
+    assert decodings(memory).count(("a", Worker.DIE_ONCE)) == 2  # none was wasted while Ray restarted it
 
 
 def test_others_go_on_while_a_worker_restarts_and_it_comes_back(pool_of: Any, grade: Any) -> None:
@@ -222,14 +238,14 @@ def test_the_loss_of_the_last_worker_ends_the_run(mortal_pool_of: Any, grade: An
 def test_an_order_that_always_fails_ends_the_run_with_its_cause(pool_of: Any, grade: Any, memory: Any) -> None:
     with pytest.raises(RolloutError, match=r"order 1 failed 3 times(?s:.*)nothing works"):
         list(pool_of("a", "b").run([order(1), order(Worker.FAIL)], grade))
-    assert sum(first == Worker.FAIL for _, first in ray.get(memory.all.remote())) == ATTEMPTS
+    assert sum(first == Worker.FAIL for _, first in decodings(memory)) == ATTEMPTS
 
 
 def test_an_order_past_its_deadline_goes_out_again(pool_of: Any, grade: Any, memory: Any) -> None:
     pool = pool_of("a", deadline_s=0.5)
     with pytest.raises(RolloutError, match=r"order 0 failed 3 times, at last with: no answer within 0.5 s"):
         list(pool.run([order(Worker.BLOCK)], grade))
-    assert sum(first == Worker.BLOCK for _, first in ray.get(memory.all.remote())) == ATTEMPTS
+    assert sum(first == Worker.BLOCK for _, first in decodings(memory)) == ATTEMPTS
 
 
 def test_orders_of_a_stream_are_decoded_while_another_one_is_read(pool_of: Any, grade: Any) -> None:
@@ -267,4 +283,23 @@ def test_orders_of_a_closed_stream_make_room_for_others(pool_of: Any, grade: Any
     stream.next()
     stream.close()
     assert firsts(list(pool.run([order(3, samples=2)], grade))) == [3]
-    assert {first for _, first in ray.get(memory.all.remote())} == {Worker.BLOCK, 1, 3}
+    assert {first for _, first in decodings(memory)} == {Worker.BLOCK, 1, 3}
+
+
+@pytest.mark.parametrize("trouble", [Grader.DIE_ONCE, Grader.FAIL_ONCE])
+def test_only_the_grading_is_repeated_when_it_fails(pool_of: Any, grade: Any, memory: Any, trouble: int) -> None:
+    pool = pool_of("a")
+    assert [found.graded for found in pool.run([order(trouble)], grade)] == [("a", trouble, 0)]
+    assert ray.get(memory.all.remote()) == [("a", trouble), ("grader", trouble), ("grader", trouble)]
+    assert [found.graded for found in pool.run([order(5)], grade)] == [("a", 5, 0)]
+
+
+def test_a_lost_grader_sets_no_worker_aside(pool_of: Any, memory: Any) -> None:
+    graders = [ray.remote(Grader).options(num_cpus=0, max_restarts=0).remote(memory) for _ in range(2)]
+    turn = iter(graders)
+    pool = pool_of("a")
+    given: Any = lambda index, batch: next(turn).grade.remote(batch, index)  # noqa: E731
+    assert [found.graded for found in pool.run([order(Grader.DIE_ONCE)], given)] == [("a", Grader.DIE_ONCE, 0)]
+    assert [name for name, _ in ray.get(memory.all.remote())] == ["a", "grader", "grader"]
+    for grader in graders:
+        ray.kill(grader)
