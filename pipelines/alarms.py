@@ -57,11 +57,10 @@ class Alarm:
     relative: bool = False
     """the number is the metric over the least mean of any five steps in a row so far"""
 
-    @property
-    def condition(self) -> str:
-        """When it is raised, as `below {threshold} for 5 steps in a row`."""
-        side = "below" if self.below else "above"
-        return f"{side} {{threshold}}" + (f" for {self.steps} steps in a row" if self.steps > 1 else "")
+    def condition(self, threshold: float, in_evaluation: bool = False) -> str:
+        """When it is raised, as `below 0.003 for 5 steps in a row`."""
+        in_a_row = f" for {self.steps} steps in a row" if self.steps > 1 and not in_evaluation else ""
+        return f"{'below' if self.below else 'above'} {self.shown(threshold)}{in_a_row}"
 
     def crossed(self, value: float, threshold: float) -> bool:
         return value < threshold if self.below else value > threshold
@@ -253,7 +252,7 @@ def event_text(event: AlarmEvent) -> str:
     number = f"{alarm.shown(event.value)} {alarm.quantity}" + (f" ({event.detail})" if event.detail else "")
     if event.event == "ended":
         return f"alarm {event.alarm} ended ({at}): {number}"
-    condition = alarm.condition.format(threshold=alarm.shown(event.threshold))
+    condition = alarm.condition(event.threshold, in_evaluation=event.name is not None)
     return f"alarm {event.alarm} ({at}): {number}; the alarm is {condition}"
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from actors.relay.grammar import without_commands
 from actors.tiny_models import CommandTokens
 from pipelines.answers import AnswerTable
+from pipelines.tasks.chain_arithmetic import Step, chain_of
+from pipelines.tasks.knowledge import STUDENT, TEACHER, Knowledge
 
-_UNKNOWN = "*>"
-"""operations that the teacher knows and the student does not"""
 _RESULT_TOKENS = 2
-_OPERATION = rf"\d\d(?:[{_UNKNOWN}]\d\d| \d\d[{_UNKNOWN}])="
+_OPERATION = r"(\d\d)(?:([-+*>?])(\d\d)| (\d\d)([-+*>?]))="
 _BEFORE_RESULT = re.compile(_OPERATION + r"\Z")
-_RESULT = re.compile(_OPERATION + r"(\d\d)")
+_RESULT = re.compile(_OPERATION + r"(?P<result>\d\d)")
 _TOKENS: dict[CommandTokens, re.Pattern[str]] = {
     "text": re.compile(r"\\boxed\{|</|call|[\s\S]"),
     "special": re.compile(r"</?call>|\\boxed\{|</|call|[\s\S]"),
@@ -56,8 +56,17 @@ def split_tokens(text: str, command_tokens: CommandTokens) -> list[str]:
     return _TOKENS[command_tokens].findall(text)
 
 
-def call_placement(table: AnswerTable, command_tokens: CommandTokens) -> CallPlacement:
-    """Return where the calls of a table stand; `command_tokens` is that of the student's vocabulary."""
+def call_placement(
+    table: AnswerTable, command_tokens: CommandTokens, student: Knowledge = STUDENT, teacher: Knowledge = TEACHER
+) -> CallPlacement:
+    """Return where the calls of a table stand; `command_tokens` is that of the student's vocabulary.
+
+    What only the teacher knows follows from what both were taught.
+    """
+
+    def only_teacher(step: Step) -> bool:
+        return teacher.has(step) and not student.has(step)
+
     calls = at_need = exact = covering = written_by_teacher = 0
     by_step: dict[int, int] = {}
     rows = zip(table.text, table.call_positions, table.call_written, strict=True)
@@ -66,8 +75,11 @@ def call_placement(table: AnswerTable, command_tokens: CommandTokens) -> CallPla
         for position, written in zip(positions, lengths, strict=True):
             before = without_commands("".join(pieces[:position]))
             after = before + "".join(pieces[position : position + written])
-            needed = _BEFORE_RESULT.search(before) is not None
-            results = sum(found.start(1) >= len(before) for found in _RESULT.finditer(after))
+            asked = _BEFORE_RESULT.search(before)
+            needed = asked is not None and only_teacher(_step(asked))
+            results = sum(
+                found.start("result") >= len(before) and only_teacher(_step(found)) for found in _RESULT.finditer(after)
+            )
             step = before.count(";")
             by_step[step] = by_step.get(step, 0) + 1
             calls += 1
@@ -80,7 +92,13 @@ def call_placement(table: AnswerTable, command_tokens: CommandTokens) -> CallPla
         at_need=at_need,
         exact=exact,
         covering=covering,
-        needed=sum(question.count(operator) for question in map(str, table.question) for operator in _UNKNOWN),
+        needed=sum(only_teacher(step) for question in map(str, table.question) for step in chain_of(question).steps),
         written_by_teacher=written_by_teacher,
         by_step=tuple(by_step.get(step, 0) for step in range(max(by_step, default=-1) + 1)),
     )
+
+
+def _step(found: re.Match[str]) -> Step:
+    """Return the operation that was found, in either form; who knows its result does not depend on the result."""
+    left, operator, right, right_before, operator_after = found.groups()[:5]
+    return Step(int(left), operator or operator_after, int(right or right_before), 0)

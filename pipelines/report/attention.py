@@ -10,40 +10,40 @@ from pipelines.report.data import Run
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
-    """An alarm that has not ended, as the page shows it."""
+class Finding:
+    """What an alarm found in one place."""
 
-    name: str
     number: str
-    """what was found, as `31.0 % answers that end at a limit`"""
+    """as `31.0 % answers that end at a limit`"""
     detail: str
     where: str
-    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """An alarm that has not ended, with all places where it is raised, as the page shows it."""
+
+    name: str
+    findings: tuple[Finding, ...]
     meaning: str
     remedy: str
 
 
 def concerns(run: Run) -> list[Concern]:
     """Return the alarms that have not ended, in the order of the registry, with their last numbers."""
-    found = []
+    found: dict[str, list[Finding]] = {}
     for event in open_alarms(run.alarms):
         alarm = ALARMS[event.alarm]
         value = event.value
         if alarm.metric is not None and event.name is None and not alarm.relative:
             _, values = run.series(alarm.metric, event.where)
             value = float(values[-1]) if values.size else value
-        found.append(
-            Concern(
-                alarm.name,
-                f"{alarm.shown(value)} {alarm.quantity}",
-                event.detail,
-                f"{event.where}, since {event.since or event.at}",
-                alarm.condition.format(threshold=alarm.shown(event.threshold)),
-                alarm.meaning,
-                alarm.remedy,
-            )
-        )
-    return found
+        condition = alarm.condition(event.threshold, in_evaluation=event.name is not None)
+        where = f"{event.where}, since {event.since or event.at}; raised {condition}"
+        found.setdefault(alarm.name, []).append(Finding(f"{alarm.shown(value)} {alarm.quantity}", event.detail, where))
+    return [
+        Concern(name, tuple(findings), ALARMS[name].meaning, ALARMS[name].remedy) for name, findings in found.items()
+    ]
 
 
 def ended(events: Sequence[AlarmEvent]) -> list[str]:

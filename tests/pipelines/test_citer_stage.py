@@ -187,8 +187,8 @@ def test_every_threshold_is_evaluated_once_as_a_policy(
     assert [row["call_ratio"] for row in rows] == [0.0, 1.0]
     table = headline_table(read_run(tmp_path))
     assert [(row.policy, row.phase) for row in table.rows if row.policy.startswith("CITER")] == [
-        ("CITER, threshold 0", "before warm-up"),
-        ("CITER, threshold 1", "before warm-up"),
+        ("CITER, threshold 0", "before training"),
+        ("CITER, threshold 1", "before training"),
     ]
 
 

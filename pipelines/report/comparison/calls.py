@@ -25,6 +25,7 @@ from pipelines.report.drawing import WIDTH_IN, FigureSpec, Values
 from pipelines.report.theme import Theme
 from pipelines.study.results import SystemAnswers
 from pipelines.tasks.chain_arithmetic import chain_of
+from pipelines.tasks.knowledge import knowledge_of
 from pipelines.verdict import percent
 
 _FINE = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
@@ -120,13 +121,19 @@ def _placement(system: SystemAnswers, comparison: Comparison) -> tuple[Cell, ...
     if directory is None:
         return absent(f"the study has no run {system.run}", 4)
     try:
-        student = load(directory / "experiment.yaml", (), Experiment).models.student
+        models = load(directory / "experiment.yaml", (), Experiment).with_final_teacher().models
     except ConfigError as error:
         first = str(error).splitlines()[0].replace(f"{directory}/", "")
         return absent(f"run {system.run}: {first}", 4)
+    student, teacher = models.student, models.teacher
     if student.pretrain is None:
         return absent("the student's vocabulary is not a tiny model's", 4)
-    found = call_placement(system.table, student.pretrain.command_tokens)
+    found = call_placement(
+        system.table,
+        student.pretrain.command_tokens,
+        knowledge_of("student", student.pretrain.skill),
+        knowledge_of("teacher", teacher.pretrain.skill if teacher.pretrain else None),
+    )
     return (
         DASH if found.precision is None else Cell(percent(found.precision)),
         _share(found.exact, found.calls),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from actors.relay.grammar import command_text
 from actors.tiny_models import write_tokenizer
 from pipelines.analysis.placement import CallPlacement, call_placement, split_tokens
+from pipelines.tasks.knowledge import knowledge_of
 
 QUESTION = "47+35*07"
 
@@ -113,3 +114,19 @@ def test_tokens_are_split_as_the_tiny_models_do(tokenizers, vocabulary, parts) -
     tokenizer = tokenizers[vocabulary]
     pieces = [tokenizer.decode([token]) for token in tokenizer.encode(text, add_special_tokens=False)]
     assert split_tokens(text, vocabulary) == pieces
+
+
+def test_what_only_the_teacher_knows_follows_from_the_skill_of_both(table_of) -> None:
+    row = relayed(["47+35=82;82*07=", (2, "74"), ";\\boxed{74}"])
+    skilled, weak = knowledge_of("student", 1.0), knowledge_of("teacher", 0.0)
+    for found in (
+        call_placement(table_of([row]), "text", student=skilled),
+        call_placement(table_of([row]), "text", teacher=weak),
+    ):
+        assert (found.calls, found.at_need, found.exact, found.needed, found.written_by_teacher) == (1, 0, 0, 0, 0)
+
+
+def test_a_comparison_of_equal_numbers_needs_no_teacher(table_of) -> None:
+    row = relayed(["47>47=", (2, "47"), ";\\boxed{47}"]) | {"question": "47>47"}
+    found = call_placement(table_of([row]), "text")
+    assert (found.at_need, found.needed, found.written_by_teacher) == (0, 0, 0)

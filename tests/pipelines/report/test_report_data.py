@@ -90,3 +90,19 @@ def test_run_without_experiment_is_named_after_its_directory(chain_run: Path) ->
     (chain_run / "experiment.yaml").unlink()
     run = read_run(chain_run)
     assert (run.name, run.seed, run.configuration) == ("chain", None, None)
+
+
+def test_all_evaluations_of_a_step_are_kept(metrics_only) -> None:
+    records = [
+        {"stage": "evaluate", "step": 0, "time_s": 1.0 + i, "metrics": {f"{policy}/known/accuracy": 0.25 * (i + 1)}}
+        for i, policy in enumerate(("student", "teacher", "relay"))
+    ]
+    again = {"stage": "evaluate", "step": 0, "time_s": 9.0, "metrics": {"relay/known/accuracy": 1.0}}
+    run = read_run(metrics_only([*records, again]))
+    (row,) = run.rows
+    assert row.metrics == {
+        "student/known/accuracy": 0.25,
+        "teacher/known/accuracy": 0.5,
+        "relay/known/accuracy": 1.0,
+    }
+    assert row.time_s == 9.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from pipelines.alarms import ALARMS
 from pipelines.report.__main__ import main
 from pipelines.report.assembly import FigureBlock
 from pipelines.report.data import read_run
@@ -55,9 +56,9 @@ def test_table_shows_accuracy_interval_and_call_ratio(page: str) -> None:
     cells = re.findall(r"<td>(<span.+?)</td>", relay[1], re.DOTALL)
     assert [re.sub(r"<[^>]+>|\s", " ", cell).split() for cell in cells] == [
         ["97.0", "%", "95.5", "–", "98.5", "calls", "1.2", "%"],
-        ["95.0", "%", "93.1", "–", "96.9", "calls", "9.8", "%"],
+        ["95.0", "%", "93.1", "–", "96.9", "+92.0", "points", "calls", "9.8", "%"],
         ["2.0", "%", "0.8", "–", "3.2", "calls", "6.2", "%"],
-        ["75.0", "%", "71.2", "–", "78.8", "calls", "5.8", "%"],
+        ["75.0", "%", "71.2", "–", "78.8", "+31.0", "points", "calls", "5.8", "%"],
     ]
 
 
@@ -148,3 +149,25 @@ def test_report_imports_without_heavy_packages() -> None:
     code = "import sys, json, pipelines.report.page; print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"torch", "vllm", "ray"}.isdisjoint(json.loads(result.stdout))
+
+
+def test_alarms_stand_first_with_number_meaning_and_remedy(collapsed_run: Path) -> None:
+    html = write_report(collapsed_run).read_text()
+    box = html[html.index('id="attention"') : html.index('<dl class="facts">')].replace("\u00a0", " ")
+    assert html.index('id="attention"') < html.index('id="results"')
+    for expected in (
+        "What to look at first",
+        "36.0 % answers that end at a limit",
+        "(known)",
+        "32.0 points of accuracy lost",
+        "evaluation of relay, since warmup; raised above 5.0 points",
+        ALARMS["cut_off"].meaning,
+        ALARMS["cut_off"].remedy,
+        "Raised and over: malformed_commands (grpo, step 5 to step 10)",
+    ):
+        assert expected in box
+    assert box.count(ALARMS["cut_off"].remedy) == 1
+
+
+def test_a_run_without_alarms_has_no_box(page: str) -> None:
+    assert 'id="attention"' not in page
