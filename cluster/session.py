@@ -9,6 +9,14 @@ from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
+VERBOSE = "RELAYLLM_VERBOSE"
+"""a variable; set, everything that Ray, vLLM and the actors write comes to the driver's screen"""
+
+
+def verbose() -> bool:
+    """Whether the user wants to see what Ray, vLLM and the actors write; it is in Ray's logs in any case."""
+    return bool(os.environ.get("RELAYLLM_VERBOSE"))
+
 
 @contextmanager
 def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_needed: float) -> Iterator[str]:
@@ -25,7 +33,7 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
         "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
     }
     if address:
-        ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=True)
+        ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=verbose())
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
@@ -35,7 +43,8 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
             num_gpus=None if gpus_needed else 0,
             runtime_env=runtime_env,
             include_dashboard=True,
-            log_to_driver=True,
+            logging_level=logging.INFO if verbose() else logging.WARNING,
+            log_to_driver=verbose(),
         )
     try:
         yield address or ray.get_runtime_context().gcs_address
