@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actors.engines.base import Engine, EngineError
 from actors.relay.handoff import RelayPrompt
@@ -42,12 +42,13 @@ async def relay_all(
     teacher: Engine | None,
     plans: Sequence[Plan] | None = None,
     seeds: Sequence[int] | None = None,
+    finished: Callable[[], None] | None = None,
 ) -> list[Trajectory]:
     """Decode all prompts at the same time; trajectories come in the order of the prompts.
 
     With `plans`, one for each prompt, calls are made where the plans say, and not where the student would. With `seeds`,
-    one for each prompt, what is drawn does not depend on what else is decoded. The first error cancels all other
-    sequences and is raised.
+    one for each prompt, what is drawn does not depend on what else is decoded. `finished` is called as each
+    sequence ends. The first error cancels all other sequences and is raised.
     """
     nothing = [None] * len(prompts)
     sequences = [
@@ -59,6 +60,9 @@ async def relay_all(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(relay(sequence, student, teacher)) for sequence in sequences]
+            if finished is not None:
+                for task in tasks:
+                    task.add_done_callback(lambda _: finished())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]

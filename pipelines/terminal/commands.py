@@ -13,7 +13,9 @@ from pipelines.config import json_schema, load, resolved_yaml
 from pipelines.config_problems import below
 from pipelines.experiment import Experiment
 
-_COMPLETION = "bash: eval \"$(_RELAYLLM_COMPLETE=bash_source relayllm)\"; zsh and fish: the same with zsh_source, fish_source"
+_COMPLETION = (
+    'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
+)
 
 
 class _Keys(click.ParamType):
