@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import ClassVar
 
@@ -17,12 +18,23 @@ from cluster.devices import Device, own_gpus
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What an actor is doing."""
+
+    tokens: int
+    """that its engine has written since it started"""
+    finished: int
+    """sequences that are finished in orders that are not"""
+
+
 class EngineHost:
     """An actor around one engine. When the engine dies so does the actor, and Ray starts both anew."""
 
     engine_type: ClassVar[type[VllmEngine]] = VllmEngine
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
+        self.finished = 0
         self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)
         self._waits = sleeps and _restarted()
         if not self._waits:
@@ -51,6 +63,10 @@ class EngineHost:
     def load(self) -> EngineLoad:
         """Return what the engine has done so far."""
         return self.engine.load
+
+    def activity(self) -> Activity:
+        """Return what it is doing; cheap, to be asked for every few seconds."""
+        return Activity(self.engine.load.generated_tokens, self.finished)
 
     def gpus(self) -> set[str]:
         """Return the engine's GPUs, as `own_gpus` names them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -141,15 +142,26 @@ class RolloutWorker(EngineHost):
             raise StaleWeightsError(
                 f"weights are of policy version {self.engine.version}, the order is for {order.version}"
             )
+        counted = 0
+
+        def finished() -> None:
+            nonlocal counted
+            counted += 1
+            self.finished += 1
+
+        try:
+            return TrajectoryBatch.of(await self._decode(order, finished))
+        finally:
+            self.finished -= counted
+
+    async def _decode(self, order: RolloutOrder, finished: Callable[[], None]) -> list[Trajectory]:
         prompts = [prompt for prompt in order.prompts for _ in range(order.samples)]
         seeds = order.sample_seeds()
         if order.policy is Policy.TEACHER:
             alone = map(self._teacher_alone, prompts, itertools.repeat(order), seeds or itertools.repeat(None))
-            trajectories = await all_or_none(list(alone))
-        else:
-            plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else None
-            trajectories = await relay_all(prompts, self._setup(order), self, self._teacher, plans, seeds)
-        return TrajectoryBatch.of(trajectories)
+            return await all_or_none(list(alone), finished)
+        plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else None
+        return await relay_all(prompts, self._setup(order), self, self._teacher, plans, seeds, finished)
 
     async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder, seed: int | None) -> Trajectory:
         room = self._teacher_context_tokens - len(prompt.teacher_ids)

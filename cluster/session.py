@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -17,6 +18,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def address_of(setting: str | None) -> str | None:
     """Return the address of the running cluster to join, as the setting or RAY_ADDRESS says; None for a local one."""
     return setting or os.environ.get("RAY_ADDRESS") or None
+
+
+VERBOSE = "RELAYLLM_VERBOSE"
+"""a variable; set, everything that Ray, vLLM and the actors write comes to the driver's screen"""
+
+
+def verbose() -> bool:
+    """Whether the user wants to see what Ray, vLLM and the actors write; it is in Ray's logs in any case."""
+    return bool(os.environ.get("RELAYLLM_VERBOSE"))
 
 
 @contextmanager
@@ -36,7 +46,7 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
     }
     with _own_signal_handlers():
         if address:
-            ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=True)
+            ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=verbose())
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray.init(
@@ -46,7 +56,8 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
                 num_gpus=None if gpus_needed else 0,
                 runtime_env=runtime_env,
                 include_dashboard=True,
-                log_to_driver=True,
+                logging_level=logging.INFO if verbose() else logging.WARNING,
+                log_to_driver=verbose(),
             )
     try:
         yield address or ray.get_runtime_context().gcs_address

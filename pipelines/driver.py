@@ -30,6 +30,8 @@ from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
 from pipelines.system import SystemOnDemand
+from pipelines.terminal.live import Display, live
+from pipelines.terminal.stages import shown_stages
 from pipelines.tracking import Tracker
 
 PROBLEM_SETS = "problem_sets.json"
@@ -62,6 +64,7 @@ def drive(experiment: Experiment) -> Path:
             if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
                 # The slowest of all that a run does before its first token: everything else is done meanwhile.
                 begin_what_is_left(actors, experiment, models, directory)
+            ends.enter_context(live(Display(experiment.name, shown_stages(experiment, directory))))
             tracker = ends.enter_context(
                 Tracker(directory, experiment.tracking, config, alarms=experiment.alarms_in_force)
             )

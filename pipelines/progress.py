@@ -1,20 +1,27 @@
-"""Progress for people: a bar in a terminal, now and then a plain line in a job's log."""
+"""Progress for people: a live display in a terminal, now and then a plain line in a job's log."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Protocol, TextIO
+from typing import TextIO
 
-from tqdm import tqdm
+from pipelines.terminal.live import Display, Shown, current, duration, live
 
-Shown = float | int | str
+Value = float | int | str
+
+_open: list[Progress] = []
+"""the innermost is the last"""
 
 
 class Progress:
-    """How far something is. In a log: a line at the first update, then at most every `every_s` seconds, and the end."""
+    """How far something is. In a log: a line at the first update, then at most every `every_s` seconds, and the end.
+
+    With `sequences`, each unit of it is so many decoded sequences: those of orders under way count, too.
+    """
 
     def __init__(
         self,
@@ -22,23 +29,58 @@ class Progress:
         label: str,
         *,
         done: int = 0,
+        sequences: int | None = None,
         every_s: float = 30.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`done` of `total` (None: unknown) were finished by an earlier process and do not count in the rate."""
-        stream = sys.stderr if stream is None else stream
-        self._display: _Display = (
-            _Bar(total, label, done, stream) if stream.isatty() else _Lines(total, label, done, every_s, stream, clock)
-        )
+        self._total, self._label, self._sequences, self._every_s, self._clock = total, label, sequences, every_s, clock
+        self._stream = sys.stderr if stream is None else stream
+        self._initial = self._done = done
+        self._begun = 0
+        """sequences that are finished beyond the units that are done"""
+        self._started = clock()
+        self._written_at: float | None = None
+        self._pending = False
+        self._values: dict[str, str] = {}
+        self._end = ExitStack()
+        display = current()
+        if display is None and self._stream.isatty():
+            display = self._end.enter_context(live(Display(), self._stream))
+        self._display = display
+        self._shown = Shown(label, total, done)
+        if display is not None:
+            display.open.append(self._shown)
+        _open.append(self)
 
-    def update(self, n: int = 1, **shown: Shown) -> None:
-        """`n` more are done; `shown` are values to show from now on, beside those shown before."""
-        self._display.update(n, {name: _short(value) for name, value in shown.items()})
+    def update(self, n: int = 1, **values: Value) -> None:
+        """`n` more are done; `values` are to be shown from now on, beside those shown before."""
+        self._done += n
+        self._begun = max(self._begun - n * self._sequences, 0) if self._sequences else 0
+        self._values |= {name: _short(value) for name, value in values.items()}
+        self._tell()
+
+    def wrote(self, sequences: int, tokens_per_s: float) -> None:
+        """`sequences` are finished in orders that are not; tokens are written at this rate."""
+        if self._sequences is not None:
+            self._begun = sequences
+            self._values["tokens/s"] = f"{tokens_per_s:.0f}"
+        if self._display is not None:
+            self._display.tokens_per_s = tokens_per_s
+        self._tell(first=False)
 
     def close(self) -> None:
         """Show where it ended."""
-        self._display.close()
+        if self not in _open:
+            return
+        _open.remove(self)
+        if self._display is not None:
+            self._display.open.remove(self._shown)
+        self._end.close()
+        self._begun = 0
+        if self._pending:
+            self._write()
 
     def __enter__(self) -> Progress:
         return self
@@ -48,68 +90,48 @@ class Progress:
     ) -> None:
         self.close()
 
+    @property
+    def _so_far(self) -> float:
+        so_far = self._done + self._begun / self._sequences if self._sequences else float(self._done)
+        return so_far if self._total is None else min(so_far, self._total)
 
-class _Display(Protocol):
-    def update(self, n: int, shown: dict[str, str]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Bar:
-    def __init__(self, total: int | None, label: str, done: int, stream: TextIO) -> None:
-        self._bar = tqdm(total=total, desc=label, initial=done, file=stream, dynamic_ncols=True)
-        self._shown: dict[str, str] = {}
-
-    def update(self, n: int, shown: dict[str, str]) -> None:
-        self._shown |= shown
-        self._bar.set_postfix(self._shown, refresh=False)
-        self._bar.update(n)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-class _Lines:
-    def __init__(
-        self, total: int | None, label: str, done: int, every_s: float, stream: TextIO, clock: Callable[[], float]
-    ) -> None:
-        self._total, self._label, self._every_s, self._stream, self._clock = total, label, every_s, stream, clock
-        self._initial = self._done = done
-        self._started = clock()
-        self._written_at: float | None = None
-        self._pending = False
-        self._shown: dict[str, str] = {}
-
-    def update(self, n: int, shown: dict[str, str]) -> None:
-        self._done += n
-        self._shown |= shown
+    def _tell(self, first: bool = True) -> None:
         self._pending = True
-        if self._written_at is None or self._clock() - self._written_at >= self._every_s:
+        if self._display is not None:
+            self._shown.done, self._shown.left_s = self._so_far, self._left_s()
+            self._shown.values = {name: value for name, value in self._values.items() if name != "tokens/s"}
+            return
+        since = self._started if self._written_at is None and not first else self._written_at
+        if since is None or self._clock() - since >= self._every_s:
             self._write()
 
-    def close(self) -> None:
-        if self._pending:
-            self._write()
+    def _rate(self) -> float | None:
+        finished, elapsed_s = self._so_far - self._initial, self._clock() - self._started
+        return finished / elapsed_s if finished > 0 and elapsed_s > 0 else None
+
+    def _left_s(self) -> float | None:
+        rate = self._rate()
+        return (self._total - self._so_far) / rate if rate and self._total is not None else None
 
     def _write(self) -> None:
-        now = self._clock()
-        parts = [f"{self._label} {self._done}" + (f"/{self._total}" if self._total is not None else "")]
-        finished, elapsed_s = self._done - self._initial, now - self._started
-        if finished > 0 and elapsed_s > 0:
-            rate = finished / elapsed_s
+        parts = [f"{self._label} {int(self._so_far)}" + (f"/{self._total}" if self._total is not None else "")]
+        if (rate := self._rate()) is not None:
             parts.append(f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each")
-            if self._total is not None and self._total > self._done:
-                parts.append(f"ETA {_duration((self._total - self._done) / rate)}")
-        parts += [f"{name}={value}" for name, value in self._shown.items()]
-        print("  ".join(parts), file=self._stream, flush=True)
-        self._written_at, self._pending = now, False
+            left_s = self._left_s()
+            if left_s and self._total is not None and self._total > self._so_far:
+                parts.append(f"ETA {duration(left_s)}")
+        if self._begun and self._sequences and self._sequences > 1:
+            parts.append(f"answers={self._begun}/{self._sequences}")
+        parts += [f"{name}={value}" for name, value in self._values.items()]
+        print("  ".join(parts), file=sys.stderr if self._stream.isatty() else self._stream, flush=True)
+        self._written_at, self._pending = self._clock(), False
 
 
-def _short(value: Shown) -> str:
+def wrote(sequences: int, tokens_per_s: float) -> None:
+    """Tell the innermost progress what the engines are writing."""
+    if _open:
+        _open[-1].wrote(sequences, tokens_per_s)
+
+
+def _short(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

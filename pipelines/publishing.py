@@ -11,6 +11,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from pipelines.evaluations import EVALUATIONS, Evaluation
 from pipelines.run_directory import RunDirectory
+from pipelines.terminal.evaluated import evaluation_line
 from pipelines.traces import Trace
 from pipelines.tracking import TRACES, Tracker, read_metrics
 
@@ -20,7 +21,7 @@ ROWS = "rows"
 _LOGGED = ("accuracy", "call_ratio", "cut_off_share", "failed_call_share")
 """columns of an evaluation that are metrics too"""
 
-_EVALUATIONS, _TRACE = TypeAdapter(tuple[Evaluation, ...]), TypeAdapter(Trace)
+_EVALUATION, _EVALUATIONS, _TRACE = TypeAdapter(Evaluation), TypeAdapter(tuple[Evaluation, ...]), TypeAdapter(Trace)
 
 
 def log_step(
@@ -62,6 +63,7 @@ def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) ->
             is_new = True
     if is_new:
         tracker.evaluated(rows)
+        print(evaluation_line(rows, list(map(_EVALUATION.validate_python, published.values()))), flush=True)
     own, shown = directory.read_jsonl(traces_file(stage)), directory.read_jsonl(TRACES)
     names = {(row.name, row.policy) for row in rows}
     kept = [trace for trace in shown if (trace["name"], trace["policy"]) not in names or trace in own]

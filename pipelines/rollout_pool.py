@@ -16,6 +16,7 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.rollout import RolloutOrder, StaleWeightsError
 from cluster.weight_transport import InFlight
+from pipelines.activity import ActivityMonitor
 from pipelines.arrivals import Arrivals, Call, LateError
 from pipelines.least_loaded import LeastLoaded
 
@@ -30,7 +31,7 @@ Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
 
 ATTEMPTS = 3
 _STALL_LOG_S = 60.0
-_POLL_S = 5.0
+_POLL_S = 2.0
 _THROUGH_RESTARTS = {"max_task_retries": -1}
 """of a call that waits for the actor to be back; others fail while it restarts"""
 
@@ -113,9 +114,11 @@ class OrderStream(Generic[Graded]):
         while not self.finished:
             if self._pool.advance():
                 last_progress = time.monotonic()
-            elif time.monotonic() - last_progress > _STALL_LOG_S:
+            if self._pool.activity is not None:
+                last_progress = max(last_progress, self._pool.activity.last_token)
+            if time.monotonic() - last_progress > _STALL_LOG_S:
                 last_progress = time.monotonic()
-                logger.warning("no rollout finished for %g s; in flight: %s", _STALL_LOG_S, self._pool.oldest())
+                logger.warning("no token was written for %g s; waiting for %s", _STALL_LOG_S, self._pool.awaited())
         found = self.finished.popleft()
         del self._orders[found.index]
         return found
@@ -148,6 +151,8 @@ class RolloutPool:
     sequences_in_flight: int
     deadline_s: float
     in_flight: InFlight = InFlight.FINISH
+    activity: ActivityMonitor | None = None
+    """of the workers and the teacher; without it only finished orders show that something happens"""
     version: int = 0
     waiting: deque[_Order] = field(default_factory=deque)
     _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
@@ -208,6 +213,8 @@ class RolloutPool:
         if not self._workers.members:
             raise RolloutError("no rollout worker is left")
         self._hand_out()
+        if self.activity is not None:
+            self.activity.look()
         calls = self._arrivals.next(_POLL_S)
         for call in calls:
             if isinstance(call.key, _Mending):
@@ -217,12 +224,15 @@ class RolloutPool:
         self._hand_out()
         return bool(calls)
 
-    def oldest(self) -> str:
-        """Return the orders that have been in flight the longest, for people."""
-        running = [call.key for call in self._arrivals.oldest(8) if isinstance(call.key, _Running)]
-        return ", ".join(
-            f"order {run.order.index} on {run.worker.actor if run.worker else 'the reward actor'}" for run in running
-        )
+    def awaited(self) -> str:
+        """Return whom the pool waits for, for people: answers by worker, and workers that are not back."""
+        parts = []
+        for number, actor in enumerate(self.actors):
+            worker = next((one for one in self._workers.members if one.actor == actor), None)
+            if worker is not None and (answers := self._workers.load(worker)):
+                parts.append(f"{answers} answers of rollout-{number}")
+        parts += [f"{len(self._mending)} workers that are restarting"] if self._mending else []
+        return ", ".join(parts) or "nothing"
 
     def _hand_out(self) -> None:
         while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:

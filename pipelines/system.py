@@ -23,6 +23,7 @@ from cluster.gpu_turns import GpuTurns
 from cluster.placement import Bundle, places, reserve
 from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
+from pipelines.activity import ActivityMonitor
 from pipelines.experiment import Experiment
 from pipelines.rollout_pool import RolloutPool
 from pipelines.stages.base_models import BaseModels
@@ -237,7 +238,13 @@ def starting_system(
             up = [*(actor.ready.remote() for actor in engines), reward.health.remote()]
             ray.get(up, timeout=experiment.cluster.start_timeout_s)
             rollout, transport, turns = experiment.rollout, None, None
-            pool = RolloutPool(workers, rollout.sequences_in_flight, rollout.deadline_s, experiment.grpo.in_flight)
+            pool = RolloutPool(
+                workers,
+                rollout.sequences_in_flight,
+                rollout.deadline_s,
+                experiment.grpo.in_flight,
+                ActivityMonitor([*workers, teacher]),
+            )
             if learner is not None:
                 learner.wait(experiment.cluster.start_timeout_s)
                 transport = weight_transport(device, learner, pool, experiment.grpo.async_depth > 0)

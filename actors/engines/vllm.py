@@ -39,6 +39,7 @@ class EngineLoad:
     busy_s: float
     """time inside engine steps; idle waiting is not in it"""
     generated_tokens: int
+    """counted as they are written, not at the end of their turn"""
     prompt_tokens: int
     cached_prompt_tokens: int
     """prompt tokens that the prefix cache held"""
@@ -61,7 +62,7 @@ class VllmEngine:
             from vllm.v1.engine.exceptions import EngineDeadError
             from vllm.v1.engine.llm_engine import LLMEngine
 
-            from actors.engines.vllm_outputs import replace_processing
+            from actors.engines.vllm_outputs import count_tokens, replace_processing
 
         on_cpu = device is Device.CPU
         if on_cpu:
@@ -100,6 +101,8 @@ class VllmEngine:
         self._phase_before_transfer = Phase.WRITING
         self._load = EngineLoad(0, 0.0, 0, 0, 0)
         self._replace_processing = replace_processing
+        self._written_tokens = 0
+        count_tokens(self._engine.output_processor, self._count)
         self._thread = EngineThread(
             self._step, self._engine.has_unfinished_requests, self._fail_turns, EngineDeadError, "vllm-engine"
         )
@@ -244,7 +247,7 @@ class VllmEngine:
             self._engine.abort_request([request_id])
 
     def _deliver(self, outputs: list[RequestOutput], step_s: float) -> None:
-        prompt_tokens = cached_tokens = generated_tokens = 0
+        prompt_tokens = cached_tokens = 0
         results: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Generation], Generation]]] = {}
         for output in outputs:
             turn = self._turns.pop(output.request_id, None) if output.finished else None
@@ -257,7 +260,6 @@ class VllmEngine:
                 continue
             prompt_tokens += generation.prompt_tokens
             cached_tokens += generation.cached_tokens
-            generated_tokens += len(generation.token_ids)
             results.setdefault(turn.loop, []).append((turn.done, generation))
         for loop, resolved in results.items():
             loop.call_soon_threadsafe(resolve, resolved)
@@ -265,10 +267,13 @@ class VllmEngine:
         self._load = EngineLoad(
             steps=load.steps + 1,
             busy_s=load.busy_s + step_s,
-            generated_tokens=load.generated_tokens + generated_tokens,
+            generated_tokens=self._written_tokens,
             prompt_tokens=load.prompt_tokens + prompt_tokens,
             cached_prompt_tokens=load.cached_prompt_tokens + cached_tokens,
         )
+
+    def _count(self, tokens: int) -> None:
+        self._written_tokens += tokens
 
     def _fail_turns(self, error: EngineError) -> None:
         turns, self._turns = self._turns, {}

@@ -7,7 +7,8 @@ because it loads vLLM.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.logprobs import LogprobsProcessor
@@ -16,7 +17,7 @@ from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 
 if TYPE_CHECKING:
     from vllm.v1.engine import EngineCoreOutput
-    from vllm.v1.engine.output_processor import RequestState
+    from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutput, RequestState
 
 
 class CommandEnd(IncrementalDetokenizer):
@@ -53,6 +54,17 @@ class SampledLogprobs(LogprobsProcessor):
         """Take the log-probs of one step. The first column is the sampled token's."""
         if output.new_logprobs is not None:
             self.values += output.new_logprobs.logprobs[:, 0].tolist()
+
+
+def count_tokens(processor: OutputProcessor, count: Callable[[int], None]) -> None:
+    """Have `count` called with the number of tokens that each engine step has written, for turns under way, too."""
+    process = processor.process_outputs
+
+    def counted(outputs: list[EngineCoreOutput], *arguments: Any, **options: Any) -> OutputProcessorOutput:
+        count(sum(len(output.new_token_ids) for output in outputs))
+        return process(outputs, *arguments, **options)
+
+    processor.process_outputs = counted  # type: ignore[method-assign]
 
 
 def replace_processing(state: RequestState, *, command_end: CommandGrammar | None, want_logprobs: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from actors.engines.base import Engine, EngineError
@@ -45,12 +45,13 @@ async def relay_all(
     teacher: Engine | None,
     plans: Sequence[Plan] | None = None,
     seeds: Sequence[int] | None = None,
+    finished: Callable[[], None] | None = None,
 ) -> list[Trajectory]:
     """Decode all prompts at the same time; trajectories come in the order of the prompts.
 
     With `plans`, one for each prompt, calls are made where the plans say, and not where the student would. With `seeds`,
-    one for each prompt, what is drawn does not depend on what else is decoded. The first error cancels all other
-    sequences and is raised.
+    one for each prompt, what is drawn does not depend on what else is decoded. `finished` is called as each
+    sequence ends. The first error cancels all other sequences and is raised.
     """
     nothing = [None] * len(prompts)
     sequences = [
@@ -59,14 +60,20 @@ async def relay_all(
             prompts, nothing if plans is None else plans, nothing if seeds is None else seeds, strict=True
         )
     ]
-    return await all_or_none([relay(sequence, student, teacher) for sequence in sequences])
+    return await all_or_none([relay(sequence, student, teacher) for sequence in sequences], finished)
 
 
-async def all_or_none(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do all calls at the same time and return their results in order; the first error cancels the others and is raised."""
+async def all_or_none(calls: Sequence[Coroutine[Any, Any, T]], finished: Callable[[], None] | None = None) -> list[T]:
+    """Do all calls at the same time and return their results in order; the first error cancels the others and is raised.
+
+    `finished` is called as each call ends.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(call) for call in calls]
+            if finished is not None:
+                for task in tasks:
+                    task.add_done_callback(lambda _: finished())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]

@@ -231,11 +231,12 @@ def _collect(sets: Sequence[EvaluationSet], label: str, decode: Decode) -> list[
     """Return all orders, each with the number of its first problem in all sets together."""
     orders = []
     problems_before = answers_before = 0
-    with Progress(sum(len(found.problems) for found in sets), label) as progress:
+    answers = sum(len(found.problems) * found.samples for found in sets)
+    with Progress(answers, label, sequences=1) as progress:
         for found in sets:
             for order in decode(found, answers_before):
                 orders.append((problems_before + order.first, order))
-                progress.update(len(order.problems))
+                progress.update(len(order.problems) * found.samples)
             problems_before += len(found.problems)
             answers_before += len(found.problems) * found.samples
     return orders

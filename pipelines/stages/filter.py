@@ -50,7 +50,7 @@ def _filter(run: Run, problems: list[Problem]) -> None:
     )
     kept: dict[int, Problem] = {}
     kept_rates: list[float] = []
-    with Progress(len(problems), "filter") as progress:
+    with Progress(len(problems), "filter", sequences=settings.samples) as progress:
         for order in decode_and_grade(run, problems, decoding):
             rates = order.graded.correct.reshape(-1, settings.samples).mean(axis=1)
             numbered = zip(range(order.first, order.first + len(rates)), order.problems, rates, strict=True)

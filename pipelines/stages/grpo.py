@@ -27,6 +27,7 @@ from pipelines.run_directory import directory_commit, prune
 from pipelines.stage_names import GRPO, evaluated_steps
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.student_folder import export_student
+from pipelines.verdict import percent
 
 _LEARNER_STATE, _CURSOR = "learner", "problems.json"
 _SPEEDS = ("tokens_per_s", "seconds")
@@ -48,7 +49,11 @@ def _train(run: Run, problems: list[Problem]) -> None:
     first, cursor = _load(run)
     discard_within_grpo(run, first)
     clock = PhaseClock()
-    with Progress(settings.steps, "GRPO", done=first) as progress, closing(_stream(run)) as stream:
+    per_step = settings.prompts_per_step * settings.group_size
+    with (
+        Progress(settings.steps, "GRPO", done=first, sequences=per_step) as progress,
+        closing(_stream(run)) as stream,
+    ):
         supply = GroupSupply(
             stream,
             problems,
@@ -81,7 +86,9 @@ def _train(run: Run, problems: list[Problem]) -> None:
             if (step + 1) % settings.checkpoint_every == 0:
                 with clock.phase("checkpoint"):
                     _save(run, step + 1, supply.cursor)
-            progress.update(1, accuracy=metrics["rollout/accuracy"], calls=metrics["rollout/call_ratio"])
+            progress.update(
+                1, accuracy=percent(metrics["rollout/accuracy"]), calls=percent(metrics["rollout/call_ratio"])
+            )
     export_student(run, run.directory.stage_dir(GRPO) / MODEL)
     run.directory.mark_done(GRPO, {"steps": settings.steps})
 

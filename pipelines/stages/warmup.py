@@ -75,7 +75,7 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     )
     chosen = list(itertools.islice(itertools.cycle(problems), settings.samples))
     samples: list[tuple[list[int], list[int]]] = []
-    with Progress(len(chosen), "own samples") as progress:
+    with Progress(len(chosen), "own samples", sequences=1) as progress:
         for order in decode_and_grade(run, chosen, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             samples += [(row.prompt_ids.tolist(), row.token_ids.tolist()) for row in batch]

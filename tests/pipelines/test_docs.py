@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import _parser
 from pipelines.alarms import ALARMS, AlarmSettings
 from pipelines.config import load
 from pipelines.config_problems import below
@@ -14,13 +13,14 @@ from pipelines.experiment import Experiment
 from pipelines.metrics import METRICS
 from pipelines.study.plan import load_study
 from pipelines.study.settings import StudySettings
+from pipelines.terminal.commands import relayllm
 from rewards.schemes import scheme_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"(?<![\w/])python -m pipelines ([^`#\n]+)")
+COMMAND = re.compile(r"(?<![\w/])(?:python -m pipelines|relayllm) ([^`#\n]+)")
 MAKE = re.compile(r"(?<![\w-])make ([a-z][a-z-]*)(?=`|\s+#|$)", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 SOURCE = re.compile(r"`((?:actors|cluster|pipelines|rewards)/[\w/]+\.py)`")
@@ -37,7 +37,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """The arguments of `python -m pipelines` in all commands of the page that are written out in full."""
+    """The arguments of `relayllm` or `python -m pipelines` in all commands of the page that are written out in full."""
     joined = text_of(page).replace("\\\n", " ")
     return [found.strip() for found in COMMAND.findall(joined) if not PLACEHOLDERS.search(found)]
 
@@ -74,11 +74,14 @@ def test_every_command_is_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(ROOT)
     for command in commands(page):
         arguments = shlex.split(command.partition(">")[0])
-        options = _parser().parse_args(arguments)
+        if arguments[0].startswith("-"):
+            continue
+        command_of = relayllm.commands[arguments[0]]
+        options = command_of.make_context(arguments[0], arguments[1:]).params
         if arguments[0] == "run":
-            load(options.experiment, options.overrides, Experiment)
+            load(options["experiment"], list(options["overrides"]), Experiment)
         if arguments[0] == "study":
-            load_study(options.study, options.overrides)
+            load_study(options["study"], list(options["overrides"]))
 
 
 def test_the_readme_shows_every_command() -> None:

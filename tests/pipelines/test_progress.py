@@ -2,7 +2,10 @@
 
 import io
 
-from pipelines.progress import Progress
+from rich.console import Console
+
+from pipelines.progress import Progress, wrote
+from pipelines.terminal.live import current
 
 
 class Clock:
@@ -67,5 +70,31 @@ def test_a_terminal_gets_a_bar_with_the_latest_values() -> None:
     with Progress(2, "grpo", stream=stream) as progress:
         progress.update(reward=0.5)
         progress.update(loss=2.0)
-    last = stream.getvalue().split("\r")[-1]
-    assert last.startswith("grpo: 100%") and "reward=0.5" in last and "loss=2" in last
+        assert current() is not None
+        screen = Console(file=io.StringIO(), width=80)
+        screen.print(current())
+    assert isinstance(screen.file, io.StringIO)
+    shown = screen.file.getvalue()
+    assert "grpo" in shown and "2/2" in shown and "reward 0.5" in shown and "loss 2" in shown
+    assert current() is None
+
+
+def test_finished_sequences_of_orders_under_way_count_and_their_order_does_not_count_twice() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(100, "evaluate", sequences=1, stream=stream, clock=clock) as progress:
+        clock.now_s += 30
+        wrote(20, 500.0)
+        clock.now_s += 30
+        progress.update(32)
+    assert stream.getvalue().splitlines() == [
+        "evaluate 20/100  1.5 s each  ETA 0:02:00  tokens/s=500",
+        "evaluate 32/100  1.88 s each  ETA 0:02:08  tokens/s=500",
+    ]
+
+
+def test_a_step_of_many_sequences_shows_how_many_of_them_are_finished() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(10, "GRPO", done=3, sequences=192, stream=stream, clock=clock):
+        clock.now_s += 96
+        wrote(96, 250.0)
+    assert stream.getvalue() == "GRPO 3/10  192 s each  ETA 0:20:48  answers=96/192  tokens/s=250\n"

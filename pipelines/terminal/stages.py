@@ -1,0 +1,26 @@
+"""A run's stages as the display names them: the evaluations of one time together, those within GRPO under GRPO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from pipelines.experiment import Experiment
+from pipelines.run_directory import RunDirectory
+from pipelines.stage_keys import stage_keys
+from pipelines.stage_names import GRPO
+
+
+def shown_stages(experiment: Experiment, directory: RunDirectory) -> list[tuple[str, Callable[[], bool]]]:
+    """Return the names in the order of the run, each with a function that says whether the stage is done."""
+    parts: dict[str, list[str]] = {}
+    for stage in stage_keys(experiment):
+        kind, _, rest = stage.partition("-")
+        name = f"evaluate {rest.partition('-')[0]}" if kind == "evaluate" else stage
+        if name != f"evaluate {GRPO}":
+            parts.setdefault(name, []).append(stage)
+    return [(name, partial(_done, directory, stages)) for name, stages in parts.items()]
+
+
+def _done(directory: RunDirectory, stages: list[str]) -> bool:
+    return all(map(directory.stage_done, stages))
