@@ -13,7 +13,7 @@ from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
 from pipelines.problems import Problem
-from pipelines.rollout_pool import ATTEMPTS, OrderStream
+from pipelines.rollout_pool import OrderStream
 from pipelines.run import Run
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class GradedStream:
         golds = [problem.gold for problem in problems]
         forms = [problem.form for problem in problems]
         graded: ray.ObjectRef[GradedGroups] = self._run.system.reward.grade_groups.options(
-            max_task_retries=ATTEMPTS - 1
+            max_task_retries=-1  # waits for the actor to be back; the deadline of the order bounds it
         ).remote(batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens)
         return graded
 

@@ -101,7 +101,7 @@ def order(first: int = 0, samples: int = 1, version: int = 0) -> RolloutOrder:
 @pytest.fixture(scope="module")
 def grade(shared_memory: ActorHandle[Any]) -> Iterator[Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Any]]]:
     grader = ray.remote(Grader).options(num_cpus=0, max_restarts=-1).remote(shared_memory)
-    yield lambda index, batch: grader.grade.options(max_task_retries=1).remote(batch, index)
+    yield lambda index, batch: grader.grade.options(max_task_retries=-1).remote(batch, index)
     ray.kill(grader)
 
 
