@@ -110,7 +110,7 @@ def run(
 ) -> tuple[Run, Any]:
     sets = [
         "{source: chain_arithmetic, counts: {known: 40, unknowable: 9}}",
-        "{source: chain_arithmetic, counts: {known: 7}, kind_prefix: more/, samples: 3}",
+        "{source: chain_arithmetic, counts: {known: 7}, kind_prefix: more/, samples: 3, sampling: {temperature: 1.0}}",
     ]
     settings = [
         "warmup.enabled=false",
