@@ -12,6 +12,7 @@ from actors.learner.kernels import KernelError
 from cluster.errors import ClusterError
 from pipelines.config import ConfigError
 from pipelines.data import DataError
+from pipelines.errors import RunError
 from pipelines.interruption import interruptible
 from pipelines.report.data import RunReadError
 from pipelines.run_directory import RunDirectoryError
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DataError, KernelError, LearnerRefusal, RunDirectoryError, RunReadError) as error:
         print(error, file=sys.stderr)
         return 2
-    except ClusterError as error:
+    except (ClusterError, RunError) as error:
         print(error, file=sys.stderr)
         return 1
     return status or 0

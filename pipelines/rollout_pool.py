@@ -18,7 +18,9 @@ from actors.rollout import RolloutOrder, StaleWeightsError
 from cluster.weight_transport import InFlight
 from pipelines.activity import ActivityMonitor
 from pipelines.arrivals import Arrivals, Call, LateError
+from pipelines.errors import RunError
 from pipelines.least_loaded import LeastLoaded
+from rewards.schemes import RewardError
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -36,7 +38,7 @@ _THROUGH_RESTARTS = {"max_task_retries": -1}
 """of a call that waits for the actor to be back; others fail while it restarts"""
 
 
-class RolloutError(RuntimeError):
+class RolloutError(RunError):
     """An order failed on every attempt, or no worker is left; the message names the last cause."""
 
 
@@ -253,6 +255,8 @@ class RolloutPool:
             graded = call.outcome()
         except LateError as error:
             failure: Exception = error
+        except RewardError as error:  # it would fail in the same way each time
+            raise RolloutError(str(getattr(error, "cause", error))) from error
         except RayError as error:
             failure = error
         else:

@@ -19,6 +19,7 @@ from actors.reward import GradedGroups
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch, UInt8
+from pipelines.errors import RunError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _PROBLEMS_PER_ORDER = 32
 
 
-class CiterError(RuntimeError):
+class CiterError(RunError):
     """The baseline cannot be trained or used; the message says why."""
 
 

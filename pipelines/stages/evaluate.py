@@ -22,6 +22,7 @@ from pipelines.answer_recording import answer_table
 from pipelines.answers import ANSWERS, AnswerTable
 from pipelines.data import EvaluationSet
 from pipelines.data_settings import ChainArithmeticSource
+from pipelines.errors import RunError
 from pipelines.evaluations import ALL, Evaluation, evaluation_of
 from pipelines.model_settings import ModelSettings
 from pipelines.problems import Problem
@@ -52,7 +53,7 @@ Decode = Callable[[EvaluationSet, int], Iterator[GradedOrder]]
 """from a set, and the number of answers to the sets before it, to its graded answers"""
 
 
-class EvaluationError(RuntimeError):
+class EvaluationError(RunError):
     """A policy cannot be evaluated; the message says why."""
 
 

@@ -9,6 +9,7 @@ from random import Random
 from statistics import fmean
 
 from actors.rollout import Policy
+from pipelines.errors import RunError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps
@@ -19,7 +20,7 @@ from pipelines.stage_names import FILTER
 _PROBLEMS = f"stages/{FILTER}/problems.jsonl"
 
 
-class FilterError(RuntimeError):
+class FilterError(RunError):
     """The filter left nothing to train on."""
 
 

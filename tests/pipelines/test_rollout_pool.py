@@ -13,6 +13,7 @@ from actors.relay.handoff import RelayPrompt
 from actors.rollout import Policy, RolloutOrder, StaleWeightsError
 from actors.settings import RelayLimits, SamplingSettings
 from pipelines.rollout_pool import ATTEMPTS, Finished, RolloutError, RolloutPool
+from rewards.schemes import RewardError
 
 pytestmark = pytest.mark.ray
 
@@ -72,7 +73,7 @@ class Memory:
 class Grader:
     """The batch's prompt says what is to happen at its first grading."""
 
-    DIE_ONCE, FAIL_ONCE = 2001, 2002
+    DIE_ONCE, FAIL_ONCE, NO_REWARD = 2001, 2002, 2003
 
     def __init__(self, memory: ActorHandle[Any]) -> None:
         self.memory = memory
@@ -83,6 +84,8 @@ class Grader:
             os._exit(1)
         if batch[1] == self.FAIL_ONCE and times == 2:
             raise ValueError("cannot be graded")
+        if batch[1] == self.NO_REWARD:
+            raise RewardError("scheme 'mine' returned nan")
         return (*batch, index)
 
 
@@ -303,3 +306,11 @@ def test_a_lost_grader_sets_no_worker_aside(pool_of: Any, memory: Any) -> None:
     assert [name for name, _ in ray.get(memory.all.remote())] == ["a", "grader", "grader"]
     for grader in graders:
         ray.kill(grader)
+
+
+def test_a_reward_that_is_none_ends_the_stream_at_once_and_says_what_the_scheme_returned(
+    pool_of: Callable[..., RolloutPool], grade: Any, memory: ActorHandle[Any]
+) -> None:
+    with pytest.raises(RolloutError, match=r"^scheme 'mine' returned nan$"):
+        list(pool_of("a").run([order(Grader.NO_REWARD)], grade))
+    assert [name for name, _ in ray.get(memory.all.remote())].count("grader") == 1
