@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import time
+from pathlib import Path
 
 from cluster.devices import Device
+
+logger = logging.getLogger(__name__)
+
+_STALE_LOCK_S = 900.0
+"""a build of the operator takes a minute or two"""
 
 
 def free_port() -> int:
@@ -31,6 +39,7 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
     }
     if device is Device.CPU:
         os.environ["DS_ACCELERATOR"] = "cpu"
+        remove_stale_locks()
     import deepspeed
     import torch
     from deepspeed import comm
@@ -40,6 +49,21 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
     comm.all_reduce(ready)
     if int(ready.item()) != world_size:
         raise RuntimeError(f"the process group has {int(ready.item())} ranks, not {world_size}")
+
+
+def remove_stale_locks() -> None:
+    """Remove the locks of builds that were killed: PyTorch would wait for them for ever, without a word."""
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    for lock in root.glob("**/lock"):
+        try:
+            age_s = time.time() - lock.stat().st_mtime
+            if age_s > _STALE_LOCK_S:
+                lock.unlink()
+                logger.warning("removed %s, the lock of a build that was ended %.0f minutes ago", lock, age_s / 60)
+        except FileNotFoundError:  # the build has just ended, or another rank was first
+            continue
 
 
 def warm_up_operator() -> None:
