@@ -27,6 +27,7 @@ class Student(ScriptedEngine):
 class Worker(RolloutWorker):
     def __init__(self) -> None:
         self.engine = Student(TOKENIZER, lambda request: ANSWER[len(request.prompt_ids) - 1 :])  # type: ignore[assignment]
+        self.finished = 0
         self._teacher = ScriptedEngine(TOKENIZER, lambda _: TOKENIZER.encode("bbbbbbbb"))
         self._tokenizer = self._teacher_tokenizer = TOKENIZER  # type: ignore[assignment]
         self._grammar = CommandGrammar(TOKENIZER)
