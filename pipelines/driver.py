@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from actors.learner.kernels import require_liger
-from cluster.machine import nodes_of_cluster, this_machine
+from cluster.machine import Machines, nodes_of_cluster, this_machine
 from cluster.names import require_free
 from cluster.placement import total
 from cluster.session import address_of, ray_session
@@ -17,7 +18,7 @@ from cluster.supervision import ActorWatch
 from pipelines.binding import bind
 from pipelines.data import ProblemSets, load_problem_sets
 from pipelines.experiment import Experiment
-from pipelines.memory.fit import check_memory, memory_advice
+from pipelines.memory.fit import MemoryShortError, check_memory, memory_advice
 from pipelines.prompt_lengths import with_room_for_answers
 from pipelines.prompts import PromptBuilder
 from pipelines.run import Run, parts_left
@@ -29,7 +30,7 @@ from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_fi
 from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
-from pipelines.system import SystemOnDemand
+from pipelines.system import Part, SystemOnDemand
 from pipelines.terminal.live import Display, live
 from pipelines.terminal.stages import shown_stages
 from pipelines.tracking import Tracker
@@ -43,12 +44,14 @@ def drive(experiment: Experiment) -> Path:
         require_liger()
     problems = load_problem_sets(experiment.data)
     with RunDirectory(experiment.directory.resolve()) as directory, ThreadPoolExecutor(max_workers=1) as beside:
+        new = not directory.experiment.exists()
         bind(directory, experiment)
         config = experiment.model_dump(mode="json")
         models = finished_base_models(experiment)
         joins, parts = address_of(experiment.cluster.address) is not None, parts_left(experiment, directory)
-        if not joins:
-            check_memory(experiment, this_machine(), parts)
+        left = not all(map(directory.stage_done, stage_keys(experiment)))
+        if left and not joins:
+            _require_memory(experiment, directory, this_machine(), parts, new)
         # Ray's start is mostly waiting for its processes: the driver loads its tokenizers meanwhile. Ray forks beside that
         # thread; 2,700 forks as Ray does them, beside one that loaded libraries all the time, made none hang.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
@@ -60,8 +63,9 @@ def drive(experiment: Experiment) -> Path:
         ):
             if joins:
                 require_free(experiment.namespace, experiment.name)
-                check_memory(experiment, nodes_of_cluster(), parts)
-            if models is not None and not all(map(directory.stage_done, stage_keys(experiment))):
+                if left:
+                    _require_memory(experiment, directory, nodes_of_cluster(), parts, new)
+            if models is not None and left:
                 # The slowest of all that a run does before its first token: everything else is done meanwhile.
                 begin_what_is_left(actors, experiment, models, directory)
             ends.enter_context(live(Display(experiment.name, shown_stages(experiment, directory))))
@@ -82,6 +86,18 @@ def drive(experiment: Experiment) -> Path:
     from pipelines.report.page import write_report
 
     return write_report(directory.path)
+
+
+def _require_memory(
+    experiment: Experiment, directory: RunDirectory, machines: Machines, parts: Collection[Part], new: bool
+) -> None:
+    """Raise `MemoryShortError` if the run surely does not fit; a `new` directory may then become another experiment's."""
+    try:
+        check_memory(experiment, machines, parts)
+    except MemoryShortError:
+        if new:
+            directory.experiment.unlink()
+        raise
 
 
 def begin_what_is_left(
