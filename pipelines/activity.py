@@ -32,15 +32,17 @@ class ActivityMonitor:
     """by the actor's place"""
     _known: dict[int, Activity] = field(default_factory=dict)
     _looked: float = field(init=False)
+    _told: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.last_token = self._looked = self.clock()
+        self.last_token = self._looked = self._told = self.clock()
 
     def look(self) -> None:
         """Take what has been answered, tell it, and ask anew; does nothing within two seconds."""
         now = self.clock()
         if now - self._looked < _EVERY_S:
             return
+        self._looked = now
         self.take(self._answers(), now)
         for place, actor in enumerate(self.actors):
             if place not in self._asked:
@@ -48,17 +50,20 @@ class ActivityMonitor:
 
     def take(self, answers: dict[int, Activity], now: float) -> None:
         """Take what actors say of themselves, by their place. One that has restarted counts its tokens from 0."""
-        tokens = 0
+        tokens, compared = 0, False
         for place, activity in answers.items():
-            before = self._known[place].tokens if place in self._known else activity.tokens
-            tokens += activity.tokens - before if activity.tokens >= before else activity.tokens
+            if place in self._known:
+                before = self._known[place].tokens
+                tokens += activity.tokens - before if activity.tokens >= before else activity.tokens
+                compared = True
             self._known[place] = activity
         if not answers:
             return
         if tokens:
             self.last_token = now
-        wrote(sum(one.finished for one in self._known.values()), tokens / max(now - self._looked, 1e-9))
-        self._looked = now
+        if compared:  # else this is where the counting of tokens begins
+            wrote(sum(one.finished for one in self._known.values()), tokens / max(now - self._told, 1e-9))
+        self._told = now
 
     def _answers(self) -> dict[int, Activity]:
         found = {}

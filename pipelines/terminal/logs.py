@@ -40,6 +40,8 @@ def begin_logging() -> None:
         for variable in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        # Says on every start that the dashboard asks for a token, as the README does.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 

@@ -245,3 +245,15 @@ async def test_everyone_who_waits_is_told_when_the_engine_dies(tiny_model: Path)
     with pytest.raises(EngineError, match="out of memory"):
         await engine.update_weights({}, version=1)
     engine.shutdown()
+
+
+async def test_tokens_count_as_they_are_written_and_not_when_a_turn_ends(varied_engine: VllmEngine) -> None:
+    before = varied_engine.load.generated_tokens
+    turn = asyncio.create_task(varied_engine.generate(GenerationRequest(PROMPT, 100, VARIED)))
+    while varied_engine.load.generated_tokens < before + 3:
+        await asyncio.sleep(0)
+    assert not turn.done()
+    written = len((await turn).token_ids)
+    while varied_engine.load.generated_tokens < before + written:
+        await asyncio.sleep(0)
+    assert varied_engine.load.generated_tokens == before + written

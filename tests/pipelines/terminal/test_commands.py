@@ -1,0 +1,57 @@
+"""The command line: errors in one line, examples, completion, and nothing heavy loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipelines.__main__ import main
+from pipelines.terminal.commands import relayllm
+
+LIGHT = (
+    "import sys; from pipelines.__main__ import main; status = main(sys.argv[1:]);"
+    "print('heavy:', {'torch', 'ray', 'vllm', 'transformers', 'deepspeed'} & sys.modules.keys(), file=sys.stderr);"
+    "sys.exit(status)"
+)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["schema"]])
+def test_what_only_prints_loads_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "heavy: set()" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rnu"], "No such command 'rnu'"),
+        (["run"], "Missing argument 'EXPERIMENT'"),
+        (["run", "x.yaml", "--dryrun"], "No such option"),
+        (["schema", "runs"], "is not one of"),
+        (["study", "x.yaml", "--dry-run", "--report-only"], "exclude each other"),
+        (["report", "nowhere"], "nowhere is not a run directory"),
+    ],
+)
+def test_a_users_error_is_one_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "study", "report", "schema"])
+def test_the_help_of_every_command_has_an_example(command: str) -> None:
+    assert f"relayllm {command} " in CliRunner().invoke(relayllm, [command, "--help"]).output
+
+
+def test_a_shell_completes_the_keys_of_settings() -> None:
+    (overrides,) = (one for one in relayllm.commands["run"].params if one.name == "overrides")
+    context = relayllm.commands["run"].make_context("run", ["x.yaml"])
+    found = [item.value for item in overrides.shell_complete(context, "grpo.l")]
+    assert "grpo.loss." in found and "grpo.limits." in found
+    assert "grpo.steps=" in [item.value for item in overrides.shell_complete(context, "grpo.ste")]
