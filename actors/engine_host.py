@@ -57,7 +57,7 @@ class EngineHost:
             ) from error
 
     def ready(self) -> int:
-        """Return the process id; answering means that the engine is up."""
+        """Return the process id; answering means that the engine is up, unless it waits until it is needed."""
         return os.getpid()
 
     def load(self) -> EngineLoad:
@@ -65,8 +65,9 @@ class EngineHost:
         return self.engine.load
 
     def activity(self) -> Activity:
-        """Return what it is doing; cheap, to be asked for every few seconds."""
-        return Activity(self.engine.load.generated_tokens, self.finished)
+        """Return what it is doing; cheap, to be asked for every few seconds, and no reason to start an engine that waits."""
+        is_up = "engine" in vars(self)
+        return Activity(self.engine.load.generated_tokens if is_up else 0, self.finished)
 
     def gpus(self) -> set[str]:
         """Return the engine's GPUs, as `own_gpus` names them."""

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from cluster.driver_environment import passed_on, worker_setup
 
+VERBOSE = "RELAYLLM_VERBOSE"
+"""a variable; set, everything that Ray, vLLM and the actors write comes to the driver's screen"""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -20,13 +23,9 @@ def address_of(setting: str | None) -> str | None:
     return setting or os.environ.get("RAY_ADDRESS") or None
 
 
-VERBOSE = "RELAYLLM_VERBOSE"
-"""a variable; set, everything that Ray, vLLM and the actors write comes to the driver's screen"""
-
-
 def verbose() -> bool:
     """Whether the user wants to see what Ray, vLLM and the actors write; it is in Ray's logs in any case."""
-    return bool(os.environ.get("RELAYLLM_VERBOSE"))
+    return bool(os.environ.get(VERBOSE))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The base of every settings model: frozen, typed, and closed to unknown keys; and the types of paths."""
+"""The base of every settings model: frozen, typed, and closed to unknown keys; and the types of paths and seeds."""
 
 import re
 from pathlib import Path

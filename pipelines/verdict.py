@@ -146,7 +146,6 @@ def _lead(changes: Sequence[Change]) -> Change:
 def _details(
     evaluations: Sequence[Evaluation], found: Sequence[Evaluation], policy: str, warmed_up: bool
 ) -> tuple[str, ...]:
-    kinds = [one.kind for one in found]
     texts = []
     named = [one for one in found if one.kind != ALL]
     if len(named) > 1:
@@ -167,7 +166,7 @@ def _details(
     if teacher is not None:
         texts.append(f"The teacher alone solves {percent(teacher.accuracy)} of {kind_phrase(about.kind)}.")
     alone = [one for one in evaluations if one.policy == "student" and one.kind == about.kind]
-    if alone and kinds:
+    if alone:
         best = max(alone, key=lambda one: one.accuracy)
         if about.accuracy_ci95[0] <= best.accuracy_ci95[1]:
             word = "fewer than" if about.accuracy_ci95[1] < best.accuracy_ci95[0] else "not clearly more than"

@@ -85,7 +85,8 @@ def decode_routed(
         )
         batch = citer.rollout.remote(order)
         golds, forms = [problem.gold for problem in portion], [problem.form for problem in portion]
-        running.append((start, portion, batch, run.system.reward.grade_groups.remote(batch, golds, samples, forms)))
+        grade = run.system.reward.grade_groups.options(max_task_retries=-1)  # waits for the actor to be back
+        running.append((start, portion, batch, grade.remote(batch, golds, samples, forms)))
         if len(running) > ahead:
             yield _finished(run, *running.popleft())
     while running:

@@ -8,7 +8,7 @@ import pytest
 import ray
 from ray.exceptions import RayActorError
 
-from actors.engine_host import EngineHost
+from actors.engine_host import Activity, EngineHost
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.engines.remote import RemoteEngine
 from actors.rollout import RolloutWorker
@@ -165,6 +165,7 @@ def test_an_engine_on_a_shared_gpu_comes_up_after_a_restart_when_it_is_woken(ray
     with pytest.raises(RayActorError):
         ray.get(host.die.remote())
     assert ray.get(host.ready.options(max_task_retries=-1).remote())  # and is not lost for lack of room
+    assert ray.get(host.activity.remote()) == Activity(tokens=0, finished=0)  # which starts no engine
     with pytest.raises(EngineError, match=r"shares with the learner: Free memory(?s:.*)Resume the run"):
         ray.get(host.wake_weights.remote())
     ray.get(gpu.set_free.remote(True))
