@@ -56,7 +56,7 @@ def remove_stale_locks() -> None:
     from torch.utils.cpp_extension import get_default_build_root
 
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
-    for lock in root.glob("**/lock"):
+    for lock in root.glob("**/deepspeed_*/lock"):
         try:
             age_s = time.time() - lock.stat().st_mtime
             if age_s > _STALE_LOCK_S:

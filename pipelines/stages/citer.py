@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from actors.citer.actor import CiterOrder
 from actors.citer.fitting import RouterFit
 from actors.citer.labels import Label, LabelledTokens, Reference, chosen_for_rollout
+from actors.relay.seeds import derived_seed
 from actors.reward import GradedGroups
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
@@ -56,6 +57,7 @@ def decode_routed(
     router: Path | None,
     threshold: float,
     *,
+    draws: str,
     limits: RelayLimits,
     sampling: SamplingSettings,
     samples: int = 1,
@@ -63,8 +65,9 @@ def decode_routed(
 ) -> Iterator[GradedOrder]:
     """Yield all problems in portions, decoded by the routed pair and graded, in their order.
 
-    Of the limits, calls are not bounded: nobody issues commands. `begun`, if given, is the output that each problem's
-    answers begin with. Raises ray's `GetTimeoutError` if a portion takes longer than `rollout.deadline_s`.
+    `draws` names this decoding among those of the run, as in `Decoding`. Of the limits, calls are not bounded: nobody issues
+    commands. `begun`, if given, is the output that each problem's answers begin with. Raises ray's `GetTimeoutError` if a
+    portion takes longer than `rollout.deadline_s`.
     """
     citer = _actor(run)
     ahead = max(2 * run.experiment.citer.max_sequences // (_PROBLEMS_PER_ORDER * samples), 1)
@@ -80,7 +83,7 @@ def decode_routed(
             teacher_sampling=run.experiment.teacher.sampling,
             max_new_tokens=limits.max_new_tokens,
             teacher_timeout_s=limits.teacher_timeout_s,
-            seed=run.experiment.seed + start,
+            seed=derived_seed(run.experiment.seed, draws, start),
             begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
         )
         batch = citer.rollout.remote(order)
@@ -154,6 +157,7 @@ def _labels_by_rollout(
         [problems[tokens.solution[row]] for row in rows],
         router,
         run.experiment.citer.rollout_threshold,
+        draws=f"{CITER}/{router.name if router else 'alone'}",
         limits=run.experiment.grpo.limits,
         sampling=SamplingSettings(temperature=0.0),
         begun=[tokens.begun(int(row), references) for row in rows],

@@ -112,7 +112,7 @@ def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
         stage = evaluation_stage(CITER, policy)
         with run.directory.stage(stage) as left:
             if left:
-                decode = functools.partial(_decode_routed, run, router, threshold)
+                decode = functools.partial(_decode_routed, run, stage, router, threshold)
                 _answer(run, stage, CITER, 0, policy, run.problems.evaluation, decode)
         publish_evaluation(run.directory, run.tracker, stage)
 
@@ -259,14 +259,21 @@ def _decode(
 
 
 def _decode_routed(
-    run: Run, router: Path, threshold: float, found: EvaluationSet, before: int
+    run: Run, stage: str, router: Path, threshold: float, found: EvaluationSet, before: int
 ) -> Iterator[GradedOrder]:
     settings = run.experiment.evaluation
     sampling = found.sampling or settings.sampling
     from pipelines.stages.citer import decode_routed
 
     return decode_routed(
-        run, found.problems, router, threshold, limits=settings.limits, sampling=sampling, samples=found.samples
+        run,
+        found.problems,
+        router,
+        threshold,
+        draws=f"{stage}/{before}",
+        limits=settings.limits,
+        sampling=sampling,
+        samples=found.samples,
     )
 
 

@@ -13,9 +13,9 @@ def test_only_the_lock_of_a_build_that_cannot_still_run_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    killed, running = (tmp_path / name / "lock" for name in ("killed", "running"))
+    killed, running = (tmp_path / name / "deepspeed_shm_comm" / "lock" for name in ("killed", "running"))
     for lock in (killed, running):
-        lock.parent.mkdir()
+        lock.parent.mkdir(parents=True)
         lock.touch()
     an_hour_ago = time.time() - 3600
     os.utime(killed, (an_hour_ago, an_hour_ago))

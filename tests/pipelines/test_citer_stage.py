@@ -164,7 +164,9 @@ def test_problems_come_back_graded_in_their_order(tmp_path: Path, tiny_model: Pa
     limits = RelayLimits(max_new_tokens=20)
     for threshold, correct in ((0.0, 0.0), (1.0, 1.0)):
         orders = list(
-            decode_routed(stage, many, router, threshold, limits=limits, sampling=GREEDY, begun=[begun] * len(many))
+            decode_routed(
+                stage, many, router, threshold, draws="test", limits=limits, sampling=GREEDY, begun=[begun] * len(many)
+            )
         )
         assert [problem for order in orders for problem in order.problems] == many
         for graded in (order.graded for order in orders):

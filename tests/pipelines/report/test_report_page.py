@@ -10,8 +10,8 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from pipelines.__main__ import main
 from pipelines.alarms import ALARMS
-from pipelines.report.__main__ import main
 from pipelines.report.assembly import FigureBlock
 from pipelines.report.data import read_run
 from pipelines.report.page import render, write_report
@@ -136,12 +136,12 @@ def test_failed_write_keeps_the_old_report(chain_run: Path, monkeypatch: pytest.
 
 def test_command_prints_the_path(metrics_only, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = metrics_only([])
-    assert main([str(run_dir)]) == 0
-    assert capsys.readouterr().out == f"{run_dir / 'report.html'}\n"
+    assert main(["report", str(run_dir)]) == 0
+    assert capsys.readouterr().out == f"report: {run_dir / 'report.html'}\n"
 
 
 def test_command_names_the_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path)]) == 1
+    assert main(["report", str(tmp_path)]) == 2
     assert "metrics.jsonl is missing" in capsys.readouterr().err
 
 
