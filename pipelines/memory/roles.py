@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from actors.settings import EngineSettings
-from cluster.devices import Device
+from cluster.devices import Device, WeightBackend
+from cluster.weight_buffers import transfer_bytes
 from pipelines.experiment import Experiment
 from pipelines.memory.model_size import ModelSize, model_size
 
@@ -22,8 +23,6 @@ RAY = 0.8 * GB
 GPU_LIBRARIES = {"engine": 6.0 * GB, "learner": 4.0 * GB, "citer": 3.0 * GB}
 """on the host, of a process (an engine: of two) that uses a GPU, assumed"""
 CUDA_CONTEXT = 0.6 * GB
-TRANSFER_BUFFERS = 2 * 2**30
-"""NCCL receives weights in two buffers of 1 GiB each, beside what the engine has reserved"""
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 _BATCHED_TOKENS = 4096
@@ -103,9 +102,10 @@ def _engine(
     parts = settings.tensor_parallel
     kv_cache = 0.0 if model is None else model.kv_bytes(settings.max_model_len, bytes_each) / parts
     gpu = {"weights": weights / parts, "KV cache": kv_cache, "activations": work / parts, "context": CUDA_CONTEXT}
-    receives = role == "rollout" and experiment.trains and not experiment.colocated
-    if receives:
-        gpu["weight transfer"] = float(TRANSFER_BUFFERS)
+    if role == "rollout" and experiment.trains:
+        backend = WeightBackend.CUDA_IPC if experiment.colocated else WeightBackend.NCCL
+        largest = 0 if model is None else model.vocabulary * model.hidden * bytes_each
+        gpu["weight transfer"] = float(transfer_bytes(backend, largest))
     keys = (
         f"{role}.engine.gpu_memory_utilization",
         f"{role}.engine.max_model_len",
@@ -162,7 +162,7 @@ def _learner_states(experiment: Experiment, model: ModelSize | None) -> dict[str
     logits = 2 * min(settings.logprob_chunk_mib * 2**20, settings.logprob_chunk_tokens * model.vocabulary * 4)
     states = {
         "weights": count * bytes_each / (ranks if stage == 3 else 1),
-        "gradients": count * bytes_each / (ranks if stage >= 2 else 1),
+        "gradients": count * (bytes_each if stage == 0 else 4) / (ranks if stage >= 2 else 1),  # summed in float32
         "optimizer": optimizer / (ranks if stage >= 1 else 1),
         "activations": float(_tokens_at_once(experiment) * layers + logits),
     }
