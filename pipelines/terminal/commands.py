@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import click
+import click.shell_completion
 
 from cluster.session import VERBOSE
 from pipelines.config import json_schema, load, resolved_yaml
