@@ -38,7 +38,7 @@ class EngineHost:
         self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)
         self._waits = sleeps and _restarted()
         if not self._waits:
-            self.engine  # noqa: B018
+            _ = self.engine  # which starts it
 
     @cached_property
     def engine(self) -> VllmEngine:

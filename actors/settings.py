@@ -12,7 +12,7 @@ from cluster.settings import Settings
 class SamplingSettings(Settings):
     """How an engine draws tokens. Training must keep `top_p` 1 and `top_k` off, or importance ratios are biased."""
 
-    temperature: float = Field(1.0, ge=0.0, description="0 is greedy")
+    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 is greedy; vLLM takes none above 2")
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(-1, ge=-1, description="-1 is off")
 

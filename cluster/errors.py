@@ -1,5 +1,13 @@
-"""What goes wrong with machines and actors, as messages for the person who started the run."""
+"""What ends a run and is no bug: messages for the person who started it."""
 
 
-class ClusterError(RuntimeError):
-    """The cluster cannot hold the run, or has lost a part of it; the message says what to do."""
+class RunError(RuntimeError):
+    """The run cannot go on as it is; the message says why, and what to do."""
+
+
+class ClusterError(RunError):
+    """The cluster cannot hold the run, or has lost a part of it."""
+
+
+class DeadlineError(RunError):
+    """Actors did not answer in time; the message names the key that gives them longer."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cluster.errors import RunError
+
 if TYPE_CHECKING:
     import ray
     from ray.actor import ActorHandle
@@ -15,7 +17,7 @@ _THROUGH_RESTARTS = {"max_task_retries": -1}
 """of a call that waits for the actor to be back"""
 
 
-class TurnError(RuntimeError):
+class TurnError(RunError):
     """Memory did not change hands; the message names the engine and the cause. The run can be resumed."""
 
 

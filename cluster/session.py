@@ -15,7 +15,8 @@ from cluster.driver_environment import passed_on, worker_setup
 VERBOSE = "RELAYLLM_VERBOSE"
 """a variable; set, everything that Ray, vLLM and the actors write comes to the driver's screen"""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""what asks a run to stop"""
 
 
 def address_of(setting: str | None) -> str | None:
@@ -70,7 +71,7 @@ def _own_signal_handlers() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:

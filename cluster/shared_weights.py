@@ -15,6 +15,8 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.errors import RunError
+
 Weights = Mapping[str, NDArray[np.generic]]
 """by name: float32, or bfloat16 viewed as uint16"""
 Place = tuple[str, str, Sequence[int], int]
@@ -23,7 +25,7 @@ _ALIGNMENT_BYTES = 64
 _FOLDER = Path("/dev/shm")
 
 
-class SharedMemoryError(RuntimeError):
+class SharedMemoryError(RunError):
     """There is no room for weights in shared memory; the message says how much they need."""
 
 

@@ -9,10 +9,9 @@ import click
 
 from actors.learner.errors import LearnerRefusal
 from actors.learner.kernels import KernelError
-from cluster.errors import ClusterError
+from cluster.errors import RunError
 from pipelines.config import ConfigError
 from pipelines.data import DataError
-from pipelines.errors import RunError
 from pipelines.interruption import interruptible
 from pipelines.report.data import RunReadError
 from pipelines.run_directory import RunDirectoryError
@@ -36,8 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, DataError, KernelError, LearnerRefusal, RunDirectoryError, RunReadError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (ClusterError, RunError) as error:
-        print(error, file=sys.stderr)
+    except RunError as error:
+        print(
+            getattr(error, "cause", error), file=sys.stderr
+        )  # of one that an actor raised, Ray's text is its traceback
         return 1
     return status or 0
 

@@ -78,15 +78,25 @@ class ProblemSets:
 
     training: ProblemSet
     """before the filter"""
+    warming_up: tuple[ProblemSet, ...]
+    """empty where the warm-up takes the training problems"""
     evaluation: tuple[EvaluationSet, ...]
 
     @property
     def train(self) -> list[Problem]:
         return list(self.training.problems)
 
+    @property
+    def warmup(self) -> list[Problem]:
+        return [problem for found in self.warming_up for problem in found.problems]
+
     def record(self) -> dict[str, Any]:
         """Return which rows of each source were taken, as JSON."""
-        return {"train": self.training.record(), "evaluation": [found.record() for found in self.evaluation]}
+        return {
+            "train": self.training.record(),
+            "warmup": [found.record() for found in self.warming_up],
+            "evaluation": [found.record() for found in self.evaluation],
+        }
 
 
 AnySet = TypeVar("AnySet", bound=ProblemSet)
@@ -95,7 +105,8 @@ AnySet = TypeVar("AnySet", bound=ProblemSet)
 def load_problem_sets(data: DataSettings) -> ProblemSets:
     """Return all problems of a run; disjoint ones where a synthetic task draws them. Raises `DataError`."""
     training = load_source(data.train, Split.TRAIN)
-    return ProblemSets(training, tuple(_evaluation_set(source) for source in data.evaluation))
+    warming_up = tuple(load_source(source, Split.TRAIN) for source in data.warmup)
+    return ProblemSets(training, warming_up, tuple(_evaluation_set(source) for source in data.evaluation))
 
 
 def load_source(source: SourceSettings, split: Split) -> ProblemSet:

@@ -118,6 +118,11 @@ class DataSettings(Settings):
     """What is trained on, what is evaluated on, and how a question becomes a prompt."""
 
     train: DataSource
+    warmup: tuple[DataSource, ...] = Field(
+        (),
+        description="sources whose problems the warm-up's own samples answer, so that the student keeps what is not trained "
+        "on; reference answers are not used. The training problems, as filtered, if empty",
+    )
     evaluation: tuple[EvaluationSource, ...] = Field(description="at least one source")
     prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
 

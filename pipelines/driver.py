@@ -52,8 +52,7 @@ def drive(experiment: Experiment) -> Path:
         left = not all(map(directory.stage_done, stage_keys(experiment)))
         if left and not joins:
             _require_memory(experiment, directory, this_machine(), parts, new)
-        # Ray's start is mostly waiting for its processes: the driver loads its tokenizers meanwhile. Ray forks beside that
-        # thread; 2,700 forks as Ray does them, beside one that loaded libraries all the time, made none hang.
+        # Ray's start is mostly waiting for its processes: the driver loads its tokenizers meanwhile.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
         with (
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),

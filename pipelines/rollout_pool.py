@@ -15,10 +15,11 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors.rollout import RolloutOrder, StaleWeightsError
+from cluster.deadlines import answers
+from cluster.errors import RunError
 from cluster.weight_transport import InFlight
 from pipelines.activity import ActivityMonitor
 from pipelines.arrivals import Arrivals, Call, LateError
-from pipelines.errors import RunError
 from pipelines.least_loaded import LeastLoaded
 from rewards.schemes import RewardError
 
@@ -34,6 +35,7 @@ Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
 ATTEMPTS = 3
 _STALL_LOG_S = 60.0
 _POLL_S = 2.0
+_DEADLINE = "rollout.deadline_s"
 _THROUGH_RESTARTS = {"max_task_retries": -1}
 """of a call that waits for the actor to be back; others fail while it restarts"""
 
@@ -174,7 +176,12 @@ class RolloutPool:
         What becomes of turns that are being written says `in_flight`; later ones are by the new weights.
         """
         self._weights, self.version = weights, version
-        ray.get([self._send_weights(worker) for worker in self._workers.members], timeout=self.deadline_s)
+        answers(
+            [self._send_weights(worker) for worker in self._workers.members],
+            "loading weights",
+            self.deadline_s,
+            _DEADLINE,
+        )
         self._all_mended()
 
     @property
@@ -185,12 +192,15 @@ class RolloutPool:
     def processes(self) -> list[int]:
         """Return the process ids of `engines`: others after a restart."""
         ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
-        processes: list[int] = ray.get(ready, timeout=self.deadline_s)
+        processes: list[int] = answers(
+            ready, "asking the rollout workers for their processes", self.deadline_s, _DEADLINE
+        )
         return processes
 
     def gpus(self) -> set[str]:
         """Return the GPUs of all `engines`, as `own_gpus` names them."""
-        return set().union(*ray.get([engine.gpus.remote() for engine in self.engines], timeout=self.deadline_s))
+        asked = [engine.gpus.remote() for engine in self.engines]
+        return set().union(*answers(asked, "asking the rollout workers for their GPUs", self.deadline_s, _DEADLINE))
 
     def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
         """Note that all workers hold policy `version`; `weights` puts it in the object store for one that restarts."""

@@ -133,10 +133,12 @@ class _Keys:
 
     def _warmup(self) -> str:
         experiment = self._experiment
+        limits, teachers = experiment.grpo.limits, [_teacher(experiment)]
+        sources = [self._problems(source, limits, teachers) for source in experiment.data.warmup]
         return self._add(
             WARMUP,
             WARMUP,
-            [self._student, self._training_problems],
+            [self._student, sources or self._training_problems],
             {
                 "warmup": _dump(experiment.warmup),
                 "max_new_tokens": experiment.grpo.limits.max_new_tokens,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from actors.learner.group import LearnerGroup
 from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
 from actors.teacher import TeacherActor
+from cluster.deadlines import answers
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
 from cluster.placement import Bundle, places, reserve
@@ -145,8 +146,7 @@ def starting_system(
     """Start the actors side by side in one placement group, those on shared GPUs in turn, and end them with the block.
 
     What it gives waits until they are up. The rollout workers start from the base student. Raises `PlacementError` if the
-    cluster is too small, and, when waited for, ray's `GetTimeoutError` if an actor is not up within
-    `cluster.start_timeout_s`.
+    cluster is too small, and, when waited for, `DeadlineError` if an actor is not up within `cluster.start_timeout_s`.
     """
     left_out = tuple({"learner", "citer"} - set(parts))
     bundles = [bundle for bundle in experiment.bundles() if not bundle.actor.startswith(left_out)]
@@ -160,6 +160,9 @@ def starting_system(
         restarts = experiment.cluster.max_restarts
         in_turn = experiment.colocated and "learner" in parts
 
+        def up(calls: Sequence[ray.ObjectRef[Any]], what: str) -> list[Any]:
+            return answers(calls, f"the start of {what}", experiment.cluster.start_timeout_s, "cluster.start_timeout_s")
+
         def start(name: str, actor_class: type, environment: dict[str, str], *arguments: object) -> ActorHandle[Any]:
             options = options_of[name] | {"name": name, "max_restarts": restarts, "max_concurrency": _CONCURRENT_CALLS}
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
@@ -168,7 +171,7 @@ def starting_system(
                 watch.add(name, actor, restarts, essential=not name.startswith("rollout-"))
             if 0 < options["num_gpus"] < 1:
                 # Engines measure a GPU's free memory when they start: two at once would count each other's as their own.
-                ray.get(actor.ready.remote(), timeout=experiment.cluster.start_timeout_s)
+                up([actor.ready.remote()], name)
             return actor
 
         engine_env = engine_environment(device, experiment.cluster.engine_threads)
@@ -235,8 +238,7 @@ def starting_system(
 
         def wait() -> System:
             engines = [teacher, *workers, *([citer] if citer is not None else [])]
-            up = [*(actor.ready.remote() for actor in engines), reward.health.remote()]
-            ray.get(up, timeout=experiment.cluster.start_timeout_s)
+            up([*(actor.ready.remote() for actor in engines), reward.health.remote()], "the actors")
             rollout, transport, turns = experiment.rollout, None, None
             pool = RolloutPool(
                 workers,
@@ -249,7 +251,7 @@ def starting_system(
                 learner.wait(experiment.cluster.start_timeout_s)
                 transport = weight_transport(device, learner, pool, experiment.grpo.async_depth > 0)
                 if in_turn:
-                    teacher_gpus = ray.get(teacher.gpus.remote(), timeout=experiment.cluster.start_timeout_s)
+                    (teacher_gpus,) = up([teacher.gpus.remote()], "the teacher")
                     in_the_way = teacher if teacher_gpus & learner.gpus() else None
                     turns = GpuTurns(learner, pool, in_the_way, rollout.deadline_s)
             return System(teacher, pool, reward, learner, citer, transport, models.student, turns)

@@ -1,11 +1,13 @@
 """What a learner's call can fail with, without torch, so that the driver can tell a user's fault from a rank's."""
 
+from cluster.errors import RunError
+
 
 class LearnerError(RuntimeError):
     """A call failed on a rank; the message names both. The group is broken then: shut it down, make another."""
 
 
-class LearnerTimeoutError(LearnerError):
+class LearnerTimeoutError(LearnerError, RunError):
     """A call missed its deadline on some ranks."""
 
 

@@ -20,7 +20,8 @@ from actors.reward import GradedGroups
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch, UInt8
-from pipelines.errors import RunError
+from cluster.deadlines import answers
+from cluster.errors import RunError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 _PROBLEMS_PER_ORDER = 32
+_DEADLINE = "rollout.deadline_s"
 
 
 class CiterError(RunError):
@@ -66,8 +68,8 @@ def decode_routed(
     """Yield all problems in portions, decoded by the routed pair and graded, in their order.
 
     `draws` names this decoding among those of the run, as in `Decoding`. Of the limits, calls are not bounded: nobody issues
-    commands. `begun`, if given, is the output that each problem's answers begin with. Raises ray's `GetTimeoutError` if a
-    portion takes longer than `rollout.deadline_s`.
+    commands. `begun`, if given, is the output that each problem's answers begin with. Raises `DeadlineError` if a portion
+    takes longer than `rollout.deadline_s`.
     """
     citer = _actor(run)
     ahead = max(2 * run.experiment.citer.max_sequences // (_PROBLEMS_PER_ORDER * samples), 1)
@@ -125,7 +127,9 @@ def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference
     settings, deadline_s = run.experiment.citer, run.experiment.rollout.deadline_s
     citer = _actor(run)
     timeout_s = run.experiment.grpo.limits.teacher_timeout_s
-    tokens: LabelledTokens = ray.get(citer.label.remote(tuple(references), timeout_s), timeout=deadline_s)
+    tokens: LabelledTokens = answers(
+        citer.label.remote(tuple(references), timeout_s), "labelling CITER's tokens", deadline_s, _DEADLINE
+    )
     chosen = chosen_for_rollout(tokens.label, settings.max_rollouts_per_round, run.experiment.seed)
     shared = ray.put(tokens)
     rounds = settings.rounds if len(chosen) else 1  # without rollouts a second round would repeat the first
@@ -135,9 +139,8 @@ def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference
             label = tokens.label.copy()
             label[chosen] = _labels_by_rollout(run, problems, references, tokens, chosen, router)
             router = run.directory.stage_dir(CITER) / f"router-{number}"
-            fit: RouterFit = ray.get(
-                citer.fit.remote(shared, label, settings.router, run.experiment.seed, str(router)), timeout=deadline_s
-            )
+            fitting = citer.fit.remote(shared, label, settings.router, run.experiment.seed, str(router))
+            fit: RouterFit = answers(fitting, "training CITER's router", deadline_s, _DEADLINE)
             log_step(run.directory, run.tracker, CITER, number, _metrics(label, len(references), len(chosen), fit))
             progress.update(1, accuracy=fit.validation_accuracy)
     run.directory.mark_done(CITER, {"router": f"router-{rounds}", "rounds": rounds, "references": len(references)})
@@ -187,7 +190,7 @@ def _metrics(label: UInt8, references: int, rollouts: int, fit: RouterFit) -> di
 def _finished(
     run: Run, first: int, portion: Sequence[Problem], batch: ray.ObjectRef[Any], graded: ray.ObjectRef[Any]
 ) -> GradedOrder:
-    columns: GradedGroups = ray.get(graded, timeout=run.experiment.rollout.deadline_s)
+    columns: GradedGroups = answers(graded, "decoding with CITER", run.experiment.rollout.deadline_s, _DEADLINE)
     return GradedOrder(portion, batch, columns, first)
 
 

@@ -18,11 +18,11 @@ from actors.relay.placements import Plan, random_placements
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
+from cluster.errors import RunError
 from pipelines.answer_recording import answer_table
 from pipelines.answers import ANSWERS, AnswerTable
 from pipelines.data import EvaluationSet
 from pipelines.data_settings import ChainArithmeticSource
-from pipelines.errors import RunError
 from pipelines.evaluations import ALL, Evaluation, evaluation_of
 from pipelines.model_settings import ModelSettings
 from pipelines.problems import Problem

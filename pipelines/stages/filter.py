@@ -9,7 +9,7 @@ from random import Random
 from statistics import fmean
 
 from actors.rollout import Policy
-from pipelines.errors import RunError
+from cluster.errors import RunError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps

@@ -18,18 +18,22 @@ from pipelines.publishing import log_step, publish_steps
 from pipelines.rollouts import Decoding, decode_and_grade
 from pipelines.run import MODEL, Run
 from pipelines.stage_names import WARMUP
+from pipelines.stages.filter import shuffled
 from pipelines.stages.student_folder import export_student
 
 _STEPS_PER_CALL = 20
 
 
 def warm_up(run: Run, problems: list[Problem]) -> None:
-    """Train the student on its own samples with inserted commands, unless that is done or disabled."""
+    """Train the student on its own samples with inserted commands, unless that is done or disabled.
+
+    They answer the problems of `data.warmup`, or `problems` where it names no source.
+    """
     if not run.experiment.warmup.enabled:
         return
     with run.directory.stage(WARMUP) as left:
         if left:
-            _train(run, problems)
+            _train(run, shuffled(run.problems.warmup, run.experiment.seed) or problems)
     publish_steps(run.directory, run.tracker, WARMUP)
 
 

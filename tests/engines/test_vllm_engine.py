@@ -213,6 +213,21 @@ async def test_a_cancelled_turn_leaves_the_engine(engine: VllmEngine) -> None:
     assert engine._engine.get_num_unfinished_requests() == 0
 
 
+async def test_tokens_count_as_they_are_written_and_not_when_a_turn_ends(varied_engine: VllmEngine) -> None:
+    before = varied_engine.load.generated_tokens
+    turn = asyncio.create_task(varied_engine.generate(GenerationRequest(PROMPT, 100, VARIED)))
+    while varied_engine.load.generated_tokens < before + 3 and not turn.done():
+        await asyncio.sleep(0)
+    assert not turn.done()
+    written = len((await turn).token_ids)
+    while varied_engine.load.generated_tokens < before + written:
+        await asyncio.sleep(0)
+    assert varied_engine.load.generated_tokens == before + written
+
+
+# The tests below shut engines down, and with them the process groups of `engine`: they come last.
+
+
 async def test_a_live_update_leaves_what_a_fresh_engine_has(
     engine: VllmEngine, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -245,15 +260,3 @@ async def test_everyone_who_waits_is_told_when_the_engine_dies(tiny_model: Path)
     with pytest.raises(EngineError, match="out of memory"):
         await engine.update_weights({}, version=1)
     engine.shutdown()
-
-
-async def test_tokens_count_as_they_are_written_and_not_when_a_turn_ends(varied_engine: VllmEngine) -> None:
-    before = varied_engine.load.generated_tokens
-    turn = asyncio.create_task(varied_engine.generate(GenerationRequest(PROMPT, 100, VARIED)))
-    while varied_engine.load.generated_tokens < before + 3:
-        await asyncio.sleep(0)
-    assert not turn.done()
-    written = len((await turn).token_ids)
-    while varied_engine.load.generated_tokens < before + written:
-        await asyncio.sleep(0)
-    assert varied_engine.load.generated_tokens == before + written

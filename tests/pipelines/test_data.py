@@ -109,6 +109,17 @@ def test_synthetic_problems_for_training_and_evaluation_are_disjoint() -> None:
     assert sets.evaluation[0].kinds == ("known", "unknowable")
 
 
+def test_the_warmup_has_sources_of_its_own_disjoint_from_evaluation() -> None:
+    plain = {"source": "chain_arithmetic", "counts": {"known": 40}}
+    postfix = plain | {"form": "postfix", "kind_prefix": "postfix/"}
+    settings = {"train": plain, "warmup": [plain, postfix], "evaluation": [plain, postfix]}
+    sets = load_problem_sets(DataSettings.model_validate(settings))
+    assert [problem.kind for problem in sets.warmup] == ["known"] * 40 + ["postfix/known"] * 40
+    evaluated = {problem.question for found in sets.evaluation for problem in found.problems}
+    assert evaluated.isdisjoint(problem.question for problem in sets.warmup)
+    assert [record["problems"] for record in sets.record()["warmup"]] == [40, 40]
+
+
 def test_evaluation_sets_keep_their_order_and_how_they_are_answered(tmp_path: Path) -> None:
     own = {"source": "file", "path": numbered(tmp_path, 3).path, "kind": "own", "samples": 32}
     own["sampling"] = {"temperature": 0.6}

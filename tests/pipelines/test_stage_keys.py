@@ -37,6 +37,7 @@ EVERYTHING: dict[str, Any] = {
     "models": {"student": {"pretrain": PRETRAIN}, "teacher": {"pretrain": PRETRAIN}},
     "data": {
         "train": CHAINS,
+        "warmup": [CHAINS, BENCHMARK, FILE],
         "evaluation": [{**source, "sampling": {"top_k": 3}} for source in (CHAINS, BENCHMARK, FILE)],
     },
     "warmup": {"commands": [1, 3], "digits": [1, 8], "exponents": [1, 3]},
@@ -228,6 +229,14 @@ def test_a_warmup_depends_on_the_teacher_where_its_prompts_may_leave_problems_ou
     all_problems = ("filter.enabled=false",)
     assert "warmup" in same(change, base=all_problems)
     assert "warmup" not in same(change, base=(*all_problems, "data.train.bad_rows=skip"))
+
+
+def test_a_warmup_on_problems_of_its_own_does_not_depend_on_those_of_training() -> None:
+    counts = "{source: chain_arithmetic, counts: {known: 5}}"
+    base = (f"data.warmup=[{counts}]",)
+    assert {"warmup", "evaluate-warmup-relay"} <= same("filter.enabled=false", base=base)
+    assert "warmup" in same(f"data.train={counts}", base=base)
+    assert "warmup" not in same("data.warmup=[{source: chain_arithmetic, counts: {known: 6}}]", base=base)
 
 
 def test_problems_depend_on_the_room_for_their_prompts_where_longer_ones_are_left_out() -> None:

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 from click.testing import CliRunner
 
+from cluster.shared_weights import SharedMemoryError
 from pipelines.__main__ import main
 from pipelines.terminal.commands import relayllm
 
@@ -42,6 +44,19 @@ def test_a_users_error_is_one_line_and_status_2(
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
+
+
+@pytest.mark.ray
+def test_what_an_actor_cannot_go_on_with_is_one_line_and_status_1(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @ray.remote(num_cpus=0)
+    def full() -> None:
+        raise SharedMemoryError("/dev/shm is full: make it larger")
+
+    monkeypatch.setattr(relayllm, "main", lambda *_, **__: ray.get(full.remote()))
+    assert main([]) == 1
+    assert capsys.readouterr().err == "/dev/shm is full: make it larger\n"
 
 
 @pytest.mark.parametrize("command", ["run", "study", "report", "schema"])

@@ -1,0 +1,26 @@
+"""Waiting for actors, no longer than a key of the experiment allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import DeadlineError
+
+if TYPE_CHECKING:
+    import ray
+
+
+def answers(calls: ray.ObjectRef[Any] | Sequence[ray.ObjectRef[Any]], what: str, seconds: float, key: str) -> Any:
+    """Return the result of one call to an actor, or the list of those of several.
+
+    Raises `DeadlineError` after `seconds`, which is the value of `key`.
+    """
+    import ray
+
+    try:
+        return ray.get(calls, timeout=seconds)
+    except ray.exceptions.GetTimeoutError:
+        raise DeadlineError(
+            f"{what} took more than {seconds:g} s: raise {key}, or look into the actors' logs"
+        ) from None
