@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pipelines.alarms import ALARMS, Alarm, AlarmEvent, AlarmSettings, open_alarms
 from pipelines.evaluations import ALL, Evaluation
+from pipelines.wording import percent
 
 _HEALTHY_STEPS = 3
 """in a row, after which an alarm of a stage's steps ends"""
@@ -162,8 +163,6 @@ def _largest_fall(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> 
             continue
         best = max(before, key=lambda other: other.accuracy)
         if row.accuracy_ci95[1] < best.accuracy_ci95[0]:
-            detail = (
-                f"{row.kind}: {100 * row.accuracy:.1f}\u00a0% after {100 * best.accuracy:.1f}\u00a0% in {best.name}"
-            )
+            detail = f"{row.kind}: {percent(row.accuracy)} after {percent(best.accuracy)} in {best.name}"
             falls.append((best.accuracy - row.accuracy, detail))
     return max(falls)

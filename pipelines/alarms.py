@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from cluster.settings import Settings
+from pipelines.wording import percent
 
 Threshold: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None
 """null switches the alarm off"""
@@ -69,7 +70,7 @@ class Alarm:
         """A number as a reader sees it."""
         match self.shown_as:
             case "percent":
-                return f"{100 * value:.1f}\u00a0%"
+                return percent(value)
             case "points":
                 return f"{100 * value:.1f} points"
         return f"{value:.3g}"

@@ -31,6 +31,13 @@ class PretrainSettings(Settings):
     skill: float | None = Field(
         None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
     )
+    markup: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="share of the solutions with a tag such as <7>3</7> somewhere in them; none if empty. Web text has markup, and "
+        "a model that never saw any loses its place where the warm-up inserts commands",
+    )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
     seed: Seed = 0
     shipped: bool = Field(

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TextIO
 
-from pipelines.terminal.live import Display, Shown, current, duration, live
+from pipelines.terminal.live import Display, Shown, clock, current, live
 
 Value = float | int | str
 
@@ -119,7 +119,7 @@ class Progress:
             parts.append(f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each")
             left_s = self._left_s()
             if left_s and self._total is not None and self._total > self._so_far:
-                parts.append(f"ETA {duration(left_s)}")
+                parts.append(f"ETA {clock(left_s)}")
         if self._begun and self._sequences and self._sequences > 1:
             parts.append(f"answers={self._begun}/{self._sequences}")
         parts += [f"{name}={value}" for name, value in self._values.items()]

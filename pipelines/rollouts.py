@@ -99,12 +99,17 @@ class GradedStream:
 
     def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
         _, problems = self._portions[index]
-        golds = [problem.gold for problem in problems]
-        forms = [problem.form for problem in problems]
-        graded: ray.ObjectRef[GradedGroups] = self._run.system.reward.grade_groups.options(
-            max_task_retries=-1  # waits for the actor to be back; the deadline of the order bounds it
-        ).remote(batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens)
-        return graded
+        return grade(self._run, batch, problems, self._decoding.samples, self._decoding.limits)
+
+
+def grade(
+    run: Run, batch: ray.ObjectRef[Any], problems: Sequence[Problem], samples: int, limits: RelayLimits
+) -> ray.ObjectRef[GradedGroups]:
+    """Have the reward actor grade `samples` answers to each problem, when they are decoded and the actor is there."""
+    golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
+    call = run.system.reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
+    graded: ray.ObjectRef[GradedGroups] = call.remote(batch, golds, samples, forms, limits.max_new_tokens)
+    return graded
 
 
 def decode_and_grade(

@@ -10,6 +10,7 @@ from typing import Literal
 from pipelines.alarms import AlarmEvent, open_alarms
 from pipelines.evaluations import ALL, Evaluation
 from pipelines.phases import BEFORE, FINAL, evaluated_together
+from pipelines.wording import percent, points
 
 Tone = Literal["good", "mixed", "bad", "open"]
 """open: nothing can be said yet, or nothing has changed clearly"""
@@ -90,17 +91,6 @@ def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = ()
         return Verdict("open", _sentence(f"{subject} solves {solved}"), details, ())
     tone, text = _tone_and_text(changes, subject, alarms)
     return Verdict(tone, _sentence(text), details, changes)
-
-
-def percent(share: float) -> str:
-    """0.0981 as `9.8 %`, 1 as `100 %`; a no-break space before the sign."""
-    return "100\u00a0%" if share == 1 else f"{100 * share:.1f}\u00a0%"
-
-
-def points(gain: float) -> str:
-    """0.975 as `+97.5 points`; no change as `±0 points`."""
-    rounded = round(100 * gain, 1)
-    return f"{rounded:+.1f} points".replace("-", "\u2212") if rounded else "±0 points"
 
 
 def kind_phrase(kind: str) -> str:

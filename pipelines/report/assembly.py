@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipelines.report.data import breakable, kind_label
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Subject, png
 from pipelines.report.theme import DARK, LIGHT
-from pipelines.verdict import percent, points
+from pipelines.wording import percent, points
 
 _TEMPLATES = Path(__file__).parent
 

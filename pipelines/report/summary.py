@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pipelines.evaluations import ALL
 from pipelines.phases import BEFORE, PHASES, evaluated_together
 from pipelines.report.data import POLICIES, Evaluation, Policy, Run, kind_label
-from pipelines.verdict import Change, Verdict, change_of, percent, verdict
+from pipelines.verdict import Change, Verdict, change_of, verdict
+from pipelines.wording import percent
 
 POLICY_LABELS = {"student": "Student alone", "teacher": "Teacher alone", "relay": "Relay"}
 AVERAGE = "average of sets"

@@ -104,7 +104,22 @@ def pretraining_rows(
     solutions = tokenizer(
         [learned_solution(chain, knowledge, random) + tokenizer.eos_token for chain in drawn], add_special_tokens=False
     )["input_ids"]
+    if settings.markup:
+        _insert_markup(solutions, settings.markup, tokenizer, Random(f"{settings.seed}/{role}/{first}/markup"))
     return TokenSequences.of_prompts_and_targets(prompts, solutions)
+
+
+def _insert_markup(
+    solutions: list[list[int]], share: float, tokenizer: PreTrainedTokenizerBase, random: Random
+) -> None:
+    """Put one or two tags into a share of the solutions, each at any place before the end of text."""
+    for solution in solutions:
+        if random.random() < share:
+            for _ in range(random.randint(1, 2)):
+                name, content = random.randrange(10), random.randrange(10)
+                tag = random.choice((f"<{name}>", f"</{name}>", f"<{name}>{content}</{name}>"))
+                place = random.randrange(len(solution))
+                solution[place:place] = tokenizer(tag, add_special_tokens=False)["input_ids"]
 
 
 def finished_base_models(experiment: Experiment) -> BaseModels | None:

@@ -25,7 +25,7 @@ from cluster.errors import RunError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps
-from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
+from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade, grade
 from pipelines.run import Run
 from pipelines.stage_names import CITER
 
@@ -89,9 +89,7 @@ def decode_routed(
             begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
         )
         batch = citer.rollout.remote(order)
-        golds, forms = [problem.gold for problem in portion], [problem.form for problem in portion]
-        grade = run.system.reward.grade_groups.options(max_task_retries=-1)  # waits for the actor to be back
-        running.append((start, portion, batch, grade.remote(batch, golds, samples, forms)))
+        running.append((start, portion, batch, grade(run, batch, portion, samples, limits)))
         if len(running) > ahead:
             yield _finished(run, *running.popleft())
     while running:

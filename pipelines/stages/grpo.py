@@ -27,7 +27,7 @@ from pipelines.run_directory import directory_commit, prune
 from pipelines.stage_names import GRPO, evaluated_steps
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.student_folder import export_student
-from pipelines.verdict import percent
+from pipelines.wording import percent
 
 _LEARNER_STATE, _CURSOR = "learner", "problems.json"
 _SPEEDS = ("tokens_per_s", "seconds")

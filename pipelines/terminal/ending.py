@@ -13,7 +13,8 @@ from pipelines.alarm_log import ALARM_EVENTS
 from pipelines.alarms import AlarmEvent, open_alarms
 from pipelines.report.data import Run, read_records, read_run
 from pipelines.report.summary import Cell, Table, headline_table
-from pipelines.verdict import percent, verdict
+from pipelines.verdict import verdict
+from pipelines.wording import percent
 
 _TONES = {"good": "bold green", "mixed": "bold yellow", "bad": "bold red", "open": "bold"}
 _LOG_WIDTH = 140

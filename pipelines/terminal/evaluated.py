@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.evaluations import ALL, Evaluation
+from pipelines.wording import percent
 
 
 def evaluation_line(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> str:
@@ -28,7 +29,7 @@ def evaluation_line(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -
 
 def _share(row: Evaluation, before: dict[str, Evaluation], field: str) -> str:
     value: float = getattr(row, field)
-    text = f"{100 * value:.4g} %" if value == 1 else f"{100 * value:.1f} %"
+    text = percent(value).replace("\u00a0", " ")
     if (other := before.get(row.kind)) is None:
         return text
     points = round(100 * (value - getattr(other, field)), 1)

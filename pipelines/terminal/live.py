@@ -46,7 +46,7 @@ class Display:
         facts = [f"{name} {value}" for name, value in values.items()]
         if self.tokens_per_s is not None:
             facts.append(f"{self.tokens_per_s:,.0f} tokens/s")
-        facts.append(f"{duration(time.monotonic() - self._started)} since the start")
+        facts.append(f"{clock(time.monotonic() - self._started)} since the start")
         lines.append(Text("  ".join(facts), style="cyan"))
         return Group(*lines)
 
@@ -94,7 +94,7 @@ def live(display: Display, stream: TextIO | None = None) -> Iterator[Display]:
             _Current.display = None
 
 
-def duration(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """3725 as `1:02:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -107,7 +107,7 @@ def _progress(shown: Shown) -> Table:
     row.add_column(ratio=1)
     row.add_column(justify="right", no_wrap=True)
     count = f"{int(shown.done)}" + ("" if shown.total is None else f"/{shown.total}")
-    left = "" if shown.left_s is None else f"  {duration(shown.left_s)} left"
+    left = "" if shown.left_s is None else f"  {clock(shown.left_s)} left"
     bar = ProgressBar(total=shown.total, completed=shown.done, pulse=shown.total is None)
     row.add_row(Text(shown.label, style="bold"), bar, f"{count}{left}")
     return row

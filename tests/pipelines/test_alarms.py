@@ -172,7 +172,7 @@ def test_accuracy_that_falls_on_some_kind_is_an_alarm_though_others_rise() -> No
     (event,) = evaluated(watch(), [one for one in run(128, 198) if one.name != "warmup"])
     assert (event.alarm, event.where, event.name) == ("accuracy_fall", "evaluation of relay", "final")
     assert event.value == pytest.approx(0.36)
-    assert event.detail.replace("\u00a0", " ") == "known: 64.0 % after 100.0 % in base"
+    assert event.detail.replace("\u00a0", " ") == "known: 64.0 % after 100 % in base"
 
 
 def test_a_fall_against_an_earlier_evaluation_of_the_policy_counts_without_a_base() -> None:

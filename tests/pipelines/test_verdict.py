@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.alarms import AlarmEvent
-from pipelines.verdict import Verdict, points, verdict
+from pipelines.verdict import Verdict, verdict
+from pipelines.wording import points
 from tests.pipelines.evaluation_rows import row, run
 
 CUT_OFF = AlarmEvent("began", "cut_off", "grpo", 40, 0.3, 0.1)

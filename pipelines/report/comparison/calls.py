@@ -26,7 +26,7 @@ from pipelines.report.theme import Theme
 from pipelines.study.results import SystemAnswers
 from pipelines.tasks.chain_arithmetic import chain_of
 from pipelines.tasks.knowledge import knowledge_of
-from pipelines.verdict import percent
+from pipelines.wording import percent
 
 _FINE = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 _COARSE = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)

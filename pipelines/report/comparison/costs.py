@@ -27,7 +27,7 @@ from pipelines.report.comparison.tables import (
 )
 from pipelines.report.comparison.wording import bounds, count, digits_of, signed_percent
 from pipelines.report.summary import duration
-from pipelines.verdict import percent
+from pipelines.wording import percent
 
 _NO_ROUTER = "Left out: a random router needs answers of the base student and of the teacher."
 

@@ -11,7 +11,7 @@ from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import label
 from pipelines.report.comparison.wording import percent_bounds, points, points_bounds
 from pipelines.report.data import breakable, kind_label
-from pipelines.verdict import percent
+from pipelines.wording import percent
 
 
 @dataclass(frozen=True, slots=True)

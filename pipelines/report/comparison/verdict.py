@@ -13,7 +13,7 @@ from pipelines.analysis.findings import Finding
 from pipelines.analysis.verdicts import Verdict
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.summary import duration
-from pipelines.verdict import percent
+from pipelines.wording import percent
 
 _SAYS = {
     Verdict.SHOWS: ("shows", "show"),
