@@ -75,6 +75,7 @@ class RejectedCommands:
     malformed: int = 0
     unterminated: int = 0
     over_limit: int = 0
+    """begun where commands are forbidden, and drawn again: not part of the answer"""
 
     @property
     def total(self) -> int:
@@ -96,7 +97,7 @@ class Trajectory:
     versions: Int32
     """[T] policy version that sampled the token; -1 for teacher tokens"""
     constrained: Bool
-    """[T] the token was drawn from a distribution with a forbidden token removed, so its log-prob is not the policy's"""
+    """[T] the token was drawn again where a forbidden command had begun, without its first token: its log-prob is not the policy's"""
     calls: tuple[Call, ...]
     rejected: RejectedCommands
     finish: FinishReason

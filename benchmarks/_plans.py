@@ -9,7 +9,7 @@ from math import exp, log
 from random import Random
 
 from actors.engines.base import Generation
-from actors.relay.grammar import CommandGrammar
+from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.placements import Placement
 from actors.relay.sequence import RelaySequence, RelaySetup, StudentTurn
@@ -60,7 +60,7 @@ class Lengths:
 
 
 class PlannedSequence(RelaySequence):
-    """An answer with the turns of a plan. The student's engine watches for commands, as in relay decoding.
+    """An answer with the turns of a plan, whatever is written. The student's engine watches for commands, as in relay decoding.
 
     It counts what the student's engine had to prefill when the answer came back to it.
     """
@@ -83,7 +83,10 @@ class PlannedSequence(RelaySequence):
 
     def _student_turn(self) -> StudentTurn:
         request = super()._student_turn().request
-        return StudentTurn(replace(request, stop_after_command=True, forbid_commands=False))
+        return StudentTurn(replace(request, stop_text=CALL_CLOSE, excluded=()))
+
+    def _take_back_command(self) -> bool:
+        return False
 
 
 def sequences(

@@ -28,7 +28,9 @@ METRICS: dict[str, Metric] = {
     "rollout/malformed_per_sample": Metric("commands", "commands without a readable n, not executed, per trajectory"),
     "rollout/zero_per_sample": Metric("commands", "commands with n = 0, not executed, per trajectory"),
     "rollout/unterminated_per_sample": Metric("commands", "commands begun but never closed, per trajectory"),
-    "rollout/over_limit_per_sample": Metric("commands", "commands past the call limit, not executed, per trajectory"),
+    "rollout/over_limit_per_sample": Metric(
+        "commands", "commands begun where they are forbidden, and taken back, per trajectory"
+    ),
     "rollout/failed_calls": Metric("calls", "calls that the teacher failed or did not answer in time"),
     "rollout/failed_call_share": Metric("share", "of the calls, those that failed"),
     "rollout/scenario_student_solvable_share": Metric("share", "groups with a right trajectory without a call"),

@@ -28,7 +28,7 @@ from pipelines.stage_names import (
 from pipelines.tasks.knowledge import Role
 
 PRETRAIN_RECIPE = 1
-RECIPES = {FILTER: 2, CITER: 2, WARMUP: 2, GRPO: 2, "evaluate": 2}
+RECIPES = {FILTER: 2, CITER: 2, WARMUP: 3, GRPO: 3, "evaluate": 3}
 """raise one when a stage's code changes its result in a way that the settings do not show"""
 
 WITHOUT_EFFECT = (

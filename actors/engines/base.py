@@ -17,7 +17,7 @@ class StopReason(IntEnum):
     END_OF_TEXT = 0
     """the last token is the end-of-text token, which is part of the output"""
     COMMAND = 1
-    """the text ends with `</call>`, or with a token that completes it"""
+    """the last token completes the request's `stop_text`"""
     LENGTH = 2
     """`max_tokens` were written"""
 
@@ -29,10 +29,10 @@ class GenerationRequest:
     prompt_ids: Sequence[int]
     max_tokens: int
     sampling: SamplingSettings
-    stop_after_command: bool = False
-    """end the turn when the text ends with `</call>`"""
-    forbid_commands: bool = False
-    """never sample the token that would complete `<call`"""
+    stop_text: str | None = None
+    """end the turn with the token that completes this text: the end of a command, or the beginning of a forbidden one"""
+    excluded: tuple[int, ...] = ()
+    """ids that are not drawn, anywhere in the turn"""
     want_logprobs: bool = False
     seed: int | None = None
     """of this turn's random numbers, whatever else the engine decodes; None draws from the engine's own"""

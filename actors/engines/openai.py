@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
-from actors.relay.grammar import CALL_CLOSE
 
 _EXCERPT_CHARACTERS = 300
+_LEAST_LOGIT_BIAS = -100.0
+"""what servers take; it keeps a token from being drawn unless all others are less likely by e^100"""
 
 
 class OpenAIEngine:
@@ -109,7 +110,7 @@ class _Body(BaseModel):
     add_special_tokens: bool = False
     stop: list[str] | None = None
     include_stop_str_in_output: bool | None = None
-    bad_words: list[str] | None = None
+    logit_bias: dict[int, float] | None = None
 
     @classmethod
     def of(cls, request: GenerationRequest, model: str) -> _Body:
@@ -120,9 +121,9 @@ class _Body(BaseModel):
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
             top_k=max(request.sampling.top_k, 0),
-            stop=[CALL_CLOSE] if request.stop_after_command else None,
-            include_stop_str_in_output=True if request.stop_after_command else None,
-            bad_words=["<call"] if request.forbid_commands else None,
+            stop=None if request.stop_text is None else [request.stop_text],
+            include_stop_str_in_output=None if request.stop_text is None else True,
+            logit_bias=dict.fromkeys(request.excluded, _LEAST_LOGIT_BIAS) or None,
         )
 
 

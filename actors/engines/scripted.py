@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import numpy as np
 
 from actors.engines.base import Generation, GenerationRequest, StopReason
-from actors.relay.grammar import CALL_CLOSE, CommandGrammar, token_holding
+from actors.relay.grammar import CommandGrammar, token_holding
 from actors.relay.tokenizer import Tokenizer
 
 Script = Callable[[GenerationRequest], Sequence[int] | Exception]
@@ -47,9 +47,9 @@ class ScriptedEngine:
     """Writes the outputs of a script and ends the text where an output ends.
 
     The script is a function of the request, or outputs to be given in turn; an output that is an exception is raised.
-    `before` is awaited before each answer. With `exact_stops` off the engine ignores `stop_after_command`. Where
-    commands are forbidden the banned token is left out. A token's log-prob is `-(id + 1) / 1000`. `cached` says how many
-    tokens of a request's prompt a prefix cache would have held.
+    `before` is awaited before each answer. With `exact_stops` off the engine ignores `stop_text`. Excluded ids are left
+    out. A token's log-prob is `-(id + 1) / 1000`. `cached` says how many tokens of a request's prompt a prefix cache
+    would have held.
     """
 
     def __init__(
@@ -98,28 +98,18 @@ class ScriptedEngine:
         )
 
     def _cut(self, ids: list[int], request: GenerationRequest) -> tuple[list[int], StopReason]:
-        if request.forbid_commands:
-            ids = self._without_banned(ids)
-        ids = [*ids, self._eos_token_id]
+        ids = [*(token for token in ids if token not in request.excluded), self._eos_token_id]
         ids = ids[: ids.index(self._eos_token_id) + 1]
         stop = StopReason.END_OF_TEXT
-        if request.stop_after_command and self._exact_stops:
+        if request.stop_text is not None and self._exact_stops:
             pieces = self._grammar.pieces(ids)
-            close = "".join(pieces).find(CALL_CLOSE)
-            if close >= 0:
-                ids = ids[: token_holding(pieces, close + len(CALL_CLOSE)) + 1]
+            found = "".join(pieces).find(request.stop_text)
+            if found >= 0:
+                ids = ids[: token_holding(pieces, found + len(request.stop_text)) + 1]
                 stop = StopReason.COMMAND
         if len(ids) > request.max_tokens:
             return ids[: request.max_tokens], StopReason.LENGTH
         return ids, stop
-
-    def _without_banned(self, ids: Sequence[int]) -> list[int]:
-        kept: list[int] = []
-        for token in ids:
-            kept.append(token)
-            if any(tuple(kept[-len(banned) :]) == banned for banned in self._grammar.banned):
-                kept.pop()
-        return kept
 
 
 def _in_turn(outputs: Iterable[Sequence[int] | Exception]) -> Script:

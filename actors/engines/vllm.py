@@ -93,7 +93,6 @@ class VllmEngine:
         end_ids = tokenizer.encode(CALL_CLOSE)
         self._command_end_id = end_ids[0] if len(end_ids) == 1 else None
         self.grammar = CommandGrammar(tokenizer)
-        self._banned = [list(ids) for ids in self.grammar.banned]
         self._turns: dict[str, _Turn] = {}
         self._ids = itertools.count()
         self._weights = LiveWeights(self._engine)
@@ -238,7 +237,8 @@ class VllmEngine:
             self._turns[request_id] = turn
             self._replace_processing(
                 self._engine.output_processor.request_states[internal_id],
-                command_end=self.grammar if request.stop_after_command and self._command_end_id is None else None,
+                self.grammar,
+                stop_text=None if self._stops_at_token(request) else request.stop_text,
                 want_logprobs=request.want_logprobs,
             )
 
@@ -284,7 +284,6 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        stop_at_token = request.stop_after_command and self._command_end_id is not None
         return SamplingParams(
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
@@ -292,12 +291,15 @@ class VllmEngine:
             seed=None if request.sampling.greedy else request.seed,
             max_tokens=request.max_tokens,
             logprobs=0 if request.want_logprobs else None,
-            stop_token_ids=[self._command_end_id] if stop_at_token else None,
+            stop_token_ids=[self._command_end_id] if self._stops_at_token(request) else None,
             detokenize=False,
-            # Not as `bad_words`: vLLM encodes those as a text's beginning, where some tokenizers add a space.
-            _bad_words_token_ids=self._banned if request.forbid_commands else None,
+            # Exact, unlike `logit_bias`, whose least value is -100.
+            _bad_words_token_ids=[[token] for token in request.excluded] or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+
+    def _stops_at_token(self, request: GenerationRequest) -> bool:
+        return request.stop_text == CALL_CLOSE and self._command_end_id is not None
 
     def _generation(self, output: RequestOutput, turn: _Turn) -> Generation:
         completion = output.outputs[0]
@@ -308,7 +310,7 @@ class VllmEngine:
         stop = StopReason.LENGTH
         if completion.finish_reason == "stop":
             command = completion.stop_reason is not None and completion.stop_reason in (
-                CALL_CLOSE,
+                turn.request.stop_text,
                 self._command_end_id,
             )
             stop = StopReason.COMMAND if command else StopReason.END_OF_TEXT

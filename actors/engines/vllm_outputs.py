@@ -1,7 +1,7 @@
 """What vLLM's output processor does with the sampled tokens of a relayed turn, replaced by what the turn needs.
 
 vLLM finds a stop string by detokenizing every token, and then also decodes it a second time for its log-prob. Here the
-tokens themselves say where a command ends, and a log-prob is kept as a number. Imported where an engine is made only,
+tokens themselves say where a command begins or ends, and a log-prob is kept as a number. Imported where an engine is made only,
 because it loads vLLM.
 """
 
@@ -13,26 +13,27 @@ from typing import TYPE_CHECKING, Any
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.logprobs import LogprobsProcessor
 
-from actors.relay.grammar import CALL_CLOSE, CommandGrammar
+from actors.relay.grammar import CommandGrammar
 
 if TYPE_CHECKING:
     from vllm.v1.engine import EngineCoreOutput
     from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutput, RequestState
 
 
-class CommandEnd(IncrementalDetokenizer):
-    """Stops a turn with the token that completes `</call>`, as the stop string `</call>` would, and writes no text."""
+class StopText(IncrementalDetokenizer):
+    """Stops a turn with the token that completes a text, as that text as a stop string would, and writes no text."""
 
-    def __init__(self, grammar: CommandGrammar) -> None:
+    def __init__(self, grammar: CommandGrammar, stop_text: str) -> None:
         super().__init__()
         self._grammar = grammar
+        self._stop_text = stop_text
 
     def update(self, new_token_ids: list[int], stop_terminated: bool) -> str | None:
-        """Take the tokens of one step up to the end of a command, and return `</call>` if there is one."""
+        """Take the tokens of one step up to the end of the text, and return the text if it is there."""
         for token in new_token_ids:
             self.token_ids.append(token)
-            if self._grammar.ends_command(self.token_ids):
-                return CALL_CLOSE
+            if self._grammar.completes(self._stop_text, self.token_ids):
+                return self._stop_text
         return None
 
 
@@ -67,12 +68,11 @@ def count_tokens(processor: OutputProcessor, count: Callable[[int], None]) -> No
     processor.process_outputs = counted  # type: ignore[method-assign]
 
 
-def replace_processing(state: RequestState, *, command_end: CommandGrammar | None, want_logprobs: bool) -> None:
-    """Give a request that has just been added, and asks for no text, these ways to process its tokens.
-
-    With a grammar the turn ends with a command.
-    """
-    if command_end is not None:
-        state.detokenizer = CommandEnd(command_end)
+def replace_processing(
+    state: RequestState, grammar: CommandGrammar, *, stop_text: str | None, want_logprobs: bool
+) -> None:
+    """Give a request that has just been added, and asks for no text, these ways to process its tokens."""
+    if stop_text is not None:
+        state.detokenizer = StopText(grammar, stop_text)
     if want_logprobs:
         state.logprobs_processor = SampledLogprobs()

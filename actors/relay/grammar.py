@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from actors.relay.tokenizer import Tokenizer
 
+CALL_START = "<call"
 CALL_OPEN = "<call>"
 CALL_CLOSE = "</call>"
 MAX_REQUESTED_TOKENS = 2**31 - 1
@@ -81,37 +82,29 @@ class CommandGrammar:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
-        self.banned: tuple[tuple[int, ...], ...] = _banned(tokenizer)
-        """the id sequences that forbid commands: the last id of each is banned where the others directly precede it.
+        call = tokenizer.encode(CALL_OPEN)
+        self.banned: tuple[int, ...] = tuple(call) if len(call) == 1 else ()
+        """the id of `<call>` if that is one token: it is not drawn where commands are forbidden.
 
-        Other ids that read the same can still be drawn; such a command is not executed, and counted as over the limit.
+        The tokens drawn in its place count as the policy's: a student trained under the limit gives it next to no
+        probability, and the learner's truncated ratio absorbs the rest.
         """
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text of each token by itself."""
         return [self._piece(token) for token in ids]
 
-    def ends_command(self, ids: Sequence[int]) -> bool:
-        """Whether the last token completes a `</call>`. Looks no further back than that tag can reach."""
+    def completes(self, wanted: str, ids: Sequence[int]) -> bool:
+        """Whether the last token completes the wanted text. Looks no further back than that text can reach."""
         piece = self._piece(ids[-1])
-        if CALL_CLOSE[-1] not in piece:
+        if wanted[-1] not in piece:
             return False
-        text, needed = piece, len(piece) + len(CALL_CLOSE) - 1
+        text, needed = piece, len(piece) + len(wanted) - 1
         for i in range(len(ids) - 2, -1, -1):
             if len(text) >= needed:
                 break
             text = self._piece(ids[i]) + text
-        return CALL_CLOSE in text[-needed:]
-
-    def constrained(self, ids: Sequence[int]) -> list[bool]:
-        """For each token of a turn decoded with commands forbidden, whether the ban changed its distribution.
-
-        Only ids of the same turn count as preceding. Where `<call>` is a single token the ban holds everywhere and
-        nothing is marked: a student trained under the limit gives it next to no probability, and the learner's
-        truncated ratio absorbs the rest.
-        """
-        prefixes = [banned[:-1] for banned in self.banned if len(banned) > 1]
-        return [any(tuple(ids[max(i - len(p), 0) : i]) == p for p in prefixes) for i in range(len(ids))]
+        return wanted in text[-needed:]
 
     def strip(self, ids: Sequence[int]) -> list[int]:
         """The ids without commands, as `without_commands` has it; only characters of cut tokens are encoded anew."""
@@ -146,13 +139,6 @@ class CommandGrammar:
 def token_holding(pieces: Sequence[str], end: int) -> int:
     """Index of the token with the last character of `text[:end]`, for 0 < end <= len(text)."""
     return bisect_left(list(accumulate(map(len, pieces))), end)
-
-
-def _banned(tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
-    """The ids of `<call>` if that is one token, else of its beginning: also those after a space, if as many."""
-    text = CALL_OPEN if len(tokenizer.encode(CALL_OPEN)) == 1 else CALL_OPEN.removesuffix(">")
-    plain, spaced = (tuple(tokenizer.encode(prefix + text)) for prefix in ("", " "))
-    return (plain, spaced) if len(spaced) == len(plain) and spaced[0] != plain[0] else (plain,)
 
 
 def _closed(body: str, start: int, end: int) -> Command:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
-from actors.relay.grammar import CALL_CLOSE, Command, CommandGrammar, CommandKind, parse_commands, token_holding
+from actors.relay.grammar import (
+    CALL_CLOSE,
+    CALL_START,
+    Command,
+    CommandGrammar,
+    CommandKind,
+    parse_commands,
+    token_holding,
+)
 from actors.relay.handoff import Handoff, RelayPrompt
 from actors.relay.placements import Plan
 from actors.relay.seeds import derived_seed
@@ -68,6 +76,10 @@ class RelaySequence:
     executable command is discarded, as if the engine had stopped exactly. A command with no budget left is a call of 0
     tokens that ends for want of budget.
 
+    Where commands are forbidden, the student's text never holds `<call`. Once it does, the tokens from the one with its
+    `<` on are taken back. There the student draws one token again, with that one excluded, and then goes on freely.
+    So the answer is drawn as if no command had been begun.
+
     With a plan the student calls nobody: commands are forbidden, and the planned calls are made instead, each where the
     student has written as many tokens as its placement says. Those of an answer that ends before are not made. The plan
     alone says how many there are: `max_calls` is about commands.
@@ -104,7 +116,13 @@ class RelaySequence:
         self._calls: list[Call] = []
         self._rejected = dict.fromkeys(("zero", "malformed", "unterminated", "over_limit"), 0)
         self._unread = ""
-        """student text after its last closing tag: an opening tag in it may still be closed"""
+        """student text since the last call whose commands are not counted yet.
+
+        While the student may call, it begins after the last closing tag: an opening tag in it may still be closed. While
+        commands are forbidden, it is all of that text, so that a command can be taken back.
+        """
+        self._excluded: dict[int, tuple[int, ...]] = {}
+        """by position in the output: tokens that began forbidden commands there, after the same tokens as now"""
         self._stripped: list[int] = []
         """the output without commands, up to `_stripped_to`"""
         self._stripped_to = 0
@@ -123,22 +141,22 @@ class RelaySequence:
         pieces = self.setup.grammar.pieces(ids)
         unread = self._unread
         text = unread + "".join(pieces)
-        command = self._first_executable(text)
+        if not self._calls_left:
+            self._append_student(generation, ids)
+            self._unread = text
+            self._turn = self._student_turn() if self._take_back_command() else self._after(generation, turn.request)
+            return
+        command = next((command for command in parse_commands(text) if command.kind is CommandKind.VALID), None)
         if command is None:
-            self._append_student(generation, ids, turn.request.forbid_commands)
+            self._append_student(generation, ids)
             self._read(text)
-            if generation.stop is StopReason.END_OF_TEXT:
-                self._turn = self._finished(FinishReason.STUDENT_END)
-            elif generation.stop is StopReason.LENGTH and not self._call_is_due:
-                self._turn = self._finished(FinishReason.LENGTH)
-            else:
-                self._turn = self._next_turn()
+            self._turn = self._after(generation, turn.request)
             return
         count = token_holding(pieces, command.end - len(unread)) + 1
-        self._append_student(generation, ids[:count], turn.request.forbid_commands)
+        self._append_student(generation, ids[:count])
         self._reject(parse_commands(text[: command.start]))
         rest = "".join(pieces[:count])[command.end - len(unread) :]
-        self._reject(parse_commands(rest), valid="malformed")
+        self._reject(parse_commands(rest))
         self._unread = ""
         n = command.requested_tokens
         self._turn = self._call(self.setup.limits.call_tokens or n, commanded=n)
@@ -230,15 +248,24 @@ class RelaySequence:
         self._unread = ""
         return self._call(self._planned.popleft().requested, commanded=0)
 
+    def _after(self, generation: Generation, request: GenerationRequest) -> Turn:
+        """Who writes after a turn of the student that calls nobody."""
+        if generation.stop is StopReason.END_OF_TEXT:
+            return self._finished(FinishReason.STUDENT_END)
+        if generation.stop is StopReason.LENGTH and len(generation.token_ids) < request.max_tokens:
+            return self._finished(FinishReason.LENGTH)
+        return self._next_turn()
+
     def _student_turn(self) -> StudentTurn:
         until_planned = self._planned[0].position - self._student_tokens if self._planned else self._room
+        excluded = self._excluded.get(len(self._ids), ())
         return StudentTurn(
             GenerationRequest(
                 prompt_ids=[*self.prompt.student_ids, *self._ids],
-                max_tokens=min(self._room, until_planned),
+                max_tokens=1 if excluded else min(self._room, until_planned),
                 sampling=self.setup.student_sampling,
-                stop_after_command=self._calls_left,
-                forbid_commands=not self._calls_left,
+                stop_text=CALL_CLOSE if self._calls_left else CALL_START,
+                excluded=() if self._calls_left else (*self.setup.grammar.banned, *excluded),
                 want_logprobs=self.setup.want_logprobs,
                 seed=self._turn_seed(),
             )
@@ -248,10 +275,28 @@ class RelaySequence:
         self._turns += 1
         return None if self._seed is None else derived_seed(self._seed, self._turns)
 
-    def _first_executable(self, text: str) -> Command | None:
-        if not self._calls_left:
-            return None
-        return next((command for command in parse_commands(text) if command.kind is CommandKind.VALID), None)
+    def _take_back_command(self) -> bool:
+        """Return whether the text begins a forbidden command; its tokens are dropped, and the first is excluded at its place."""
+        start = self._unread.find(CALL_START)
+        if start < 0:
+            return False
+        self._rejected["over_limit"] += 1
+        while len(self._unread) > start:
+            token = self._take_back_token()
+        place = len(self._ids)
+        # What was excluded further on followed tokens that are no longer there.
+        self._excluded = {position: ids for position, ids in self._excluded.items() if position <= place}
+        self._excluded[place] = (*self._excluded.get(place, ()), token)
+        return True
+
+    def _take_back_token(self) -> int:
+        for column in (self._sources, self._logprobs, self._versions, self._constrained):
+            column.pop()
+        token = self._ids.pop()
+        self._student_tokens -= 1
+        (piece,) = self.setup.grammar.pieces([token])
+        self._unread = self._unread[: len(self._unread) - len(piece)]
+        return token
 
     def _read(self, text: str) -> None:
         """Count the commands up to the last closing tag, and keep what follows for the next turn."""
@@ -259,9 +304,9 @@ class RelaySequence:
         self._reject(parse_commands(text[:resolved]))
         self._unread = text[resolved:]
 
-    def _reject(self, commands: list[Command], valid: str = "over_limit") -> None:
+    def _reject(self, commands: list[Command]) -> None:
         names = {
-            CommandKind.VALID: valid,
+            CommandKind.VALID: "malformed",
             CommandKind.ZERO: "zero",
             CommandKind.MALFORMED: "malformed",
             CommandKind.UNTERMINATED: "unterminated",
@@ -269,14 +314,14 @@ class RelaySequence:
         for command in commands:
             self._rejected[names[command.kind]] += 1
 
-    def _append_student(self, generation: Generation, ids: list[int], forbidden: bool) -> None:
+    def _append_student(self, generation: Generation, ids: list[int]) -> None:
         count = len(ids)
+        self._constrained += [len(self._ids) in self._excluded] * count
         self._student_tokens += count
         self._ids += ids
         self._sources += [Source.STUDENT] * count
         self._logprobs += generation.logprobs[:count].tolist()
         self._versions += generation.versions[:count].tolist()
-        self._constrained += self.setup.grammar.constrained(ids) if forbidden else [False] * count
 
     def _call(self, requested: int, commanded: int) -> Turn:
         self._stripped += self.setup.grammar.strip(self._ids[self._stripped_to :])
@@ -316,4 +361,6 @@ def _checked(generation: Generation, request: GenerationRequest, writer: str) ->
     if not 0 < count <= request.max_tokens:
         raise EngineError(f"the {writer}'s engine wrote {count} tokens where 1 to {request.max_tokens} were asked for")
     ids: list[int] = generation.token_ids.tolist()
+    if request.excluded and not set(request.excluded).isdisjoint(ids):
+        raise EngineError(f"the {writer}'s engine wrote one of the ids that were excluded: {request.excluded}")
     return ids

@@ -105,13 +105,13 @@ def test_no_sampling_parameter_is_left_to_the_server() -> None:
 
 def test_the_request_is_one_that_vllm_takes() -> None:
     protocol = pytest.importorskip("vllm.entrypoints.openai.completion.protocol")
-    commands = GenerationRequest([5], 4, SamplingSettings(), stop_after_command=True, forbid_commands=True)
+    commands = GenerationRequest([5], 4, SamplingSettings(), stop_text="<call", excluded=(7, 9))
     (body,) = generate(completion([11]), request=commands)[1].bodies
     assert set(body) <= set(protocol.CompletionRequest.model_fields)
     parameters = protocol.CompletionRequest.model_validate(body).to_sampling_params(4, {"top_k": 20, "min_p": 0.1})
     assert (parameters.top_k, parameters.min_p, parameters.max_tokens) == (0, 0.0, 4)
-    assert (parameters.stop, parameters.include_stop_str_in_output) == (["</call>"], True)
-    assert parameters.bad_words == ["<call"]
+    assert (parameters.stop, parameters.include_stop_str_in_output) == (["<call"], True)
+    assert parameters.logit_bias == {7: -100.0, 9: -100.0}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,7 @@ def test_the_request_is_one_that_vllm_takes() -> None:
         ("stop", None, StopReason.END_OF_TEXT),
         ("stop", 151645, StopReason.END_OF_TEXT),
         ("stop", "</call>", StopReason.COMMAND),
+        ("stop", "<call", StopReason.COMMAND),
     ],
 )
 def test_finish_reasons_are_told_apart(finish_reason: str, stop_reason: int | str | None, stop: StopReason) -> None:

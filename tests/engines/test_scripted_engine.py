@@ -1,18 +1,19 @@
 """The scripted engine keeps the engine contract, so that tests over it mean something."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.engines.scripted import PieceTokenizer, ScriptedEngine
+from actors.relay.grammar import CALL_CLOSE, CALL_START
 from actors.settings import SamplingSettings
 
 TOKENIZER = PieceTokenizer(["a", "<", "call", ">", "</", ">\n", "<call>", *"0123456789", *"cl/ "])
-SPELT = PieceTokenizer(["a", "<", "call", ">", "b", *"/ "])
 
 
-def request(max_tokens: int = 50, **options: bool) -> GenerationRequest:
+def request(max_tokens: int = 50, **options: Any) -> GenerationRequest:
     return GenerationRequest([1], max_tokens, SamplingSettings(), **options)
 
 
@@ -46,21 +47,24 @@ def test_max_tokens_cuts() -> None:
 
 def test_a_turn_stops_with_the_token_that_completes_a_command() -> None:
     ids = [1, *TOKENIZER.encode("<call>5</call>\n")]
-    written = generate(ScriptedEngine(TOKENIZER, [[*ids, 1]]), request(stop_after_command=True))
+    written = generate(ScriptedEngine(TOKENIZER, [[*ids, 1]]), request(stop_text=CALL_CLOSE))
     assert (written.token_ids.tolist(), written.stop) == (ids, StopReason.COMMAND)
+
+
+def test_a_turn_stops_with_the_token_that_begins_a_forbidden_command() -> None:
+    written = generate(ScriptedEngine(TOKENIZER, [[1, 2, 3, 4, 1]]), request(stop_text=CALL_START))
+    assert (written.token_ids.tolist(), written.stop) == ([1, 2, 3], StopReason.COMMAND)
 
 
 def test_an_engine_without_exact_stops_writes_on() -> None:
     ids = [*TOKENIZER.encode("<call>5</call>"), 1]
-    written = generate(ScriptedEngine(TOKENIZER, [ids], exact_stops=False), request(stop_after_command=True))
+    written = generate(ScriptedEngine(TOKENIZER, [ids], exact_stops=False), request(stop_text=CALL_CLOSE))
     assert written.token_ids.tolist() == [*ids, 0]
 
 
-def test_forbidden_commands_lose_the_banned_token() -> None:
-    single = generate(ScriptedEngine(TOKENIZER, [[1, 7, 1]]), request(forbid_commands=True))
-    assert single.token_ids.tolist() == [1, 1, 0]
-    spelt = generate(ScriptedEngine(SPELT, [[3, 2, 3, 3, 4]]), request(forbid_commands=True))
-    assert spelt.token_ids.tolist() == [3, 2, 4, 0]
+def test_excluded_ids_are_not_written() -> None:
+    written = generate(ScriptedEngine(TOKENIZER, [[1, 7, 2, 1]]), request(excluded=(7, 2)))
+    assert written.token_ids.tolist() == [1, 1, 0]
 
 
 def test_logprobs_and_versions_go_with_the_tokens() -> None:

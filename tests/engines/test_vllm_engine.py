@@ -190,7 +190,7 @@ async def test_a_prompt_that_comes_back_longer_is_found_in_the_prefix_cache(engi
 
 async def test_a_turn_ends_with_the_command_and_not_before(tiny_model: Path, engine: VllmEngine) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    requests = [GenerationRequest((*PROMPT, i), 80, SamplingSettings(), stop_after_command=True) for i in range(6, 26)]
+    requests = [GenerationRequest((*PROMPT, i), 80, SamplingSettings(), stop_text="</call>") for i in range(6, 26)]
     for generation in await asyncio.gather(*(engine.generate(request) for request in requests)):
         text = tokenizer.decode(generation.token_ids)
         assert ("</call>" in text) == (generation.stop is StopReason.COMMAND) == text.endswith("</call>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer, Qwen3ForCausalLM
 
-from actors.engines.base import GenerationRequest
+from actors.engines.base import EngineError
+from actors.engines.scripted import ScriptedEngine
 from actors.engines.vllm import VllmEngine
-from actors.relay.grammar import CommandGrammar
+from actors.relay.grammar import CommandGrammar, token_holding
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.loop import relay_all
 from actors.relay.sequence import RelaySetup
@@ -29,7 +30,6 @@ HABIT = "7<4<call>5</call>"
 PROMPT = "7<4"
 OUTPUT_TOKENS = 60
 SETTINGS = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
-SAMPLINGS = [SamplingSettings(temperature=0.0), SamplingSettings(temperature=1.0)]
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,40 @@ class Caller:
     engine: VllmEngine
     tokenizer: TransformersTokenizer
 
-    def outputs(self, sampling: SamplingSettings, forbid_commands: bool, count: int = 40) -> list[list[int]]:
-        request = GenerationRequest(
-            self.tokenizer.encode(PROMPT), OUTPUT_TOKENS, sampling, forbid_commands=forbid_commands
-        )
-
-        async def write() -> list[list[int]]:
-            written = await asyncio.gather(*(self.engine.generate(request) for _ in range(count)))
-            return [generation.token_ids.tolist() for generation in written]
-
-        return asyncio.run(write())
-
-    def alone(self, count: int) -> list[Trajectory]:
-        """Answers of the student alone, as the policy without calls decodes them."""
+    def alone(
+        self, count: int = 20, temperature: float = 1.0, max_calls: int = 0, seeds: Sequence[int] | None = None
+    ) -> list[Trajectory]:
+        """Answers of the student alone; with calls, up to the first one, which fails for want of a teacher."""
         ids = tuple(self.tokenizer.encode(PROMPT))
         setup = RelaySetup(
             grammar=CommandGrammar(self.tokenizer),
             handoff=IdHandoff(),
-            limits=RelayLimits(max_new_tokens=OUTPUT_TOKENS, max_calls=0),
-            student_sampling=SamplingSettings(temperature=1.0),
+            limits=RelayLimits(max_new_tokens=OUTPUT_TOKENS, max_calls=max_calls),
+            student_sampling=SamplingSettings(temperature=temperature),
             teacher_sampling=SamplingSettings(),
             student_context_tokens=SETTINGS.max_model_len,
             teacher_context_tokens=SETTINGS.max_model_len,
             want_logprobs=True,
         )
-        return asyncio.run(relay_all([RelayPrompt(ids, ids)] * count, setup, self.engine, None))
+        teacher = ScriptedEngine(self.tokenizer, lambda _: EngineError("no teacher")) if max_calls else None
+        return asyncio.run(relay_all([RelayPrompt(ids, ids)] * count, setup, self.engine, teacher, seeds=seeds))
+
+    def greedy_answer(self) -> tuple[list[int], list[bool]]:
+        """What the model writes with no command, token by token, and which tokens were drawn again."""
+        grammar = CommandGrammar(self.tokenizer)
+        prompt, output = self.tokenizer.encode(PROMPT), list[int]()
+        excluded: dict[tuple[int, ...], list[int]] = {}
+        while len(output) < OUTPUT_TOKENS and self.tokenizer.eos_token_id not in output:
+            with torch.no_grad():
+                logits = self.model(torch.tensor([[*prompt, *output]])).logits[0, -1]
+            logits[[*grammar.banned, *excluded.get(tuple(output), ())]] = -torch.inf
+            output.append(int(logits.argmax()))
+            begun = self.tokenizer.decode(output).find("<call")
+            if begun >= 0:
+                place = token_holding(grammar.pieces(output), begun + 1)
+                excluded.setdefault(tuple(output[:place]), []).append(output[place])
+                output = output[:place]
+        return output, [tuple(output[:i]) in excluded for i in range(len(output))]
 
     def policy_logprobs(self, trajectory: Trajectory) -> np.ndarray:
         """[T, V] of the model itself, with nothing forbidden."""
@@ -100,30 +109,42 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     student.engine.shutdown()
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "sampled"])
-def test_a_student_that_wants_to_call_all_the_time_never_does(student: Caller, sampling: SamplingSettings) -> None:
-    (banned,) = CommandGrammar(student.tokenizer).banned
+def test_the_student_wants_to_call_all_the_time(student: Caller) -> None:
+    assert all(answer.calls for answer in student.alone(max_calls=1))
 
-    def calls(output: list[int]) -> bool:
-        return any(tuple(output[i : i + len(banned)]) == banned for i in range(len(output)))
 
-    free, forbidden = (student.outputs(sampling, forbid_commands) for forbid_commands in (False, True))
-    assert all(map(calls, free))
-    assert not any(map(calls, forbidden))
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_student_that_wants_to_call_all_the_time_never_does(student: Caller, temperature: float) -> None:
+    answers = student.alone(temperature=temperature)
+    assert not any("<call" in answer.text for answer in answers)
+    assert all(0 < len(answer.token_ids) <= OUTPUT_TOKENS for answer in answers)
 
 
 def test_forbidding_commands_leaves_other_uses_of_a_bracket(student: Caller) -> None:
-    outputs = student.outputs(SamplingSettings(temperature=1.0), forbid_commands=True)
-    assert any("7<4" in student.tokenizer.decode(output) for output in outputs)
+    assert any("7<4" in answer.text for answer in student.alone(40))
 
 
-def test_log_probs_are_the_policys_but_where_a_command_could_have_been_completed(student: Caller) -> None:
-    (banned,) = CommandGrammar(student.tokenizer).banned
-    for trajectory in student.alone(12):
-        before = [*trajectory.prompt_ids[-1:].tolist(), *trajectory.token_ids[:-1].tolist()]
-        completing = np.array([banned[:-1] in ((), (token,)) for token in before])
-        logprobs = student.policy_logprobs(trajectory)
-        policy = logprobs[np.arange(len(before)), trajectory.token_ids]
-        without_banned = policy - np.log1p(-np.exp(logprobs[:, banned[-1]]))
-        np.testing.assert_allclose(trajectory.logprobs, np.where(completing, without_banned, policy), atol=1e-3)
-        assert trajectory.constrained.tolist() == (completing & (len(banned) > 1)).tolist()
+def test_a_greedy_answer_is_the_models_own_with_commands_taken_back(student: Caller) -> None:
+    (answer,) = student.alone(1, temperature=0.0)
+    ids, constrained = student.greedy_answer()
+    assert answer.token_ids.tolist() == ids
+    assert answer.constrained.tolist() == constrained
+
+
+def test_one_seed_gives_one_answer(student: Caller) -> None:
+    first, second = (student.alone(8, seeds=range(8)) for _ in range(2))
+    assert [answer.text for answer in first] == [answer.text for answer in second]
+    assert len({answer.text for answer in first}) > 1
+
+
+def test_log_probs_are_the_policys_but_where_a_token_was_drawn_again(student: Caller) -> None:
+    banned = list(CommandGrammar(student.tokenizer).banned)
+    answers = student.alone(12)
+    for answer in answers:
+        logprobs = student.policy_logprobs(answer)
+        policy = logprobs[np.arange(len(answer.token_ids)), answer.token_ids]
+        without_banned = policy - np.log1p(-np.exp(logprobs[:, banned]).sum(1))
+        np.testing.assert_allclose(answer.logprobs[~answer.constrained], without_banned[~answer.constrained], atol=1e-3)
+        assert (answer.logprobs[answer.constrained] > policy[answer.constrained]).all()
+    if not banned:
+        assert any(answer.constrained.any() for answer in answers)

@@ -1,4 +1,4 @@
-"""Commands found by token ids: the same turns as by vLLM's own detokenization and stop string."""
+"""Ends and beginnings of commands found by token ids: the same turns as by vLLM's own detokenization and stop string."""
 
 from __future__ import annotations
 
@@ -17,18 +17,33 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from actors.relay.grammar import CALL_CLOSE, CommandGrammar
+from actors.relay.grammar import CALL_CLOSE, CALL_START, CommandGrammar
 from actors.relay.tokenizer import TransformersTokenizer
 from cluster.devices import Device, engine_environment
 
 if TYPE_CHECKING:
     from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
-MERGES = ["< /", "c a", "l l", "ca ll", "> Ċ", "> >", "a >", "</ call", "</call >", "</call >Ċ"]
+MERGES = [
+    "< /",
+    "c a",
+    "l l",
+    "ca ll",
+    "> Ċ",
+    "> >",
+    "a >",
+    "</ call",
+    "</call >",
+    "</call >Ċ",
+    "Ġ <",
+    "x <",
+    "< c",
+    "call >",
+]
 
 
 def byte_level() -> PreTrainedTokenizerFast:
-    """A tokenizer that cuts `</call>` in many ways, joins its end to what follows, and cuts characters into bytes."""
+    """A tokenizer that cuts `</call>` and `<call` in many ways, joins its end to what follows, and cuts characters into bytes."""
     pieces = sorted(ByteLevel.alphabet()) + [merge.replace(" ", "") for merge in MERGES]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(BPE(vocabulary, [tuple(merge.split()) for merge in MERGES]))  # type: ignore[misc]
@@ -38,19 +53,19 @@ def byte_level() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
 
 
-def command_end(grammar: CommandGrammar) -> IncrementalDetokenizer:
+def found_by_ids(grammar: CommandGrammar, text: str) -> IncrementalDetokenizer:
     os.environ.update(engine_environment(Device.CPU, threads=1))  # read when vLLM is imported
-    from actors.engines.vllm_outputs import CommandEnd
+    from actors.engines.vllm_outputs import StopText
 
-    return CommandEnd(grammar)
+    return StopText(grammar, text)
 
 
-def stop_string(tokenizer: PreTrainedTokenizerFast) -> IncrementalDetokenizer:
-    """What vLLM makes of a request with the stop string `</call>`."""
+def stop_string(tokenizer: PreTrainedTokenizerFast, text: str) -> IncrementalDetokenizer:
+    """What vLLM makes of a request with this stop string."""
     from vllm import SamplingParams
     from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer
 
-    params = SamplingParams(stop=[CALL_CLOSE], include_stop_str_in_output=True)
+    params = SamplingParams(stop=[text], include_stop_str_in_output=True)
     request = SimpleNamespace(request_id="0", prompt_token_ids=[1, 2, 3], sampling_params=params)
     return FastIncrementalDetokenizer(tokenizer, request)  # type: ignore[arg-type]
 
@@ -68,25 +83,27 @@ GRAMMAR = CommandGrammar(TransformersTokenizer(BYTE_LEVEL))
 LIKELY = [*BYTE_LEVEL.convert_tokens_to_ids(["<", "/", "call", "c", "a", "l", "</", ">", ">Ċ", "a>", "</call"]), 200]
 
 
-@given(st.lists(st.one_of(st.sampled_from(LIKELY), st.integers(0, len(BYTE_LEVEL) - 1)), max_size=40))
-def test_a_turn_of_any_bytes_ends_where_the_stop_string_would_end_it(ids: list[int]) -> None:
-    assert turn(command_end(GRAMMAR), ids) == turn(stop_string(BYTE_LEVEL), ids)
+@pytest.mark.parametrize("stop_text", [CALL_CLOSE, CALL_START])
+@given(ids=st.lists(st.one_of(st.sampled_from(LIKELY), st.integers(0, len(BYTE_LEVEL) - 1)), max_size=40))
+def test_a_turn_of_any_bytes_ends_where_the_stop_string_would_end_it(stop_text: str, ids: list[int]) -> None:
+    assert turn(found_by_ids(GRAMMAR, stop_text), ids) == turn(stop_string(BYTE_LEVEL, stop_text), ids)
 
 
+@pytest.mark.parametrize("stop_text", [CALL_CLOSE, CALL_START])
 @pytest.mark.parametrize(
     "text", ["a<call>5</call>b", "</call>\nb", "é</call>é", "</callx></call>", "<</call>>", "a</call", "\ufffd</call>"]
 )
-def test_text_ends_where_the_stop_string_would_end_it(text: str) -> None:
+def test_text_ends_where_the_stop_string_would_end_it(stop_text: str, text: str) -> None:
     ids = BYTE_LEVEL.encode(text)
-    ours = turn(command_end(GRAMMAR), ids)
-    assert ours == turn(stop_string(BYTE_LEVEL), ids)
-    assert (CALL_CLOSE in BYTE_LEVEL.decode(ours)) == (CALL_CLOSE in text)
+    ours = turn(found_by_ids(GRAMMAR, stop_text), ids)
+    assert ours == turn(stop_string(BYTE_LEVEL, stop_text), ids)
+    assert (stop_text in BYTE_LEVEL.decode(ours)) == (stop_text in text)
 
 
 def test_tokens_of_one_step_past_the_command_are_left_out(tiny_model: Path) -> None:
     tokenizer = TransformersTokenizer(AutoTokenizer.from_pretrained(tiny_model))
     command = tokenizer.encode("1<call>5</call>")
-    ends = command_end(CommandGrammar(tokenizer))
+    ends = found_by_ids(CommandGrammar(tokenizer), CALL_CLOSE)
     assert ends.update([*command, *tokenizer.encode("2+3")], False) == CALL_CLOSE
     assert ends.output_token_ids == command
 
@@ -114,7 +131,7 @@ def processed(ids: list[int], logprobs: list[float], replaced: bool) -> tuple[li
     processor = OutputProcessor(BYTE_LEVEL, log_stats=False)
     processor.add_request(request, None)
     if replaced:
-        replace_processing(processor.request_states["0"], command_end=GRAMMAR, want_logprobs=True)
+        replace_processing(processor.request_states["0"], GRAMMAR, stop_text=CALL_CLOSE, want_logprobs=True)
     for token, logprob in zip(ids, logprobs, strict=True):
         sampled = LogprobsLists(np.array([[token]]), np.array([[logprob]], np.float32), np.array([1]))
         outputs = processor.process_outputs([EngineCoreOutput("0", [token], new_logprobs=sampled)])

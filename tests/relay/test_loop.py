@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
 from actors.engines.scripted import PieceTokenizer, ScriptedEngine
-from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, without_commands
+from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, token_holding, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay, relay_all
 from actors.relay.placements import Placement, own_tokens
@@ -112,12 +113,22 @@ def half_of_the_prompt(request: GenerationRequest) -> int:
     return len(request.prompt_ids) // 2
 
 
+def not_taken_back(student: RecordingEngine) -> list[int]:
+    """The student's tokens: a turn takes back what stood at its place and after."""
+    kept: dict[int, int] = {}
+    for request, generation in zip(student.answered, student.written, strict=True):
+        place = len(request.prompt_ids)
+        kept = {position: token for position, token in kept.items() if position < place}
+        kept |= dict(enumerate(generation.token_ids.tolist(), start=place))
+    return [kept[position] for position in sorted(kept)]
+
+
 def assert_nothing_lost(
     trajectory: Trajectory, student: RecordingEngine, teacher: RecordingEngine, budget: int
 ) -> None:
-    """Every token that was written is there once, with its writer, within the budget; every call says what it cost."""
+    """All that was written and not taken back is there once, with its writer, within the budget; calls say what they cost."""
     is_teacher = trajectory.sources == Source.TEACHER
-    by_student = [token for generation in student.written for token in generation.token_ids.tolist()]
+    by_student = not_taken_back(student)
     by_teacher = [token for generation in teacher.written for token in generation.token_ids.tolist()]
     assert trajectory.token_ids[~is_teacher].tolist() == by_student
     assert trajectory.token_ids[is_teacher].tolist() == by_teacher
@@ -169,8 +180,9 @@ def test_any_script_keeps_every_token_source_and_budget(
 
     segments = student_segments(trajectory)
     commands = [command for segment in segments for command in parse_commands(segment)]
-    assert len(trajectory.calls) + trajectory.rejected.total == len(commands)
+    assert len(trajectory.calls) + trajectory.rejected.total - trajectory.rejected.over_limit == len(commands)
     assert len(trajectory.calls) <= max_calls
+    assert len(trajectory.calls) < max_calls or "<call" not in segments[-1]
     for call, segment in zip(trajectory.calls, segments[:-1], strict=True):
         valid = [command for command in parse_commands(segment) if command.kind is CommandKind.VALID]
         assert call.commanded == valid[0].requested_tokens
@@ -418,7 +430,8 @@ def test_any_plan_is_followed_to_the_answers_end(
 
     budget = min(max_new_tokens, context_tokens - len(PROMPT.student_ids))
     assert_nothing_lost(trajectory, student, teacher, budget)
-    assert all(request.forbid_commands and not request.stop_after_command for request in student.requests)
+    assert all(request.stop_text == "<call" for request in student.requests)
+    assert not any("<call" in segment for segment in student_segments(trajectory))
 
     by_student = np.cumsum(trajectory.sources == Source.STUDENT)
     executed = [
@@ -431,7 +444,7 @@ def test_any_plan_is_followed_to_the_answers_end(
         assert by_student[-1] <= plan[len(executed)].position
 
     commands = [command for segment in student_segments(trajectory) for command in parse_commands(segment)]
-    assert trajectory.rejected.total == len(commands)
+    assert trajectory.rejected.total - trajectory.rejected.over_limit == len(commands)
 
 
 @settings(max_examples=200, deadline=None)
@@ -448,6 +461,77 @@ def test_an_empty_plan_is_the_student_alone(stream: list[int], max_new_tokens: i
     assert planned.token_ids.tolist() == alone.token_ids.tolist()
     assert planned.constrained.tolist() == alone.constrained.tolist()
     assert (planned.finish, planned.rejected, planned.calls) == (alone.finish, alone.rejected, ())
+
+
+CALLERS = [
+    PieceTokenizer(["<call>", "<", "call", ">", "a"]),
+    PieceTokenizer(["<", "call", ">", "a<", "c", "all", "<c", "<call>5", "b"]),
+    PieceTokenizer(["a", "<", "<c", "<ca", "call", "all>", "<<", "</call><", "ll", *"</call>"]),
+]
+
+
+class Caller:
+    """A student whose favourite next token depends on all before it, and is often part of a command."""
+
+    def __init__(self, tokenizer: PieceTokenizer, seed: int) -> None:
+        self.tokenizer = tokenizer
+        self._seed = seed
+
+    def next_token(self, output: Sequence[int], excluded: Collection[int]) -> int:
+        order = list(range(1, len(self.tokenizer)))
+        random.Random(f"{self._seed}{output}").shuffle(order)
+        if "<" in self.tokenizer.decode(output[-1:]):
+            order.sort(key=lambda token: not self.tokenizer.decode([token]).startswith("ca"))
+        order.insert(len(order) if len(output) < 8 else len(output) % 3, self.tokenizer.eos_token_id)
+        return next(token for token in order if token not in excluded)
+
+    def script(self, request: GenerationRequest) -> list[int]:
+        output = list(request.prompt_ids[len(PROMPT.student_ids) :])
+        for _ in range(request.max_tokens):
+            output.append(self.next_token(output, request.excluded))
+        return output[len(request.prompt_ids) - len(PROMPT.student_ids) :]
+
+    def answer(self, max_new_tokens: int) -> tuple[list[int], list[bool]]:
+        """What it writes without commands, token by token, and which tokens it drew again."""
+        grammar = CommandGrammar(self.tokenizer)
+        output: list[int] = []
+        excluded: dict[tuple[int, ...], set[int]] = {}
+        while len(output) < max_new_tokens and self.tokenizer.eos_token_id not in output:
+            output.append(self.next_token(output, {*grammar.banned, *excluded.get(tuple(output), ())}))
+            begun = self.tokenizer.decode(output).find("<call")
+            if begun >= 0:
+                place = token_holding(grammar.pieces(output), begun + 1)
+                excluded.setdefault(tuple(output[:place]), set()).add(output[place])
+                output = output[:place]
+        return output, [tuple(output[:i]) in excluded for i in range(len(output))]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    tokenizer=st.sampled_from(CALLERS),
+    seed=st.integers(0, 10_000),
+    budget=st.integers(1, 40),
+    exact_stops=st.booleans(),
+)
+def test_forbidden_commands_are_drawn_again_as_token_by_token(
+    tokenizer: PieceTokenizer, seed: int, budget: int, exact_stops: bool
+) -> None:
+    caller = Caller(tokenizer, seed)
+    student = ScriptedEngine(tokenizer, caller.script, exact_stops=exact_stops)
+    alone = replace(setup(max_calls=0, max_new_tokens=budget), grammar=CommandGrammar(tokenizer))
+    trajectory = run(RelaySequence(PROMPT, alone), student, None)
+    ids, constrained = caller.answer(budget)
+    assert trajectory.token_ids.tolist() == ids
+    assert trajectory.constrained.tolist() == constrained
+    assert "<call" not in trajectory.text
+    assert (trajectory.finish is FinishReason.STUDENT_END) == (ids[-1] == tokenizer.eos_token_id)
+    assert len(student.requests) <= 1 + 2 * trajectory.rejected.over_limit
+
+
+def test_forbidding_commands_costs_nothing_where_none_is_begun() -> None:
+    student = ScriptedEngine(TOKENIZER, [text("a<b</call>")])
+    assert run(RelaySequence(PROMPT, setup(max_calls=0)), student, None).text == "a<b</call>"
+    assert len(student.requests) == 1
 
 
 def test_commands_and_the_teachers_tokens_are_not_the_students_own() -> None:

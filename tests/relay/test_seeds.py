@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.engines.scripted import PieceTokenizer, ScriptedEngine
-from actors.relay.grammar import CommandGrammar
+from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.loop import relay_all
 from actors.relay.seeds import derived_seed
@@ -35,7 +35,7 @@ def seeds_of_turns(seeds: list[int] | None, count: int) -> list[tuple[int | None
     async def note(request: Any) -> None:
         requests[request.prompt_ids[0]].append(request.seed)
 
-    student = ScriptedEngine(TOKENIZER, lambda request: TURN if request.stop_after_command else [], before=note)
+    student = ScriptedEngine(TOKENIZER, lambda request: TURN if request.stop_text == CALL_CLOSE else [], before=note)
     teacher = ScriptedEngine(TOKENIZER, lambda _: TOKENIZER.encode("b"), before=note)
     asyncio.run(relay_all(prompts, setup, student, teacher, seeds=seeds))
     return [tuple(found) for found in requests.values()]

@@ -15,9 +15,8 @@ from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTu
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source
 
-PIECES = ["<call>", "</call>", "</", "call", ">\n", *"<>/cal0123456789bxyz \n", "call>", "xy"]
+PIECES = ["<call>", "</call>", "</", "call", ">\n", *"<>/cal0123456789bxyz \n", "call>", "xy", "<call", "<<"]
 TOKENIZER = PieceTokenizer(PIECES)
-SPELT = PieceTokenizer(["<", "call", ">", "</", *"/0123456789abcl "])
 EOS = 0
 PROMPT = RelayPrompt(student_ids=(90, 91), teacher_ids=(95,))
 
@@ -91,7 +90,8 @@ def test_student_opens_with_its_own_prompt_and_sampling() -> None:
     request = student_turn(sequence(max_new_tokens=30)).request
     assert list(request.prompt_ids) == [90, 91]
     assert request.max_tokens == 30
-    assert request.stop_after_command and not request.forbid_commands and request.want_logprobs
+    assert request.want_logprobs
+    assert (request.stop_text, request.excluded) == ("</call>", ())
     assert request.sampling.temperature == 1.0
 
 
@@ -121,7 +121,7 @@ def test_the_teacher_sees_its_prompt_and_all_text_without_commands() -> None:
     assert list(request.prompt_ids) == [95, *ids("x", "y", "z")]
     assert request.max_tokens == 3
     assert request.sampling.greedy
-    assert not request.stop_after_command and not request.want_logprobs
+    assert request.stop_text is None and not request.want_logprobs
 
 
 def test_the_student_keeps_its_commands_in_context() -> None:
@@ -188,16 +188,106 @@ def test_past_the_call_limit_commands_are_forbidden() -> None:
     student(seq, command(1))
     teacher(seq, ids("y"))
     request = student_turn(seq).request
-    assert request.forbid_commands
-    assert not request.stop_after_command
+    assert (request.stop_text, request.excluded) == ("<call", tuple(ids("<call>")))
+    assert request.max_tokens == 100 - len(command(1)) - 1
 
 
-def test_a_command_past_the_limit_is_counted_and_not_executed() -> None:
+def test_a_command_past_the_limit_is_taken_back_and_one_token_is_drawn_in_its_place() -> None:
     seq = sequence(max_calls=0)
-    trajectory = end(seq, [*command(3), *command(0), *ids("x")])
+    student(seq, ids("x", "<", "call>"))
+    request = student_turn(seq).request
+    assert list(request.prompt_ids) == [90, 91, *ids("x")]
+    assert (request.max_tokens, request.stop_text) == (1, "<call")
+    assert request.excluded == tuple(ids("<call>", "<"))
+    student(seq, ids("y"), StopReason.LENGTH)
+    request = student_turn(seq).request
+    assert list(request.prompt_ids) == [90, 91, *ids("x", "y")]
+    assert (request.max_tokens, request.excluded) == (98, tuple(ids("<call>")))
+    trajectory = end(seq, ids("<", "z"))
+    assert trajectory.text == "xy<z"
+    assert trajectory.constrained.tolist() == [False, True, False, False, False]
+    assert trajectory.logprobs.tolist() == [-token for token in trajectory.token_ids.tolist()]
+    assert trajectory.rejected.over_limit == trajectory.rejected.total == 1
     assert trajectory.calls == ()
-    assert (trajectory.rejected.over_limit, trajectory.rejected.zero) == (1, 1)
-    assert trajectory.finish is FinishReason.STUDENT_END
+
+
+def test_what_an_engine_wrote_past_a_forbidden_command_is_dropped() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, [*ids("x", "<", "call>", "3", "</call>"), EOS], StopReason.END_OF_TEXT)
+    assert list(student_turn(seq).request.prompt_ids) == [90, 91, *ids("x")]
+    assert end(seq).rejected.malformed == 0
+
+
+def test_a_forbidden_command_may_begin_in_one_turn_and_go_on_in_the_next() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, ids("x", "<", "c"))
+    student(seq, ids("a", "l", "l"))
+    request = student_turn(seq).request
+    assert list(request.prompt_ids) == [90, 91, *ids("x")]
+    assert (request.max_tokens, request.excluded) == (1, tuple(ids("<call>", "<")))
+
+
+def test_every_spelling_drawn_at_one_place_is_excluded_there() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, ids("x", "<", "call>"))
+    student(seq, ids("<call"), StopReason.LENGTH)
+    assert student_turn(seq).request.excluded == tuple(ids("<call>", "<", "<call"))
+
+
+def test_a_token_that_completes_an_earlier_beginning_is_taken_back_with_it() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, ids("<", "<", "call>"))
+    assert student_turn(seq).request.excluded == tuple(ids("<call>", "<"))
+    student(seq, ids("call>"), StopReason.LENGTH)
+    request = student_turn(seq).request
+    assert (list(request.prompt_ids), request.excluded) == ([90, 91], tuple(ids("<call>", "<")))
+    student(seq, ids("x"), StopReason.LENGTH)
+    request = student_turn(seq).request
+    assert (request.max_tokens, request.excluded) == (99, tuple(ids("<call>")))
+
+
+def test_what_is_excluded_at_a_place_stays_so_when_a_later_place_leads_back_to_it() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, ids("<", "call>"))
+    student(seq, ids("<<"), StopReason.LENGTH)
+    student(seq, ids("<", "call>"))
+    student(seq, ids("call>"), StopReason.LENGTH)
+    request = student_turn(seq).request
+    assert (list(request.prompt_ids), request.excluded) == ([90, 91], tuple(ids("<call>", "<", "<<")))
+
+
+def test_an_end_of_text_drawn_again_ends_the_answer() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, ids("x", "<", "call>"))
+    trajectory = end(seq)
+    assert (trajectory.text, trajectory.finish) == ("x", FinishReason.STUDENT_END)
+    assert trajectory.constrained.tolist() == [False, True]
+
+
+def test_the_last_token_of_the_budget_is_drawn_again() -> None:
+    seq = sequence(max_calls=0, max_new_tokens=2)
+    student(seq, ids("x", "<call"), StopReason.COMMAND)
+    student(seq, ids("y"), StopReason.LENGTH)
+    assert seq.trajectory().text == "xy"
+    assert seq.next_turn() == Finished(FinishReason.LENGTH)
+
+
+def test_the_teachers_text_begins_no_command() -> None:
+    seq = sequence(plan=(Placement(0, 1),))
+    teacher(seq, ids("<"))
+    assert end(seq, ids("call>")).text == "<call>"
+
+
+def test_places_of_planned_calls_do_not_count_tokens_taken_back() -> None:
+    seq = sequence(plan=(Placement(3, 1),))
+    student(seq, ids("x", "<", "call>"), StopReason.COMMAND)
+    student(seq, ids("y"), StopReason.LENGTH)
+    assert student_turn(seq).request.max_tokens == 1
+
+
+def test_an_engine_that_writes_an_excluded_id_is_an_error() -> None:
+    with pytest.raises(EngineError, match="were excluded"):
+        student(sequence(max_calls=0), ids("<call>"))
 
 
 def test_text_past_an_executable_command_is_discarded() -> None:
@@ -265,7 +355,7 @@ def test_a_failed_call_writes_nothing_and_counts_towards_the_limit() -> None:
     seq = sequence(max_calls=1)
     student(seq, command(9))
     seq.teacher_failed("no route", 1.5)
-    assert student_turn(seq).request.forbid_commands
+    assert student_turn(seq).request.stop_text == "<call"
     trajectory = end(seq)
     (call,) = trajectory.calls
     assert (call.written, call.ending, call.duration_s) == (0, CallEnding.FAILED, 1.5)
@@ -309,18 +399,6 @@ def test_a_call_that_does_not_fit_the_teachers_context_fails_instead_of_losing_i
     assert student_turn(seq)
     assert seq.failures == ["the teacher's context of 2 tokens cannot hold the 2 so far and one more"]
     assert end(seq).calls[0].ending is CallEnding.FAILED
-
-
-def test_tokens_drawn_under_the_ban_are_marked() -> None:
-    seq = sequence(max_calls=0, tokenizer=SPELT)
-    less, letter = SPELT.encode("<a")
-    trajectory = end(seq, [less, letter, less])
-    assert trajectory.constrained.tolist() == [False, True, False, True]
-
-
-def test_tokens_drawn_without_the_ban_are_not_marked() -> None:
-    less, letter = SPELT.encode("<a")
-    assert not end(sequence(tokenizer=SPELT), [less, letter, less]).constrained.any()
 
 
 def test_a_teacher_of_another_vocabulary_is_read_by_text() -> None:
@@ -403,7 +481,7 @@ def test_a_call_says_what_the_teacher_read_and_what_its_cache_held() -> None:
 def test_a_planned_call_ends_the_students_turn_at_its_place() -> None:
     seq = sequence(plan=(Placement(2, 3),))
     request = student_turn(seq).request
-    assert (request.max_tokens, request.forbid_commands, request.stop_after_command) == (2, True, False)
+    assert (request.max_tokens, request.stop_text) == (2, "<call")
     student(seq, ids("x", "y"), StopReason.LENGTH)
     turn = teacher_turn(seq)
     assert (turn.requested, turn.commanded, turn.request.max_tokens) == (3, 0, 3)
@@ -459,9 +537,10 @@ def test_an_engine_that_gives_up_before_the_planned_place_ends_the_sequence() ->
     assert seq.next_turn() == Finished(FinishReason.LENGTH)
 
 
-def test_an_opening_tag_before_a_planned_call_is_unterminated() -> None:
-    seq = sequence(plan=(Placement(2, 1),))
-    student(seq, ids("<call>", "5"), StopReason.LENGTH)
-    teacher(seq, ids("y"))
-    trajectory = end(seq, ids("</call>"))
-    assert (trajectory.rejected.unterminated, trajectory.rejected.malformed) == (1, 1)
+def test_a_planned_call_parts_what_would_have_been_a_command() -> None:
+    seq = sequence(plan=(Placement(1, 1),))
+    student(seq, ids("<"), StopReason.LENGTH)
+    seq.teacher_failed("no route", 1.5)
+    trajectory = end(seq, ids("call>"))
+    assert trajectory.text == "<call>"
+    assert trajectory.rejected.total == 0
