@@ -103,6 +103,23 @@ def test_the_order_in_which_shares_are_written_does_not_matter(tokenizer: PreTra
     assert rows[0] == rows[1]
 
 
+def test_markup_stands_in_its_share_of_the_solutions_and_changes_nothing_else(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    plain, marked = (
+        texts(pretraining_rows("student", PretrainSettings(markup=markup), tokenizer, 0, 4), tokenizer)
+        for markup in (None, 0.3)
+    )
+
+    for (prompt, without), (same_prompt, solution) in zip(plain, marked, strict=True):
+        characters = iter(solution)
+        assert prompt == same_prompt and all(character in characters for character in without)  # in this order
+        assert solution.endswith(END)
+    assert not any("<" in solution.removesuffix(END) for _, solution in plain)
+    share = sum("<" in solution.removesuffix(END) for _, solution in marked) / len(marked)
+    assert 0.2 < share < 0.4
+
+
 def test_equal_seeds_give_equal_rows_and_later_steps_others(tokenizer: PreTrainedTokenizerBase) -> None:
     def rows(seed: int, first: int) -> list[int]:
         made = pretraining_rows("student", PretrainSettings(seed=seed), tokenizer, first, first + 1)
