@@ -46,8 +46,8 @@ class StudentEngines(Protocol):
 class GpuTurns:
     """Gives the GPUs to the learner and back to the engines.
 
-    The students' weights are replaced before they write again, so they are discarded; the teacher's have nowhere else to
-    come from, and are kept in host memory. An engine that restarts meanwhile waits for its wake-up to start anew, awake then.
+    The students get new weights before they write again, so their old ones are dropped. The teacher's do not change: they
+    are kept in host memory. An engine that is restarted while it sleeps does not start before it is woken.
     """
 
     learner: Learner

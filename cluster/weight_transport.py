@@ -94,7 +94,7 @@ class GpuTransport:
     def __init__(self, backend: WeightBackend, learner: Sender, workers: Receivers, beside_learning: bool) -> None:
         """With `beside_learning` the engines write while the learner is at a step.
 
-        The learner cannot then give a restarting engine the weights of the last sync, so that they are put aside before.
+        It then has other weights than those of the last sync, which an engine that restarts needs: a copy is kept.
         """
         self._beside_learning = beside_learning
         self._backend, self._learner, self._workers = backend, learner, workers

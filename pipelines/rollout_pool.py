@@ -173,7 +173,7 @@ class RolloutPool:
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
         """Give all workers `weights` as policy `version`; returns when every one holds them.
 
-        What becomes of turns that are being written says `in_flight`; later ones are by the new weights.
+        `in_flight` says what becomes of turns that are being written. Later turns are by the new weights.
         """
         self._weights, self.version = weights, version
         answers(

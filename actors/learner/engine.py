@@ -21,8 +21,8 @@ _PERSISTENT_ELEMENTS = 8192
 def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: OptimizerSettings) -> DeepSpeedEngine:
     """Spread `module` over the process group as ZeRO stage `settings.zero_stage` says, with AdamW.
 
-    A step is one micro-step to DeepSpeed; `backward` and `step` below say where it ends. Gradients of a step's
-    micro-batches are summed in float32, under ZeRO 0 in the model's dtype.
+    DeepSpeed is told of one micro-batch a step: `backward` and `step` below say themselves where a step ends. The
+    gradients of its micro-batches are summed in float32, under ZeRO 0 in the model's dtype.
     """
     import deepspeed
 
@@ -69,8 +69,7 @@ def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: Optimi
 def backward(engine: DeepSpeedEngine, loss: Tensor, last: bool) -> None:
     """Add `loss` to the step's gradient; ranks are averaged, so `loss` comes multiplied by the world size.
 
-    The gradients are reduced, at the latest, with the `last` micro-batch. A loss that is not finite makes the gradient
-    so, and with it that of every rank.
+    The `last` micro-batch reduces them over the ranks. A loss that is not finite makes all gradients so, on every rank.
     """
     engine.set_gradient_accumulation_boundary(last)
     engine.backward(loss * (1.0 + 0.0 * loss.detach()))

@@ -94,6 +94,10 @@ class CommandGrammar:
         """The text of each token by itself."""
         return [self._piece(token) for token in ids]
 
+    def ends_command(self, ids: Sequence[int]) -> bool:
+        """Whether the last token completes a `</call>`."""
+        return self.completes(CALL_CLOSE, ids)
+
     def completes(self, wanted: str, ids: Sequence[int]) -> bool:
         """Whether the last token completes the wanted text. Looks no further back than that text can reach."""
         piece = self._piece(ids[-1])

@@ -91,6 +91,7 @@ async def test_after_a_sleep_turns_are_written_with_the_weights_that_came_before
     np.testing.assert_allclose(answer.logprobs, expected, atol=2e-4)
 
 
+@pytest.mark.slow
 async def test_an_engine_whose_core_dies_in_its_sleep_is_dead(tiny_model: Path) -> None:
     with started(tiny_model) as engine:
         await engine.sleep(keep_weights=True)

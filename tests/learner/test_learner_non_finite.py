@@ -68,7 +68,7 @@ def test_a_supervised_step_is_dropped_as_well(make_trainer, model_folder, monkey
     assert all(np.array_equal(before[name], value) for name, value in trainer.weights().items())
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("stage", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_bfloat16_gradients_of_many_micro_batches_are_summed_in_float32(make_trainer, model_folder, stage):
     """Each of 512 equal parts is below half a unit of the sum in bfloat16 from its 256th on: it would round away."""
     tokens = np.random.default_rng(0).integers(0, 64, 8).astype(np.int32)

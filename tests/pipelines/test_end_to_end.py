@@ -118,6 +118,7 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experi
     assert grpo_steps(run_dir) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     kill_after(2, start(small_experiment, run_dir, ["grpo.steps=6"]), run_dir)

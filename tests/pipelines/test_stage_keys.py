@@ -26,7 +26,13 @@ DEMO = REPOSITORY / "experiments" / "demo.yaml"
 FIXED = {"grpo.sampling.top_p", "grpo.sampling.top_k", "cluster.colocate"}
 """settings that have one valid value in these examples"""
 
-PRETRAIN = {"lengths": [2, 3], "forms": {"plain": 1, "postfix": 1}, "skill": 0.5, "mix": {"known": 1, "unknowable": 1}}
+PRETRAIN = {
+    "lengths": [2, 3],
+    "forms": {"plain": 1, "postfix": 1},
+    "skill": 0.5,
+    "mix": {"known": 1, "unknowable": 1},
+    "markup": 0.2,
+}
 CHAINS = {"source": "chain_arithmetic", "counts": {"known": 3, "unknowable": 2}, "lengths": [2, 3], "limit": 4}
 BENCHMARK = {"source": "benchmark", "name": "gsm8k", "path": "g.jsonl", "split": "test", "limit": 4}
 FILE = {"source": "file", "path": "f.jsonl", "options": "options", "kind": "own", "limit": 4}
