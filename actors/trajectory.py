@@ -97,7 +97,10 @@ class Trajectory:
     versions: Int32
     """[T] policy version that sampled the token; -1 for teacher tokens"""
     constrained: Bool
-    """[T] the token was drawn again where a forbidden command had begun, without its first token: its log-prob is not the policy's"""
+    """[T] the token was drawn again where a forbidden command had begun, with the command's first token excluded.
+
+    Its log-prob is not the policy's.
+    """
     calls: tuple[Call, ...]
     rejected: RejectedCommands
     finish: FinishReason

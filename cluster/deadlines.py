@@ -10,8 +10,11 @@ from cluster.errors import DeadlineError
 if TYPE_CHECKING:
     import ray
 
+ROLLOUT_DEADLINE = "rollout.deadline_s"
+START_TIMEOUT = "cluster.start_timeout_s"
 
-def answers(calls: ray.ObjectRef[Any] | Sequence[ray.ObjectRef[Any]], what: str, seconds: float, key: str) -> Any:
+
+def results(calls: ray.ObjectRef[Any] | Sequence[ray.ObjectRef[Any]], what: str, seconds: float, key: str) -> Any:
     """Return the result of one call to an actor, or the list of those of several.
 
     Raises `DeadlineError` after `seconds`, which is the value of `key`.
@@ -20,7 +23,7 @@ def answers(calls: ray.ObjectRef[Any] | Sequence[ray.ObjectRef[Any]], what: str,
 
     try:
         return ray.get(calls, timeout=seconds)
-    except ray.exceptions.GetTimeoutError:
+    except ray.exceptions.GetTimeoutError as error:
         raise DeadlineError(
             f"{what} took more than {seconds:g} s: raise {key}, or look into the actors' logs"
-        ) from None
+        ) from error

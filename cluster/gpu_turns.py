@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cluster.errors import RunError
+from cluster.deadlines import ROLLOUT_DEADLINE
+from cluster.errors import RunError, as_raised
 
 if TYPE_CHECKING:
     import ray
@@ -93,12 +94,13 @@ class GpuTurns:
             done, pending = ray.wait(pending, num_returns=1, timeout=max(deadline - monotonic(), 0.0))
             if not done:
                 late = ", ".join(names[call] for call in pending)
-                raise TurnError(f"{what} took more than {self.deadline_s:g} s: {late}")
+                raise TurnError(
+                    f"{what} took more than {self.deadline_s:g} s: {late}. Raise {ROLLOUT_DEADLINE}, or resume the run"
+                )
             try:
                 ray.get(done)
             except ray.exceptions.RayError as error:
-                cause = getattr(error, "cause", None) or error
-                raise TurnError(f"{what} failed: {names[done[0]]}: {cause}") from error
+                raise TurnError(f"{what} failed: {names[done[0]]}: {as_raised(error)}. Resume the run") from error
 
 
 def _call(engine: ActorHandle[Any], method: str, *arguments: object) -> ray.ObjectRef[Any]:

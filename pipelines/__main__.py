@@ -9,7 +9,7 @@ import click
 
 from actors.learner.errors import LearnerRefusal
 from actors.learner.kernels import KernelError
-from cluster.errors import RunError
+from cluster.errors import RunError, as_raised
 from pipelines.config import ConfigError
 from pipelines.data import DataError
 from pipelines.interruption import interruptible
@@ -36,9 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except RunError as error:
-        print(
-            getattr(error, "cause", error), file=sys.stderr
-        )  # of one that an actor raised, Ray's text is its traceback
+        print(as_raised(error), file=sys.stderr)
         return 1
     return status or 0
 

@@ -78,7 +78,7 @@ class ProblemSets:
 
     training: ProblemSet
     """before the filter"""
-    warming_up: tuple[ProblemSet, ...]
+    warmup_sources: tuple[ProblemSet, ...]
     """empty where the warm-up takes the training problems"""
     evaluation: tuple[EvaluationSet, ...]
 
@@ -88,13 +88,13 @@ class ProblemSets:
 
     @property
     def warmup(self) -> list[Problem]:
-        return [problem for found in self.warming_up for problem in found.problems]
+        return [problem for found in self.warmup_sources for problem in found.problems]
 
     def record(self) -> dict[str, Any]:
         """Return which rows of each source were taken, as JSON."""
         return {
             "train": self.training.record(),
-            "warmup": [found.record() for found in self.warming_up],
+            "warmup": [found.record() for found in self.warmup_sources],
             "evaluation": [found.record() for found in self.evaluation],
         }
 
@@ -103,10 +103,10 @@ AnySet = TypeVar("AnySet", bound=ProblemSet)
 
 
 def load_problem_sets(data: DataSettings) -> ProblemSets:
-    """Return all problems of a run; disjoint ones where a synthetic task draws them. Raises `DataError`."""
+    """Return all problems of a run. Those that a synthetic task draws for evaluation are in no other set. Raises `DataError`."""
     training = load_source(data.train, Split.TRAIN)
-    warming_up = tuple(load_source(source, Split.TRAIN) for source in data.warmup)
-    return ProblemSets(training, warming_up, tuple(_evaluation_set(source) for source in data.evaluation))
+    warmup_sources = tuple(load_source(source, Split.TRAIN) for source in data.warmup)
+    return ProblemSets(training, warmup_sources, tuple(_evaluation_set(source) for source in data.evaluation))
 
 
 def load_source(source: SourceSettings, split: Split) -> ProblemSet:

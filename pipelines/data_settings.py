@@ -120,8 +120,8 @@ class DataSettings(Settings):
     train: DataSource
     warmup: tuple[DataSource, ...] = Field(
         (),
-        description="sources whose problems the warm-up's own samples answer, so that the student keeps what is not trained "
-        "on; reference answers are not used. The training problems, as filtered, if empty",
+        description="sources of the problems that the student answers for its warm-up, so that it keeps what is not trained on; "
+        "reference answers are not used. The training problems, as filtered, if empty",
     )
     evaluation: tuple[EvaluationSource, ...] = Field(description="at least one source")
     prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")

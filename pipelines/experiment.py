@@ -290,7 +290,8 @@ class Experiment(Settings):
     @property
     def filters(self) -> bool:
         """Whether training problems are filtered: there is a stage that uses them."""
-        return self.filter.enabled and (self.trains or self.citer.enabled)
+        warms_up_on_them = self.warmup.enabled and not self.data.warmup
+        return self.filter.enabled and (self.grpo.enabled or self.citer.enabled or warms_up_on_them)
 
     def evaluated_after_warmup(self) -> tuple[Policy, ...]:
         """Return the policies that are evaluated after the warm-up."""

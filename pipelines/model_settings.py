@@ -33,7 +33,7 @@ class PretrainSettings(Settings):
     )
     markup: float | None = Field(
         None,
-        ge=0.0,
+        gt=0.0,
         le=1.0,
         description="share of the solutions with a tag such as <7>3</7> somewhere in them; none if empty. Web text has markup, and "
         "a model that never saw any loses its place where the warm-up inserts commands",

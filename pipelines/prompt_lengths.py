@@ -30,6 +30,6 @@ def with_room_for_answers(
     return replace(
         problems,
         training=checked(problems.training, experiment.grpo.limits, [prompts]),
-        warming_up=tuple(checked(found, experiment.grpo.limits, [prompts]) for found in problems.warming_up),
+        warmup_sources=tuple(checked(found, experiment.grpo.limits, [prompts]) for found in problems.warmup_sources),
         evaluation=tuple(checked(found, experiment.evaluation.limits, evaluating) for found in problems.evaluation),
     )

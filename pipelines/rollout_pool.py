@@ -15,8 +15,8 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors.rollout import RolloutOrder, StaleWeightsError
-from cluster.deadlines import answers
-from cluster.errors import RunError
+from cluster.deadlines import ROLLOUT_DEADLINE, results
+from cluster.errors import RunError, as_raised
 from cluster.weight_transport import InFlight
 from pipelines.activity import ActivityMonitor
 from pipelines.arrivals import Arrivals, Call, LateError
@@ -35,7 +35,6 @@ Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
 ATTEMPTS = 3
 _STALL_LOG_S = 60.0
 _POLL_S = 2.0
-_DEADLINE = "rollout.deadline_s"
 _THROUGH_RESTARTS = {"max_task_retries": -1}
 """of a call that waits for the actor to be back; others fail while it restarts"""
 
@@ -176,11 +175,11 @@ class RolloutPool:
         `in_flight` says what becomes of turns that are being written. Later turns are by the new weights.
         """
         self._weights, self.version = weights, version
-        answers(
+        results(
             [self._send_weights(worker) for worker in self._workers.members],
             "loading weights",
             self.deadline_s,
-            _DEADLINE,
+            ROLLOUT_DEADLINE,
         )
         self._all_mended()
 
@@ -192,15 +191,17 @@ class RolloutPool:
     def processes(self) -> list[int]:
         """Return the process ids of `engines`: others after a restart."""
         ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
-        processes: list[int] = answers(
-            ready, "asking the rollout workers for their processes", self.deadline_s, _DEADLINE
+        processes: list[int] = results(
+            ready, "asking the rollout workers for their processes", self.deadline_s, ROLLOUT_DEADLINE
         )
         return processes
 
     def gpus(self) -> set[str]:
         """Return the GPUs of all `engines`, as `own_gpus` names them."""
         asked = [engine.gpus.remote() for engine in self.engines]
-        return set().union(*answers(asked, "asking the rollout workers for their GPUs", self.deadline_s, _DEADLINE))
+        return set().union(
+            *results(asked, "asking the rollout workers for their GPUs", self.deadline_s, ROLLOUT_DEADLINE)
+        )
 
     def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
         """Note that all workers hold policy `version`; `weights` puts it in the object store for one that restarts."""
@@ -266,7 +267,7 @@ class RolloutPool:
         except LateError as error:
             failure: Exception = error
         except RewardError as error:  # it would fail in the same way each time
-            raise RolloutError(str(getattr(error, "cause", error))) from error
+            raise RolloutError(str(as_raised(error))) from error
         except RayError as error:
             failure = error
         else:

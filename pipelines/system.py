@@ -18,7 +18,7 @@ from actors.learner.group import LearnerGroup
 from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
 from actors.teacher import TeacherActor
-from cluster.deadlines import answers
+from cluster.deadlines import START_TIMEOUT, results
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
 from cluster.placement import Bundle, places, reserve
@@ -161,7 +161,8 @@ def starting_system(
         in_turn = experiment.colocated and "learner" in parts
 
         def up(calls: Sequence[ray.ObjectRef[Any]], what: str) -> list[Any]:
-            return answers(calls, f"the start of {what}", experiment.cluster.start_timeout_s, "cluster.start_timeout_s")
+            found: list[Any] = results(calls, f"the start of {what}", experiment.cluster.start_timeout_s, START_TIMEOUT)
+            return found
 
         def start(name: str, actor_class: type, environment: dict[str, str], *arguments: object) -> ActorHandle[Any]:
             options = options_of[name] | {"name": name, "max_restarts": restarts, "max_concurrency": _CONCURRENT_CALLS}

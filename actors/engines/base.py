@@ -16,7 +16,7 @@ class StopReason(IntEnum):
 
     END_OF_TEXT = 0
     """the last token is the end-of-text token, which is part of the output"""
-    COMMAND = 1
+    STOP_TEXT = 1
     """the last token completes the request's `stop_text`"""
     LENGTH = 2
     """`max_tokens` were written"""
@@ -30,7 +30,7 @@ class GenerationRequest:
     max_tokens: int
     sampling: SamplingSettings
     stop_text: str | None = None
-    """end the turn with the token that completes this text: the end of a command, or the beginning of a forbidden one"""
+    """end the turn with the token that completes this text in it: the end of a command, or the beginning of a forbidden one"""
     excluded: tuple[int, ...] = ()
     """ids that are not drawn, anywhere in the turn"""
     want_logprobs: bool = False

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from actors.engines.base import EngineError
+from cluster.errors import RunError
 
 T = TypeVar("T")
 
@@ -109,7 +110,7 @@ class EngineThread:
         needs_drain: bool = False,
         phases: frozenset[Phase] = WRITING,
     ) -> None:
-        """Post `action` and wait until it is done; raises `EngineError`, which names `what`, if it fails."""
+        """Post `action` and wait until it is done; raises `EngineError`, which names `what`, if it fails, and a `RunError` as it is."""
         self.check()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -121,7 +122,8 @@ class EngineThread:
                 dead = isinstance(error, self._deadly)
                 if dead:
                     self._failure = _died(error)  # before the caller is told, who may ask
-                loop.call_soon_threadsafe(reject, [done], EngineError(f"{what} failed: {error!r}"))
+                told = error if isinstance(error, RunError) else EngineError(f"{what} failed: {error!r}")
+                loop.call_soon_threadsafe(reject, [done], told)
                 if dead:
                     raise
             else:
@@ -213,7 +215,7 @@ def resolve(results: list[tuple[asyncio.Future[T], T]]) -> None:
             future.set_result(result)
 
 
-def reject(futures: list[asyncio.Future[T]], error: EngineError) -> None:
+def reject(futures: list[asyncio.Future[T]], error: EngineError | RunError) -> None:
     """Set the error of futures that still wait, in their event loop."""
     for future in futures:
         if not future.done():

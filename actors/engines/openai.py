@@ -187,7 +187,7 @@ def _stop(choice: _Choice, url: str) -> StopReason:
         case "length", _:
             return StopReason.LENGTH
         case "stop", str():
-            return StopReason.COMMAND
+            return StopReason.STOP_TEXT
         case "stop", _:
             return StopReason.END_OF_TEXT
         case reason, _:

@@ -106,7 +106,7 @@ class ScriptedEngine:
             found = "".join(pieces).find(request.stop_text)
             if found >= 0:
                 ids = ids[: token_holding(pieces, found + len(request.stop_text)) + 1]
-                stop = StopReason.COMMAND
+                stop = StopReason.STOP_TEXT
         if len(ids) > request.max_tokens:
             return ids[: request.max_tokens], StopReason.LENGTH
         return ids, stop

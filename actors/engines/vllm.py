@@ -313,7 +313,7 @@ class VllmEngine:
                 turn.request.stop_text,
                 self._command_end_id,
             )
-            stop = StopReason.COMMAND if command else StopReason.END_OF_TEXT
+            stop = StopReason.STOP_TEXT if command else StopReason.END_OF_TEXT
         return Generation(
             token_ids=tokens,
             logprobs=logprobs,

@@ -15,6 +15,7 @@ from actors.learner.rank import LearnerRank
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
 from cluster.devices import Device, WeightBackend
+from cluster.errors import as_raised
 from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class PendingCall(Generic[T]):
             ready, pending = ray.wait(pending, num_returns=1, timeout=max(self._deadline - monotonic(), 0.0))
             if not ready:
                 late = [rank_of[reference] for reference in pending]
-                raise LearnerTimeoutError(f"{self._method} took more than {self._seconds:g} s on learner ranks {late}")
+                raise LearnerTimeoutError(
+                    f"{self._method} took more than {self._seconds:g} s on learner ranks {late}: their logs say what they were "
+                    "at; resume the run"
+                )
             for reference in ready:
                 rank = rank_of[reference]
                 try:
@@ -241,7 +245,7 @@ class LearnerGroup:
 
 def _without_traceback(error: LearnerRefusal) -> LearnerRefusal:
     """Return what a rank raised; Ray hands out an exception whose message is the rank's whole traceback."""
-    cause = getattr(error, "cause", error)
+    cause = as_raised(error)
     return cause if isinstance(cause, LearnerRefusal) else error
 
 

@@ -86,8 +86,8 @@ class CommandGrammar:
         self.banned: tuple[int, ...] = tuple(call) if len(call) == 1 else ()
         """the id of `<call>` if that is one token: it is not drawn where commands are forbidden.
 
-        The tokens drawn in its place count as the policy's: a student trained under the limit gives it next to no
-        probability, and the learner's truncated ratio absorbs the rest.
+        The tokens drawn in its place count as the policy's, although their log-probs leave that id out: a student trained
+        under the limit gives it next to no probability.
         """
 
     def pieces(self, ids: Sequence[int]) -> list[str]:

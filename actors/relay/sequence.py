@@ -78,7 +78,7 @@ class RelaySequence:
 
     Where commands are forbidden, the student's text never holds `<call`. Once it does, the tokens from the one with its
     `<` on are taken back. There the student draws one token again, with that one excluded, and then goes on freely.
-    So the answer is drawn as if no command had been begun.
+    The answer holds no trace of the attempt.
 
     With a plan the student calls nobody: commands are forbidden, and the planned calls are made instead, each where the
     student has written as many tokens as its placement says. Those of an answer that ends before are not made. The plan
@@ -259,10 +259,11 @@ class RelaySequence:
     def _student_turn(self) -> StudentTurn:
         until_planned = self._planned[0].position - self._student_tokens if self._planned else self._room
         excluded = self._excluded.get(len(self._ids), ())
+        by_one = bool(excluded) or (not self._calls_left and _may_begin_command(self._unread))
         return StudentTurn(
             GenerationRequest(
                 prompt_ids=[*self.prompt.student_ids, *self._ids],
-                max_tokens=1 if excluded else min(self._room, until_planned),
+                max_tokens=1 if by_one else min(self._room, until_planned),
                 sampling=self.setup.student_sampling,
                 stop_text=CALL_CLOSE if self._calls_left else CALL_START,
                 excluded=() if self._calls_left else (*self.setup.grammar.banned, *excluded),
@@ -306,7 +307,7 @@ class RelaySequence:
 
     def _reject(self, commands: list[Command]) -> None:
         names = {
-            CommandKind.VALID: "malformed",
+            CommandKind.VALID: "malformed",  # a second command within the token that ends the first
             CommandKind.ZERO: "zero",
             CommandKind.MALFORMED: "malformed",
             CommandKind.UNTERMINATED: "unterminated",
@@ -354,6 +355,11 @@ class RelaySequence:
         self._reject(parse_commands(self._unread))
         self._unread = ""
         return Finished(reason)
+
+
+def _may_begin_command(text: str) -> bool:
+    """Whether the text ends within `<call`: an engine, which looks at one turn's text alone, would not see the rest of it."""
+    return any(text.endswith(CALL_START[:length]) for length in range(1, len(CALL_START)))
 
 
 def _checked(generation: Generation, request: GenerationRequest, writer: str) -> list[int]:

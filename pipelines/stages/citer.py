@@ -20,7 +20,7 @@ from actors.reward import GradedGroups
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch, UInt8
-from cluster.deadlines import answers
+from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError
 from pipelines.problems import Problem
 from pipelines.progress import Progress
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 _PROBLEMS_PER_ORDER = 32
-_DEADLINE = "rollout.deadline_s"
 
 
 class CiterError(RunError):
@@ -125,8 +124,8 @@ def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference
     settings, deadline_s = run.experiment.citer, run.experiment.rollout.deadline_s
     citer = _actor(run)
     timeout_s = run.experiment.grpo.limits.teacher_timeout_s
-    tokens: LabelledTokens = answers(
-        citer.label.remote(tuple(references), timeout_s), "labelling CITER's tokens", deadline_s, _DEADLINE
+    tokens: LabelledTokens = results(
+        citer.label.remote(tuple(references), timeout_s), "labelling CITER's tokens", deadline_s, ROLLOUT_DEADLINE
     )
     chosen = chosen_for_rollout(tokens.label, settings.max_rollouts_per_round, run.experiment.seed)
     shared = ray.put(tokens)
@@ -138,7 +137,7 @@ def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference
             label[chosen] = _labels_by_rollout(run, problems, references, tokens, chosen, router)
             router = run.directory.stage_dir(CITER) / f"router-{number}"
             fitting = citer.fit.remote(shared, label, settings.router, run.experiment.seed, str(router))
-            fit: RouterFit = answers(fitting, "training CITER's router", deadline_s, _DEADLINE)
+            fit: RouterFit = results(fitting, "training CITER's router", deadline_s, ROLLOUT_DEADLINE)
             log_step(run.directory, run.tracker, CITER, number, _metrics(label, len(references), len(chosen), fit))
             progress.update(1, accuracy=fit.validation_accuracy)
     run.directory.mark_done(CITER, {"router": f"router-{rounds}", "rounds": rounds, "references": len(references)})
@@ -188,7 +187,7 @@ def _metrics(label: UInt8, references: int, rollouts: int, fit: RouterFit) -> di
 def _finished(
     run: Run, first: int, portion: Sequence[Problem], batch: ray.ObjectRef[Any], graded: ray.ObjectRef[Any]
 ) -> GradedOrder:
-    columns: GradedGroups = answers(graded, "decoding with CITER", run.experiment.rollout.deadline_s, _DEADLINE)
+    columns: GradedGroups = results(graded, "decoding with CITER", run.experiment.rollout.deadline_s, ROLLOUT_DEADLINE)
     return GradedOrder(portion, batch, columns, first)
 
 

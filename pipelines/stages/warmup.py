@@ -12,6 +12,7 @@ from actors.learner.batches import TokenSequences
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
 from pipelines.command_insertion import insert_commands
+from pipelines.data import ProblemSets
 from pipelines.problems import Problem
 from pipelines.progress import Progress
 from pipelines.publishing import log_step, publish_steps
@@ -27,14 +28,19 @@ _STEPS_PER_CALL = 20
 def warm_up(run: Run, problems: list[Problem]) -> None:
     """Train the student on its own samples with inserted commands, unless that is done or disabled.
 
-    They answer the problems of `data.warmup`, or `problems` where it names no source.
+    `problems` are those of training.
     """
     if not run.experiment.warmup.enabled:
         return
     with run.directory.stage(WARMUP) as left:
         if left:
-            _train(run, shuffled(run.problems.warmup, run.experiment.seed) or problems)
+            _train(run, warmup_problems(run.problems, problems, run.experiment.seed))
     publish_steps(run.directory, run.tracker, WARMUP)
+
+
+def warmup_problems(sets: ProblemSets, training: list[Problem], seed: int) -> list[Problem]:
+    """Return the problems of `data.warmup` in an order drawn by the seed, or those of training if it names no source."""
+    return shuffled(sets.warmup, seed) if sets.warmup_sources else training
 
 
 def _train(run: Run, problems: list[Problem]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cluster import supervision
+from cluster.deadlines import results
 from cluster.supervision import ActorLostError, ActorWatch, cause_of_death
 
 BY_RAY = (
@@ -154,6 +155,20 @@ def test_a_failed_call_of_a_lost_actor_becomes_the_reason(ray_cluster: None) -> 
 
     with pytest.raises(ActorLostError, match="learner-0 is lost: it died once, and it is not restarted"):
         run()
+
+
+def test_a_deadline_that_a_lost_actor_misses_is_told_as_its_loss(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def late(calls: object, timeout: float) -> None:
+        raise ray.exceptions.GetTimeoutError("late")
+
+    monkeypatch.setattr(ray, "get", late)
+    states.of["teacher"] = {"State": "DEAD", "NumRestarts": 3, "DeathCause": BY_RAY}
+    with pytest.raises(ActorLostError, match="teacher is lost"), watch_of(states, monkeypatch):
+        results([], "waiting", 0.2, "rollout.deadline_s")
 
 
 def test_other_errors_and_a_ctrl_c_go_through(states: States, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from actors.engines.base import EngineError
 from actors.engines.engine_thread import EngineThread
+from cluster.shared_weights import SharedMemoryError
 
 
 class Engine:
@@ -54,3 +56,13 @@ async def test_an_idle_thread_is_woken_by_what_comes_before_a_drain(engine: Engi
     done = threading.Event()
     thread.post_before_drain(done.set)
     assert await asyncio.to_thread(done.wait, 30)
+
+
+async def test_what_ends_a_run_comes_out_as_it_is_and_all_else_with_what_was_being_done(thread: EngineThread) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(SharedMemoryError, match=r"^make /dev/shm larger$"):
+        await thread.call(lambda: fail(SharedMemoryError("make /dev/shm larger")), "loading policy version 1")
+    with pytest.raises(EngineError, match="loading policy version 1 failed: ValueError"):
+        await thread.call(lambda: fail(ValueError("a bug")), "loading policy version 1")

@@ -120,8 +120,8 @@ def test_the_request_is_one_that_vllm_takes() -> None:
         ("length", None, StopReason.LENGTH),
         ("stop", None, StopReason.END_OF_TEXT),
         ("stop", 151645, StopReason.END_OF_TEXT),
-        ("stop", "</call>", StopReason.COMMAND),
-        ("stop", "<call", StopReason.COMMAND),
+        ("stop", "</call>", StopReason.STOP_TEXT),
+        ("stop", "<call", StopReason.STOP_TEXT),
     ],
 )
 def test_finish_reasons_are_told_apart(finish_reason: str, stop_reason: int | str | None, stop: StopReason) -> None:

@@ -48,12 +48,12 @@ def test_max_tokens_cuts() -> None:
 def test_a_turn_stops_with_the_token_that_completes_a_command() -> None:
     ids = [1, *TOKENIZER.encode("<call>5</call>\n")]
     written = generate(ScriptedEngine(TOKENIZER, [[*ids, 1]]), request(stop_text=CALL_CLOSE))
-    assert (written.token_ids.tolist(), written.stop) == (ids, StopReason.COMMAND)
+    assert (written.token_ids.tolist(), written.stop) == (ids, StopReason.STOP_TEXT)
 
 
 def test_a_turn_stops_with_the_token_that_begins_a_forbidden_command() -> None:
     written = generate(ScriptedEngine(TOKENIZER, [[1, 2, 3, 4, 1]]), request(stop_text=CALL_START))
-    assert (written.token_ids.tolist(), written.stop) == ([1, 2, 3], StopReason.COMMAND)
+    assert (written.token_ids.tolist(), written.stop) == ([1, 2, 3], StopReason.STOP_TEXT)
 
 
 def test_an_engine_without_exact_stops_writes_on() -> None:

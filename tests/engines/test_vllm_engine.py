@@ -193,7 +193,7 @@ async def test_a_turn_ends_with_the_command_and_not_before(tiny_model: Path, eng
     requests = [GenerationRequest((*PROMPT, i), 80, SamplingSettings(), stop_text="</call>") for i in range(6, 26)]
     for generation in await asyncio.gather(*(engine.generate(request) for request in requests)):
         text = tokenizer.decode(generation.token_ids)
-        assert ("</call>" in text) == (generation.stop is StopReason.COMMAND) == text.endswith("</call>")
+        assert ("</call>" in text) == (generation.stop is StopReason.STOP_TEXT) == text.endswith("</call>")
         assert (generation.token_ids[-1] == tokenizer.eos_token_id) == (generation.stop is StopReason.END_OF_TEXT)
 
 

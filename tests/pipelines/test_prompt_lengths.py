@@ -51,6 +51,18 @@ def test_the_final_evaluations_teacher_may_have_longer_prompts_than_the_one_of_t
         check(40, 40, final=Prompts(40, 41))
 
 
+def test_the_warmups_own_problems_need_room_too() -> None:
+    class LongOnes(Prompts):
+        def prompts(self, problems: Sequence[Problem]) -> tuple[RelayPrompt, ...]:
+            long = RelayPrompt((1,) * 65, (1,))
+            return tuple(long if problem.kind == "own/known" else self._prompt for problem in problems)
+
+    own = "data.warmup=[{source: chain_arithmetic, counts: {known: 5}, kind_prefix: own/}]"
+    experiment = load(DEMO, [own], Experiment)
+    with pytest.raises(DataError, match=r"chain_arithmetic, problem 1: the prompt has 65 tokens, .* room for 64"):
+        with_room_for_answers(experiment, load_problem_sets(experiment.data), LongOnes(40, 40))  # type: ignore[arg-type]
+
+
 def test_the_final_evaluations_teacher_has_no_say_in_training() -> None:
     assert check(40, 40, "evaluation.limits.max_new_tokens=60", final=Prompts(40, 60)) == 500
 

@@ -4,7 +4,26 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.stages.warmup import _plan
+from pipelines.data import ProblemSet, ProblemSets
+from pipelines.problems import Problem
+from pipelines.stages.warmup import _plan, warmup_problems
+
+
+def sets(*questions: str) -> ProblemSets:
+    def one(asked: tuple[str, ...]) -> ProblemSet:
+        found = tuple(Problem(question, gold="1", kind="k") for question in asked)
+        return ProblemSet("k", found, tuple(range(len(found))), asked, (), "stop")
+
+    return ProblemSets(one(("train",)), (one(questions),) if questions else (), ())
+
+
+def test_the_warmup_takes_problems_of_its_own_in_the_seeds_order_and_else_those_of_training() -> None:
+    training = [Problem("filtered", gold="1", kind="k")]
+    own = [str(number) for number in range(20)]
+    orders = [[problem.question for problem in warmup_problems(sets(*own), training, seed)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) == sorted(own)
+    assert warmup_problems(sets(), training, 0) == training
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(1, 3), st.integers(0, 5))

@@ -470,6 +470,17 @@ CALLERS = [
 ]
 
 
+class CountingEngine(ScriptedEngine):
+    """Counts the tokens that it has written."""
+
+    written = 0
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        generation = await super().generate(request)
+        self.written += len(generation.token_ids)
+        return generation
+
+
 class Caller:
     """A student whose favourite next token depends on all before it, and is often part of a command."""
 
@@ -517,7 +528,7 @@ def test_forbidden_commands_are_drawn_again_as_token_by_token(
     tokenizer: PieceTokenizer, seed: int, budget: int, exact_stops: bool
 ) -> None:
     caller = Caller(tokenizer, seed)
-    student = ScriptedEngine(tokenizer, caller.script, exact_stops=exact_stops)
+    student = CountingEngine(tokenizer, caller.script, exact_stops=exact_stops)
     alone = replace(setup(max_calls=0, max_new_tokens=budget), grammar=CommandGrammar(tokenizer))
     trajectory = run(RelaySequence(PROMPT, alone), student, None)
     ids, constrained = caller.answer(budget)
@@ -525,7 +536,9 @@ def test_forbidden_commands_are_drawn_again_as_token_by_token(
     assert trajectory.constrained.tolist() == constrained
     assert "<call" not in trajectory.text
     assert (trajectory.finish is FinishReason.STUDENT_END) == (ids[-1] == tokenizer.eos_token_id)
-    assert len(student.requests) <= 1 + 2 * trajectory.rejected.over_limit
+    assert len(student.requests) <= 1 + 3 * trajectory.rejected.over_limit
+    if exact_stops:  # nothing is written but what is kept, and the tokens of `<call` each time that it is begun
+        assert student.written <= len(ids) + len("<call") * trajectory.rejected.over_limit
 
 
 def test_forbidding_commands_costs_nothing_where_none_is_begun() -> None:
