@@ -46,7 +46,12 @@ def _program() -> str:
 
 
 def console() -> int:
-    """Run the command `relayllm`, and return the process's exit status."""
+    """Run the command `relayllm`, and return the process's exit status.
+
+    As with `python -m`, modules are found in the working directory: a reward scheme of the user's own may lie there.
+    """
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
     return interruptible(main)
 
 

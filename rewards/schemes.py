@@ -96,6 +96,11 @@ def find_scheme(name: str) -> Scheme:
             raise UnknownSchemeError(
                 f"reward scheme {name!r}: module {module!r} cannot be imported: {error}"
             ) from error
+    if module and short_name not in _SCHEMES:
+        raise UnknownSchemeError(
+            f"reward scheme {name!r}: module {module!r} was imported and registers no {short_name!r}: decorate the function "
+            f"with @register_scheme({short_name!r}) of rewards.schemes"
+        )
     if short_name not in _SCHEMES:
         raise UnknownSchemeError(f"unknown reward scheme {short_name!r}; known: {', '.join(scheme_names())}")
     return _SCHEMES[short_name]

@@ -39,6 +39,8 @@ def write_outcome(study: Study, failed: Mapping[str, str] | None = None) -> Path
     from pipelines.report.comparison import write_comparison
 
     results = read_results(study, failed)
+    if failed is None and len(results.missing) == len(study.settings.systems):
+        raise StudyError(f"{study.directory}: no run of this study has an answer yet; without --report-only it is run")
     for system, reason in results.missing.items():
         print(f"no answers of {system}: {reason}")
     write_tables(results, study.directory / TABLES, study.settings.resamples)

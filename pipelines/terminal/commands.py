@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 import click.shell_completion
+import yaml
 
 from cluster.session import VERBOSE
+from pipelines import yaml_values
 from pipelines.config import json_schema, load, resolved_yaml
 from pipelines.config_problems import below
 from pipelines.experiment import Experiment
@@ -77,6 +79,8 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     relayllm run experiments/demo.yaml
     relayllm run experiments/demo.yaml name=no-bonus reward.independence_bonus=1 grpo.steps=50
     """
+    if "runs" in _keys_of(experiment):
+        raise click.UsageError(f"{experiment} is a study, since it has runs: relayllm study {experiment}")
     loaded = load(experiment, list(overrides), Experiment)
     if dry_run:
         from cluster.placement import table
@@ -112,6 +116,8 @@ def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: b
         raise click.UsageError("--dry-run and --report-only exclude each other: give one of them")
     from pipelines.study.plan import load_study
 
+    if "runs" not in (keys := _keys_of(study)) and keys & {"models", "data", "grpo"}:
+        raise click.UsageError(f"{study} is an experiment, since it has no runs: relayllm run {study}")
     loaded = load_study(study, list(overrides))
     if dry_run:
         from pipelines.study.description import described
@@ -157,6 +163,15 @@ def report(run_dir: Path) -> int:
 
     click.echo(f"report: {write_report(run_dir)}")
     return 0
+
+
+def _keys_of(file: Path) -> set[str]:
+    """Return the keys of a YAML file; none of one that cannot be read, which loading it then reports."""
+    try:
+        data = yaml_values.read(file.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        return set()
+    return set(data) if isinstance(data, dict) else set()
 
 
 def _begin(verbose: bool) -> None:

@@ -12,6 +12,8 @@ from cluster.shared_weights import SharedMemoryError
 from pipelines.__main__ import main
 from pipelines.terminal.commands import relayllm
 
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+DEMO, STUDY = EXPERIMENTS / "demo.yaml", EXPERIMENTS / "tiny/study.yaml"
 LIGHT = (
     "import sys; from pipelines.__main__ import main; status = main(sys.argv[1:]);"
     "print('heavy:', {'torch', 'ray', 'vllm', 'transformers', 'deepspeed'} & sys.modules.keys(), file=sys.stderr);"
@@ -34,6 +36,8 @@ def test_what_only_prints_loads_nothing_heavy(arguments: list[str]) -> None:
         (["schema", "runs"], "is not one of"),
         (["study", "x.yaml", "--dry-run", "--report-only"], "exclude each other"),
         (["report", "nowhere"], "nowhere is not a run directory"),
+        (["run", str(STUDY)], f"is a study, since it has runs: relayllm study {STUDY}"),
+        (["study", str(DEMO)], f"is an experiment, since it has no runs: relayllm run {DEMO}"),
     ],
 )
 def test_a_users_error_is_one_line_and_status_2(
@@ -70,3 +74,18 @@ def test_a_shell_completes_the_keys_of_settings() -> None:
     found = [item.value for item in overrides.shell_complete(context, "grpo.l")]
     assert "grpo.loss." in found and "grpo.limits." in found
     assert "grpo.steps=" in [item.value for item in overrides.shell_complete(context, "grpo.ste")]
+
+
+def test_a_study_without_any_answer_has_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "none"
+    assert main(["study", str(STUDY), "--report-only", f"directory={folder}"]) == 1
+    assert f"{folder}: no run of this study has an answer yet" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_scheme_is_found_in_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def free(group, settings): ...")
+    command = [Path(sys.executable).with_name("relayllm"), "run", DEMO, "--dry-run", "reward.scheme=mine:free"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "module 'mine' was imported and registers no 'free': decorate the function" in done.stderr
