@@ -19,15 +19,19 @@ class MemoryUse:
     """What one process found."""
 
     own_bytes: int
-    """of the process and its children: without files and without what is shared"""
+    """of the process, and of an actor's children: without files and without what is shared"""
     node_used_share: float
     """of the node's memory, or its container's, what is in use"""
 
 
 def memory_use(actor: object = None) -> MemoryUse:
-    """Return the memory of this process; `actor.__ray_call__.remote(memory_use)` has it of an actor."""
+    """Return the memory of this process; `actor.__ray_call__.remote(memory_use)` has it of an actor.
+
+    An actor's children count with it: an engine's core is one. Those of a driver are Ray's processes and all actors, and do not.
+    """
     process, own = psutil.Process(), 0
-    for one in (process, *process.children(recursive=True)):
+    children = [] if actor is None else process.children(recursive=True)
+    for one in (process, *children):
         try:
             found = one.memory_info()
         except psutil.NoSuchProcess:

@@ -53,7 +53,10 @@ METRICS: dict[str, Metric] = {
     ),
     "learner/loss": Metric("1", "the objective that was minimised: policy-gradient loss and weighted KL"),
     "learner/pg_loss": Metric("1", "the clipped policy-gradient part of the loss"),
-    "learner/kl": Metric("nats", "k3 estimate of the KL to the warm-up policy, per trained token"),
+    "learner/kl": Metric(
+        "nats",
+        "k3 estimate of the KL to the warm-up policy, per trained token; not measured without `grpo.loss.kl_coefficient`",
+    ),
     "learner/entropy": Metric("nats", "entropy of the policy's next-token distribution, per trained token"),
     "learner/clip_fraction": Metric("share", "trained tokens whose ratio was clipped"),
     "learner/ratio_mean": Metric(
