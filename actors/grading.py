@@ -20,6 +20,7 @@ from threading import Lock
 from pydantic import Field
 
 from actors.grading_worker import CORRECT, READY, WRONG
+from cluster.errors import RunError
 from cluster.settings import Settings
 from rewards.answers import extract_answer
 from rewards.verification import AnswerForm, verify_quickly
@@ -38,7 +39,7 @@ class GradingSettings(Settings):
     start_timeout_s: float = Field(120.0, gt=0.0, description="deadline for a process to start")
 
 
-class GradingError(RuntimeError):
+class GradingError(RunError):
     """Grading processes cannot run at all; the message says why."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cluster.settings import Settings
 
@@ -12,9 +12,16 @@ from cluster.settings import Settings
 class SamplingSettings(Settings):
     """How an engine draws tokens. Training must keep `top_p` 1 and `top_k` off, or importance ratios are biased."""
 
-    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 is greedy; vLLM takes none above 2")
+    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 is greedy; else from 0.01 to 2, as vLLM draws")
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(-1, ge=-1, description="-1 is off")
+
+    @field_validator("temperature")
+    @classmethod
+    def _as_vllm_takes_it(cls, temperature: float) -> float:
+        if 0.0 < temperature < 0.01:
+            raise ValueError("should be 0, which is greedy, or from 0.01 to 2: vLLM raises what is between to 0.01")
+        return temperature
 
     @property
     def greedy(self) -> bool:

@@ -102,11 +102,18 @@ class ProblemSets:
 AnySet = TypeVar("AnySet", bound=ProblemSet)
 
 
-def load_problem_sets(data: DataSettings) -> ProblemSets:
+def load_problem_sets(data: DataSettings, warms_up: bool = True) -> ProblemSets:
     """Return all problems of a run. Those that a synthetic task draws for evaluation are in no other set. Raises `DataError`."""
     training = load_source(data.train, Split.TRAIN)
-    warmup_sources = tuple(load_source(source, Split.TRAIN) for source in data.warmup)
+    warmup_sources = tuple(_named(f"data.warmup.{i}", source) for i, source in enumerate(data.warmup) if warms_up)
     return ProblemSets(training, warmup_sources, tuple(_evaluation_set(source) for source in data.evaluation))
+
+
+def _named(key: str, source: SourceSettings) -> ProblemSet:
+    try:
+        return load_source(source, Split.TRAIN)
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
 
 
 def load_source(source: SourceSettings, split: Split) -> ProblemSet:

@@ -42,7 +42,7 @@ def drive(experiment: Experiment) -> Path:
     """Do what is left of the run, and return its report. A finished stage is not repeated."""
     if experiment.trains and experiment.learner.liger_kernels:
         require_liger()
-    problems = load_problem_sets(experiment.data)
+    problems = load_problem_sets(experiment.data, experiment.warmup.enabled)
     with RunDirectory(experiment.directory.resolve()) as directory, ThreadPoolExecutor(max_workers=1) as beside:
         new = not directory.experiment.exists()
         bind(directory, experiment)

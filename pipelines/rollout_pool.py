@@ -278,12 +278,14 @@ class RolloutPool:
         if not decoded:
             self._give_up(order.batch, run.worker, failure)
         if order.attempts == ATTEMPTS:
-            raise RolloutError(f"order {order.index} failed {ATTEMPTS} times, at last with: {failure}") from failure
+            raise RolloutError(
+                f"order {order.index} failed {ATTEMPTS} times, at last with: {as_raised(failure)}"
+            ) from failure
         if decoded:
-            logger.warning("order %d is graded again: %s", order.index, failure)
+            logger.warning("order %d is graded again: %s", order.index, as_raised(failure))
             self._arrivals.add(_Running(order, None), stream.grade(order.index, order.batch))
         else:
-            logger.warning("order %d goes out again: %s", order.index, failure)
+            logger.warning("order %d goes out again: %s", order.index, as_raised(failure))
             order.batch = order.version = None
             self.waiting.append(order)
 
@@ -322,8 +324,10 @@ class RolloutPool:
         except (LateError, RayError) as error:
             self._workers.remove(worker)
             if not self._workers.members:
-                raise RolloutError(f"no rollout worker is left; the last one failed with: {error}") from error
-            logger.warning("a rollout worker is lost, %d are left: %s", len(self._workers.members), error)
+                raise RolloutError(
+                    f"no rollout worker is left; the last one failed with: {as_raised(error)}"
+                ) from error
+            logger.warning("a rollout worker is lost, %d are left: %s", len(self._workers.members), as_raised(error))
         else:
             self._workers.include(worker)
 

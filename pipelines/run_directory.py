@@ -97,7 +97,9 @@ class RunDirectory:
             size = os.fstat(log).st_size
             if (written := os.write(log, line)) < len(line):
                 os.ftruncate(log, size)
-                raise OSError(f"{path}: only {written} of {len(line)} bytes could be written; is the disk full?")
+                raise RunDirectoryError(
+                    f"{path}: only {written} of {len(line)} bytes could be written; is the disk full?"
+                )
         finally:
             os.close(log)
 
@@ -280,8 +282,13 @@ def make_directory(path: Path) -> None:
         return
     if path.parent != path:
         make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    _sync(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: the folder cannot be made: {error.strerror}; give another run_dir or share_dir"
+        ) from error
 
 
 @contextmanager

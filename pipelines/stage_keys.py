@@ -28,7 +28,7 @@ from pipelines.stage_names import (
 from pipelines.tasks.knowledge import Role
 
 PRETRAIN_RECIPE = 1
-RECIPES = {FILTER: 2, CITER: 2, WARMUP: 3, GRPO: 3, "evaluate": 3}
+RECIPES = {FILTER: 3, CITER: 3, WARMUP: 4, GRPO: 4, "evaluate": 4}
 """raise one when a stage's code changes its result in a way that the settings do not show"""
 
 WITHOUT_EFFECT = (

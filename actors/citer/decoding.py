@@ -17,11 +17,12 @@ from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.tokenizer import Tokenizer
 from actors.settings import SamplingSettings
 from actors.trajectory import Trajectory
+from cluster.errors import RunError
 
 logger = logging.getLogger(__name__)
 
 
-class VocabularyError(ValueError):
+class VocabularyError(RunError, ValueError):
     """Student and teacher have different vocabularies, so no single token can cross."""
 
 

@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from actors.citer.router import RouterSpec, TokenRouter
 from actors.citer.settings import RouterSettings
+from cluster.errors import RunError
 
 _EVALUATION_TOKENS = 8192
 
 
-class NothingToLearnError(ValueError):
+class NothingToLearnError(RunError, ValueError):
     """There are too few labelled tokens or solutions to train a router on."""
 
 

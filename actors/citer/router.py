@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from actors.learner.folders import commit_folder, partial_folder, start_folder
+from cluster.errors import RunError
 from cluster.settings import Settings
 
 _SPEC, _WEIGHTS = "router.json", "router.safetensors"
@@ -26,7 +27,7 @@ class RouterSpec(Settings):
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
 
 
-class RouterError(ValueError):
+class RouterError(RunError, ValueError):
     """A router cannot be read or does not fit the student; the message names the file."""
 
 

@@ -15,6 +15,7 @@ from actors.citer.cache import SlotCache
 from actors.citer.router import TokenRouter
 from actors.citer.sampling import draw_tokens
 from actors.settings import SamplingSettings
+from cluster.errors import RunError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _PREFILL_TOKENS = 16384
 
 
-class UnsupportedStudentError(ValueError):
+class UnsupportedStudentError(RunError, ValueError):
     """The student's architecture has no plain causal attention, which the slot cache assumes."""
 
 

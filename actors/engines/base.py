@@ -9,6 +9,7 @@ from typing import Protocol
 
 from actors.settings import SamplingSettings
 from actors.trajectory import Float32, Int32
+from cluster.errors import RunError
 
 
 class StopReason(IntEnum):
@@ -55,7 +56,7 @@ class Generation:
     """of these, tokens that the engine's prefix cache held; 0 where it does not say"""
 
 
-class EngineError(RuntimeError):
+class EngineError(RunError):
     """The engine could not serve a request; the message says why."""
 
 

@@ -122,7 +122,8 @@ class EngineThread:
                 dead = isinstance(error, self._deadly)
                 if dead:
                     self._failure = _died(error)  # before the caller is told, who may ask
-                told = error if isinstance(error, RunError) else EngineError(f"{what} failed: {error!r}")
+                passes = isinstance(error, RunError) and not isinstance(error, EngineError)
+                told = error if passes else EngineError(f"{what} failed: {error!r}")
                 loop.call_soon_threadsafe(reject, [done], told)
                 if dead:
                     raise
@@ -215,7 +216,7 @@ def resolve(results: list[tuple[asyncio.Future[T], T]]) -> None:
             future.set_result(result)
 
 
-def reject(futures: list[asyncio.Future[T]], error: EngineError | RunError) -> None:
+def reject(futures: list[asyncio.Future[T]], error: Exception) -> None:
     """Set the error of futures that still wait, in their event loop."""
     for future in futures:
         if not future.done():

@@ -76,7 +76,7 @@ class RelaySequence:
     executable command is discarded, as if the engine had stopped exactly. A command with no budget left is a call of 0
     tokens that ends for want of budget.
 
-    Where commands are forbidden, the student's text never holds `<call`. Once it does, the tokens from the one with its
+    Where commands are forbidden, the student's text between two calls never holds `<call`. Once it does, the tokens from the one with its
     `<` on are taken back. There the student draws one token again, with that one excluded, and then goes on freely.
     The answer holds no trace of the attempt.
 

@@ -158,12 +158,12 @@ def problems(
     form: Form = Form.PLAIN,
     kind_prefix: str = "",
 ) -> list[Problem]:
-    """Return `counts[kind]` distinct problems of each kind, mixed in a seeded order.
+    """Return `counts[kind]` distinct problems of each kind, mixed in a seeded order; equal counts in any order, equal problems.
 
     Raises ValueError where there are not that many.
     """
     drawn: dict[str, Problem] = {}
-    for kind, count in counts.items():
+    for kind, count in ((kind, counts[kind]) for kind in Kind if kind in counts):
         wanted, repeats = len(drawn) + count, 0
         for chain in chains(kind, split, seed, lengths):
             if len(drawn) >= wanted:

@@ -109,6 +109,24 @@ def test_synthetic_problems_for_training_and_evaluation_are_disjoint() -> None:
     assert sets.evaluation[0].kinds == ("known", "unknowable")
 
 
+def test_problems_do_not_depend_on_the_order_in_which_their_counts_are_written() -> None:
+    counts = {Kind.UNKNOWABLE: 20, Kind.KNOWN: 20, Kind.TEACHER_KNOWN: 20}
+    found = [
+        load_source(ChainArithmeticSource(counts=each, limit=10), Split.TRAIN).problems
+        for each in (counts, dict(reversed(counts.items())))
+    ]
+    assert found[0] == found[1]
+
+
+def test_sources_of_a_warmup_that_is_not_done_are_not_read_and_others_are_named(tmp_path: Path) -> None:
+    plain = {"source": "chain_arithmetic", "counts": {"known": 4}}
+    missing = {"source": "file", "path": str(tmp_path / "none.jsonl"), "kind": "x"}
+    data = DataSettings.model_validate({"train": plain, "warmup": [plain, missing], "evaluation": [plain]})
+    assert load_problem_sets(data, warms_up=False).warmup == []
+    with pytest.raises(DataError, match=r"^data\.warmup\.1: .*none\.jsonl"):
+        load_problem_sets(data)
+
+
 def test_the_warmup_has_sources_of_its_own_disjoint_from_evaluation() -> None:
     plain = {"source": "chain_arithmetic", "counts": {"known": 40}}
     postfix = plain | {"form": "postfix", "kind_prefix": "postfix/"}

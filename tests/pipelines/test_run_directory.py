@@ -85,7 +85,7 @@ def test_a_row_that_does_not_fit_on_the_disk_is_taken_back(run: RunDirectory, mo
     run.append_jsonl("x.jsonl", {"a": 1})
     write = os.write
     monkeypatch.setattr(os, "write", lambda log, line: write(log, line[:3]))
-    with pytest.raises(OSError, match="only 3 of"):
+    with pytest.raises(RunDirectoryError, match="only 3 of"):
         run.append_jsonl("x.jsonl", {"a": 2})
     assert (run.path / "x.jsonl").read_text() == '{"a": 1}\n'
 
