@@ -81,7 +81,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
                     evaluate_within_grpo(run, step + 1)
             metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
             if not run.experiment.grpo.loss.kl_coefficient:
-                del metrics["learner/kl"]  # which is measured only where it is in the loss
+                metrics.pop("learner/kl", None)  # which is measured only where it is in the loss
             log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
             clock = PhaseClock()
             # After the log: no step before a checkpoint is done again, so a kill in between would leave it out for good.

@@ -145,7 +145,9 @@ def test_an_engine_that_cannot_ends_the_turn_with_its_name_and_reason(
         turns.to_learner()
         turns.to_engines(syncing(log))
 
-    with pytest.raises(TurnError, match=r"failed: rollout worker Actor\(Engine, \w+\): out of memory$"):
+    with pytest.raises(
+        TurnError, match=r"failed: rollout worker Actor\(Engine, \w+\): out of memory\. Resume the run$"
+    ):
         whole_turn()
     assert turns.engines_sleep
 
@@ -155,7 +157,10 @@ def test_a_teacher_that_does_not_answer_is_named_at_the_deadline(
 ) -> None:
     student, teacher = engine("student"), engine("teacher", "sleep: hang")
     turns = GpuTurns(Learner(log), Students(student), teacher, deadline_s=0.2)
-    with pytest.raises(TurnError, match=r"^falling asleep took more than 0.2 s: .*the teacher$"):
+    with pytest.raises(
+        TurnError,
+        match=r"^falling asleep took more than 0.2 s: .*the teacher\. Raise rollout\.deadline_s, or resume the run$",
+    ):
         turns.to_learner()
     assert "learner: takes its memory" not in lines(log)
 
