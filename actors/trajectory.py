@@ -97,7 +97,7 @@ class Trajectory:
     versions: Int32
     """[T] policy version that sampled the token; -1 for teacher tokens"""
     constrained: Bool
-    """[T] the token was drawn again where a forbidden command had begun, with the command's first token excluded.
+    """[T] the token was drawn again where a forbidden command had begun, with the tokens excluded that commands had begun with.
 
     Its log-prob is not the policy's.
     """

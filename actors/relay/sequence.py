@@ -77,8 +77,8 @@ class RelaySequence:
     tokens that ends for want of budget.
 
     Where commands are forbidden, the student's text between two calls never holds `<call`. Once it does, the tokens from the one with its
-    `<` on are taken back. There the student draws one token again, with that one excluded, and then goes on freely.
-    The answer holds no trace of the attempt.
+    `<` on are taken back. There the student draws one token again, and then goes on freely. Excluded from that draw are
+    all tokens that a command of this answer has begun with. The answer holds no trace of the attempt.
 
     With a plan the student calls nobody: commands are forbidden, and the planned calls are made instead, each where the
     student has written as many tokens as its placement says. Those of an answer that ends before are not made. The plan
@@ -121,8 +121,10 @@ class RelaySequence:
         While the student may call, it begins after the last closing tag: an opening tag in it may still be closed. While
         commands are forbidden, it is all of that text, so that a command can be taken back.
         """
-        self._excluded: dict[int, tuple[int, ...]] = {}
-        """by position in the output: tokens that began forbidden commands there, after the same tokens as now"""
+        self._beginnings: dict[int, None] = {}
+        """tokens that forbidden commands began with, in the order of their first time"""
+        self._redrawn: set[int] = set()
+        """positions in the output where a forbidden command had begun, after the same tokens as now"""
         self._stripped: list[int] = []
         """the output without commands, up to `_stripped_to`"""
         self._stripped_to = 0
@@ -258,7 +260,7 @@ class RelaySequence:
 
     def _student_turn(self) -> StudentTurn:
         until_planned = self._planned[0].position - self._student_tokens if self._planned else self._room
-        excluded = self._excluded.get(len(self._ids), ())
+        excluded = self._beginnings if len(self._ids) in self._redrawn else ()
         by_one = bool(excluded) or (not self._calls_left and _may_begin_command(self._unread))
         return StudentTurn(
             GenerationRequest(
@@ -277,17 +279,17 @@ class RelaySequence:
         return None if self._seed is None else derived_seed(self._seed, self._turns)
 
     def _take_back_command(self) -> bool:
-        """Return whether the text begins a forbidden command; its tokens are dropped, and the first is excluded at its place."""
+        """Return whether the text begins a forbidden command; its tokens are dropped, and the place of the first is drawn again."""
         start = self._unread.find(CALL_START)
         if start < 0:
             return False
         self._rejected["over_limit"] += 1
         while len(self._unread) > start:
             token = self._take_back_token()
+        self._beginnings[token] = None
         place = len(self._ids)
-        # What was excluded further on followed tokens that are no longer there.
-        self._excluded = {position: ids for position, ids in self._excluded.items() if position <= place}
-        self._excluded[place] = (*self._excluded.get(place, ()), token)
+        # Places further on followed tokens that are no longer there.
+        self._redrawn = {position for position in self._redrawn if position < place} | {place}
         return True
 
     def _take_back_token(self) -> int:
@@ -317,7 +319,7 @@ class RelaySequence:
 
     def _append_student(self, generation: Generation, ids: list[int]) -> None:
         count = len(ids)
-        self._constrained += [len(self._ids) in self._excluded] * count
+        self._constrained += [len(self._ids) in self._redrawn] * count
         self._student_tokens += count
         self._ids += ids
         self._sources += [Source.STUDENT] * count

@@ -62,18 +62,19 @@ class Caller:
         """What the model writes with no command, token by token, and which tokens were drawn again."""
         grammar = CommandGrammar(self.tokenizer)
         prompt, output = self.tokenizer.encode(PROMPT), list[int]()
-        excluded: dict[tuple[int, ...], list[int]] = {}
+        beginnings, redrawn = list[int](), set[tuple[int, ...]]()
         while len(output) < OUTPUT_TOKENS and self.tokenizer.eos_token_id not in output:
             with torch.no_grad():
                 logits = self.model(torch.tensor([[*prompt, *output]])).logits[0, -1]
-            logits[[*grammar.banned, *excluded.get(tuple(output), ())]] = -torch.inf
+            logits[[*grammar.banned, *(beginnings if tuple(output) in redrawn else ())]] = -torch.inf
             output.append(int(logits.argmax()))
             begun = self.tokenizer.decode(output).find("<call")
             if begun >= 0:
                 place = token_holding(grammar.pieces(output), begun + 1)
-                excluded.setdefault(tuple(output[:place]), []).append(output[place])
+                beginnings.append(output[place])
                 output = output[:place]
-        return output, [tuple(output[:i]) in excluded for i in range(len(output))]
+                redrawn.add(tuple(output))
+        return output, [tuple(output[:i]) in redrawn for i in range(len(output))]
 
     def policy_logprobs(self, trajectory: Trajectory) -> np.ndarray:
         """[T, V] of the model itself, with nothing forbidden."""

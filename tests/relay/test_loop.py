@@ -506,15 +506,16 @@ class Caller:
         """What it writes without commands, token by token, and which tokens it drew again."""
         grammar = CommandGrammar(self.tokenizer)
         output: list[int] = []
-        excluded: dict[tuple[int, ...], set[int]] = {}
+        beginnings, redrawn = set[int](), set[tuple[int, ...]]()
         while len(output) < max_new_tokens and self.tokenizer.eos_token_id not in output:
-            output.append(self.next_token(output, {*grammar.banned, *excluded.get(tuple(output), ())}))
+            output.append(self.next_token(output, {*grammar.banned, *(beginnings if tuple(output) in redrawn else ())}))
             begun = self.tokenizer.decode(output).find("<call")
             if begun >= 0:
                 place = token_holding(grammar.pieces(output), begun + 1)
-                excluded.setdefault(tuple(output[:place]), set()).add(output[place])
+                beginnings.add(output[place])
                 output = output[:place]
-        return output, [tuple(output[:i]) in excluded for i in range(len(output))]
+                redrawn.add(tuple(output))
+        return output, [tuple(output[:i]) in redrawn for i in range(len(output))]
 
 
 @settings(max_examples=600, deadline=None)
@@ -539,6 +540,25 @@ def test_forbidden_commands_are_drawn_again_as_token_by_token(
     assert len(student.requests) <= 1 + 3 * trajectory.rejected.over_limit
     if exact_stops:  # nothing is written but what is kept, and the tokens of `<call` each time that it is begun
         assert student.written <= len(ids) + len("<call") * trajectory.rejected.over_limit
+
+
+def test_a_student_with_many_spellings_of_a_command_is_not_asked_for_all_their_combinations() -> None:
+    tokenizer = PieceTokenizer(["<", "a<", "b<", "c<", "call", ">"])
+    *begin, call = (tokenizer.encode(piece)[0] for piece in ("<", "a<", "b<", "c<", "call"))
+    depth = 10
+
+    def script(request: GenerationRequest) -> list[int]:
+        start = len(request.prompt_ids) - len(PROMPT.student_ids)
+        favourite = next((token for token in begin if token not in request.excluded), call)
+        return [favourite] * max(0, min(depth - start, request.max_tokens)) + [call] * (
+            start + request.max_tokens > depth
+        )
+
+    student = ScriptedEngine(tokenizer, script)
+    alone = replace(setup(max_calls=0, max_new_tokens=2 * depth), grammar=CommandGrammar(tokenizer))
+    trajectory = run(RelaySequence(PROMPT, alone), student, None)
+    assert "<call" not in trajectory.text
+    assert len(student.requests) <= len(begin) + 2 * depth**2
 
 
 def test_forbidding_commands_costs_nothing_where_none_is_begun() -> None:

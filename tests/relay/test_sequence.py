@@ -247,6 +247,15 @@ def test_a_token_that_completes_an_earlier_beginning_is_taken_back_with_it() -> 
     assert (request.max_tokens, request.excluded) == (99, tuple(ids("<call>")))
 
 
+def test_a_spelling_that_began_a_command_elsewhere_is_excluded_too() -> None:
+    seq = sequence(max_calls=0)
+    student(seq, ids("x", "<<", "call>"))
+    student(seq, ids("y"), StopReason.LENGTH)
+    student(seq, ids("<", "call>"))
+    request = student_turn(seq).request
+    assert (list(request.prompt_ids), request.excluded) == ([90, 91, *ids("x", "y")], tuple(ids("<call>", "<<", "<")))
+
+
 def test_what_is_excluded_at_a_place_stays_so_when_a_later_place_leads_back_to_it() -> None:
     seq = sequence(max_calls=0)
     student(seq, ids("<", "call>"))
