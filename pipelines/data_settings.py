@@ -48,6 +48,13 @@ class ChainArithmeticSource(SourceSettings):
         "", description="begins the names of the kinds that results are reported by, as in long/known"
     )
 
+    @field_validator("counts")
+    @classmethod
+    def _asks_for_something(cls, counts: dict[Kind, int]) -> dict[Kind, int]:
+        if not any(counts.values()):
+            raise ValueError("no problem is asked for: give at least one kind a count above 0, as in {known: 100}")
+        return counts
+
     @property
     def label(self) -> str:
         return self.source

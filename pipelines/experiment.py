@@ -176,7 +176,7 @@ class RolloutSettings(Settings):
     seeded_sampling: bool | None = Field(
         None,
         description="every turn draws with a seed from run seed, stage, problem, sample and turn, so that runs of one seed "
-        "agree until rounding parts them, whatever the number of workers; if empty on CPUs, where it costs nothing",
+        "agree until rounding parts them, whatever the number of workers; if empty on CPUs, where it costs next to nothing",
     )
 
 

@@ -85,8 +85,9 @@ def test_skipped_rows_are_counted_and_logged_with_the_reason(tmp_path: Path, cap
 def test_a_source_without_problems_is_refused(tmp_path: Path) -> None:
     assert message(source(tmp_path)) == f"{tmp_path}/problems.jsonl: no problems"
     assert message(source(tmp_path, "{", bad_rows="skip")).endswith("problems.jsonl: no problems, 1 rows skipped")
-    with pytest.raises(DataError, match="chain_arithmetic: no problems"):
-        load_source(ChainArithmeticSource(counts={Kind.KNOWN: 0}), Split.TRAIN)
+    for counts in ({}, {Kind.KNOWN: 0}):
+        with pytest.raises(ValidationError, match="at least one kind a count above 0"):
+            ChainArithmeticSource(counts=counts)
 
 
 def test_a_limit_takes_rows_that_depend_on_the_seed_alone(tmp_path: Path) -> None:
