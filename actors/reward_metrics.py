@@ -9,7 +9,7 @@ from actors.trajectory import FinishReason
 
 
 def summarise(graded: Sequence[GradedGroups]) -> dict[str, float]:
-    """Return the `rollout/` and `reward/` metrics of `pipelines.metrics.METRICS`, over all trajectories of all batches.
+    """Return the `rollout/` and `reward/` metrics of `pipelines.records.metrics.METRICS`, over all trajectories of all batches.
 
     Shares and ratios are in [0, 1], and a mean over nothing is 0. Raises `ValueError` if there is no trajectory.
     """

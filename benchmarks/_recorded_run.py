@@ -10,9 +10,9 @@ from typing import Any
 
 import ray
 
-from pipelines.config import load
 from pipelines.driver import drive
-from pipelines.experiment import Experiment
+from pipelines.experiment.loading import load
+from pipelines.experiment.schema import Experiment
 from pipelines.stages import grpo
 
 

@@ -17,7 +17,7 @@ from actors.rollout import RolloutWorker
 from actors.settings import EngineSettings
 from actors.teacher import TeacherActor
 from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
-from benchmarks._plans import AnswerPlan, Lengths, PlannedSequence, sequences
+from benchmarks._planned_answers import AnswerPlan, Lengths, PlannedSequence, sequences
 from benchmarks._schedules import Instant, in_lock_step, relayed
 from cluster.devices import Device, engine_environment
 

@@ -6,15 +6,14 @@ import random
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from actors.reward import SCENARIOS, GradedGroups
-from pipelines.prompts import PromptBuilder
-from pipelines.rollout_pool import RolloutPool
-from pipelines.run import Run
+from pipelines.data.prompts import PromptBuilder
+from pipelines.rollout.decode_and_grade import Decoder
+from pipelines.rollout.pool import RolloutPool
 
 
 class Reference:
@@ -129,7 +128,6 @@ def graded_group(size: int) -> GradedGroups:
     )
 
 
-def stand_in_run(prompts: PromptBuilder, workers: list[Any], reward: Any, sequences_in_flight: int) -> Run:
-    """Return as much of a run as decoding and grading need."""
-    pool = RolloutPool(workers, sequences_in_flight, deadline_s=3600.0)
-    return cast(Run, SimpleNamespace(prompts=prompts, system=SimpleNamespace(rollout=pool, reward=reward)))
+def stand_in_decoder(prompts: PromptBuilder, workers: list[Any], reward: Any, sequences_in_flight: int) -> Decoder:
+    """Return what decodes and grades with stand-ins."""
+    return Decoder(RolloutPool(workers, sequences_in_flight, deadline_s=3600.0), reward, prompts, seed=0)

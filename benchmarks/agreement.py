@@ -16,8 +16,8 @@ from itertools import combinations
 from pathlib import Path
 
 from benchmarks.harness import Row, arguments, report
-from pipelines.config import load
-from pipelines.experiment import Experiment
+from pipelines.experiment.loading import load
+from pipelines.experiment.schema import Experiment
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments/demo.yaml"
 WORKERS = {"first run": 1, "second run": 1, "with two workers": 2}

@@ -20,13 +20,12 @@ from actors.reward_metrics import summarise
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
-from benchmarks._stand_ins import Answers, StandInReward, StandInWorker, graded_group, stand_in_run
+from benchmarks._stand_ins import Answers, StandInReward, StandInWorker, graded_group, stand_in_decoder
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 from cluster.session import ray_session
-from pipelines.problems import Problem
-from pipelines.prompts import PromptBuilder
-from pipelines.rollouts import Decoding, decode_and_grade
-from pipelines.run import Run
+from pipelines.data.problem import Problem
+from pipelines.data.prompts import PromptBuilder
+from pipelines.rollout.decode_and_grade import Decoder, Decoding, decode_and_grade
 
 GROUP = 8
 IN_FLIGHT = 512
@@ -39,9 +38,9 @@ DECODING = Decoding(
 )
 
 
-def step(run: Run, problems: list[Problem]) -> None:
+def step(decoder: Decoder, problems: list[Problem]) -> None:
     """Do what the driver does in one step of GRPO: order, collect, hand to the learner, measure."""
-    groups = list(decode_and_grade(run, problems, DECODING))
+    groups = list(decode_and_grade(decoder, problems, DECODING))
     graded = [group.graded for group in groups]
     advantages = np.concatenate([columns.advantage for columns in graded])
     trainable = np.concatenate([columns.trainable for columns in graded])
@@ -55,14 +54,14 @@ def problems_of(trajectories: int) -> list[Problem]:
 
 
 @contextmanager
-def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Run, Answers]]:
-    """Give a run over `workers` stand-ins of this process."""
+def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Decoder, Answers]]:
+    """Give what decodes with `workers` stand-ins of this process."""
     answers = Answers(capacity=workers * (IN_FLIGHT // GROUP))
     thread = threading.Thread(target=answers.run, daemon=True)
     thread.start()
     stand_ins = [StandInWorker() for _ in range(workers)]
     try:
-        yield stand_in_run(prompts, stand_ins, StandInReward(answers, GROUP), IN_FLIGHT), answers
+        yield stand_in_decoder(prompts, stand_ins, StandInReward(answers, GROUP), IN_FLIGHT), answers
     finally:
         answers.close()
         thread.join()
@@ -71,11 +70,11 @@ def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Run, Answers]]
 def microseconds(prompts: PromptBuilder, workers: int, trajectories: int) -> float:
     """Return the driver's time for each trajectory of a step."""
     problems = problems_of(trajectories)
-    with local(prompts, workers) as (run, answers):
+    with local(prompts, workers) as (decoder, answers):
         answers.expect(len(problems))
         gc.collect()
         started = time.perf_counter()
-        step(run, problems)
+        step(decoder, problems)
         return (time.perf_counter() - started) / (len(problems) * GROUP) * 1e6
 
 
@@ -97,10 +96,10 @@ def scaling(prompts: PromptBuilder, quick: bool) -> list[Row]:
 def growth(prompts: PromptBuilder, trajectories: int, steps: int) -> Row:
     """Return by how much the driver's memory grows from the third to the last of some steps."""
     problems, sizes = problems_of(trajectories), []
-    with local(prompts, 16) as (run, answers):
+    with local(prompts, 16) as (decoder, answers):
         for _ in range(steps):
             answers.expect(len(problems))
-            step(run, problems)
+            step(decoder, problems)
             gc.collect()
             sizes.append(_resident_bytes())
     name = f"growth of the driver over {steps - 3} steps of {trajectories} trajectories"
@@ -131,11 +130,11 @@ def over_ray(prompts: PromptBuilder, trajectories: int, runs: int) -> Row:
     problems = problems_of(trajectories)
     with ray_session("driver-benchmark", None, 3, 0):
         workers = [ray.remote(RemoteWorker).options(num_cpus=0).remote() for _ in range(2)]
-        run = stand_in_run(prompts, workers, ray.remote(RemoteReward).options(num_cpus=0).remote(), IN_FLIGHT)
+        decoder = stand_in_decoder(prompts, workers, ray.remote(RemoteReward).options(num_cpus=0).remote(), IN_FLIGHT)
         values = []
         for _ in range(runs + 1):
             started = time.perf_counter()
-            step(run, problems)
+            step(decoder, problems)
             values.append((time.perf_counter() - started) / (len(problems) * GROUP) * 1e6)
     return Row(f"2 Ray actors that do nothing, {trajectories} trajectories", "µs", values[1:])
 

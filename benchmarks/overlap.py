@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.harness import Goal, Row, arguments, paired, report
-from pipelines.config import load
-from pipelines.experiment import Experiment
-from pipelines.run_directory import RunDirectory
-from pipelines.tracking import read_metrics
+from pipelines.experiment.loading import load
+from pipelines.experiment.schema import Experiment
+from pipelines.records.run_directory import RunDirectory
+from pipelines.records.tracking import read_metrics
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments/demo.yaml"
 ROUNDS, STEPS = 3, 14

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.settings import EngineSettings
 from actors.tiny_models import TinyModelSettings
-from benchmarks._plans import AnswerPlan, Lengths
+from benchmarks._planned_answers import AnswerPlan, Lengths
 from benchmarks._relay_actors import Played, Schedule, Spent, local_ray, pair, write_model
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 

@@ -107,8 +107,8 @@ def settings(models: Path, run_dir: Path) -> list[str]:
 
 def whole(models: Path, run_dir: Path, since: float) -> Start:
     """Let the driver start a run, up to its first token; return what it took since `since`."""
-    from pipelines.config import load
-    from pipelines.experiment import Experiment
+    from pipelines.experiment.loading import load
+    from pipelines.experiment.schema import Experiment
 
     marks = Marks(since)
     experiment = load(DEMO, settings(models, run_dir), Experiment)
@@ -135,7 +135,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
 
     def first_token(run: Any) -> None:
         from actors.rollout import Policy
-        from pipelines.rollouts import Decoding, decode_and_grade
+        from pipelines.rollout.decode_and_grade import Decoding, decode_and_grade
 
         marks("tracking and prompts")
         assert run.system is not None
@@ -147,7 +147,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         grpo = experiment.grpo
         limits = grpo.limits.model_copy(update={"max_new_tokens": 1, "max_calls": 0})
         decoding = Decoding(Policy.STUDENT, 1, limits, grpo.sampling, experiment.teacher.sampling, "benchmark", True)
-        list(decode_and_grade(run, run.problems.training.problems[:1], decoding))
+        list(decode_and_grade(run.decoder, run.problems.training.problems[:1], decoding))
         marks("the first token")
         raise StartedError
 
@@ -168,8 +168,8 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
     from actors.teacher import TeacherActor
     from cluster.devices import Device, engine_environment, learner_environment
     from cluster.session import ray_session
-    from pipelines.config import load
-    from pipelines.experiment import Experiment
+    from pipelines.experiment.loading import load
+    from pipelines.experiment.schema import Experiment
 
     class Nobody:
         """In the place of the teacher, which is never called."""

@@ -22,7 +22,7 @@ from actors.engines.vllm import EngineLoad
 from actors.relay.grammar import CommandGrammar
 from actors.relay.loop import relay
 from actors.settings import EngineSettings
-from benchmarks._plans import Lengths, sequences
+from benchmarks._planned_answers import Lengths, sequences
 from benchmarks._relay_actors import PLAIN_IDS, START_S, PlannedTeacher, local_ray, start, write_model
 from benchmarks._schedules import Instant
 from benchmarks.harness import RUNS, Row, arguments, report

@@ -24,7 +24,7 @@ from cluster.devices import Device, engine_environment, learner_environment
 from cluster.session import ray_session
 from cluster.shared_weights import Weights, total_bytes
 from cluster.weight_transport import InFlight, SharedMemoryTransport
-from pipelines.rollout_pool import RolloutPool
+from pipelines.rollout.pool import RolloutPool
 
 SIZES = {
     "demo": TinyModelSettings(hidden_size=96, layers=2, heads=4, intermediate_size=288),

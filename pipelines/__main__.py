@@ -10,12 +10,13 @@ import click
 from actors.learner.errors import LearnerRefusal
 from actors.learner.kernels import KernelError
 from cluster.errors import RunError, as_raised
-from pipelines.config import ConfigError
-from pipelines.data import DataError
-from pipelines.interruption import interruptible
-from pipelines.report.data import RunReadError
-from pipelines.run_directory import RunDirectoryError
-from pipelines.terminal.commands import relayllm
+from cluster.files import FolderError
+from pipelines.commands import relayllm
+from pipelines.data.sources import DataError
+from pipelines.experiment.loading import ConfigError
+from pipelines.records.run_directory import RunDirectoryError
+from pipelines.report.run.reading import RunReadError
+from pipelines.terminal.interruption import interruptible
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         print(f"{_program()}: {error.format_message()}", file=sys.stderr)
         return 2
-    except (ConfigError, DataError, KernelError, LearnerRefusal, RunDirectoryError, RunReadError) as error:
+    except (ConfigError, DataError, FolderError, KernelError, LearnerRefusal, RunDirectoryError, RunReadError) as error:
         print(error, file=sys.stderr)
         return 2
     except RunError as error:

@@ -15,17 +15,18 @@ from cluster.names import require_free
 from cluster.placement import total
 from cluster.session import address_of, ray_session
 from cluster.supervision import ActorWatch
-from pipelines.binding import bind
-from pipelines.data import ProblemSets, load_problem_sets
-from pipelines.experiment import Experiment
+from pipelines.data.prompt_lengths import with_room_for_answers
+from pipelines.data.prompts import PromptBuilder
+from pipelines.data.sources import ProblemSets, load_problem_sets
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_keys import stage_keys
+from pipelines.experiment.stage_names import FINAL, evaluation_stage
 from pipelines.memory.fit import MemoryShortError, check_memory, memory_advice
-from pipelines.prompt_lengths import with_room_for_answers
-from pipelines.prompts import PromptBuilder
+from pipelines.models.base_models import BaseModels, finished_base_models, prepare_base_models
+from pipelines.records.binding import bind
+from pipelines.records.run_directory import RunDirectory
+from pipelines.records.tracking import Tracker
 from pipelines.run import Run, parts_left
-from pipelines.run_directory import RunDirectory
-from pipelines.stage_keys import stage_keys
-from pipelines.stage_names import FINAL, evaluation_stage
-from pipelines.stages.base_models import BaseModels, finished_base_models, prepare_base_models
 from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
 from pipelines.stages.filter import training_problems
 from pipelines.stages.grpo import grpo
@@ -33,7 +34,6 @@ from pipelines.stages.warmup import warm_up
 from pipelines.system import Part, SystemOnDemand
 from pipelines.terminal.live import Display, live
 from pipelines.terminal.stages import shown_stages
-from pipelines.tracking import Tracker
 
 PROBLEM_SETS = "problem_sets.json"
 
@@ -82,7 +82,7 @@ def drive(experiment: Experiment) -> Path:
             evaluate_warmup(run)
             grpo(run, kept)
             evaluate_final(run.with_final_teacher())
-    from pipelines.report.page import write_report
+    from pipelines.report.run.page import write_report
 
     return write_report(directory.path)
 
@@ -117,4 +117,10 @@ def checked_prompts(
     prompts = PromptBuilder(models.student, models.teacher, suffix)
     if models.final_teacher != models.teacher:
         final_prompts = PromptBuilder(models.student, models.final_teacher, suffix)
-    return prompts, with_room_for_answers(experiment, problems, prompts, final_prompts)
+    return prompts, with_room_for_answers(
+        problems,
+        prompts,
+        final_prompts,
+        training_tokens=experiment.longest_prompt(experiment.grpo.limits),
+        evaluation_tokens=experiment.longest_prompt(experiment.evaluation.limits),
+    )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from pipelines.data import ProblemSets
-from pipelines.experiment import Experiment
-from pipelines.prompts import PromptBuilder
-from pipelines.run_directory import RunDirectory
-from pipelines.stage_names import GRPO, WARMUP, citer_stages
-from pipelines.stages.base_models import BaseModels
+from pipelines.data.prompts import PromptBuilder
+from pipelines.data.sources import ProblemSets
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_names import GRPO, WARMUP, citer_stages
+from pipelines.models.base_models import BaseModels
+from pipelines.records.run_directory import RunDirectory
+from pipelines.records.tracking import Tracker
+from pipelines.rollout.decode_and_grade import Decoder
 from pipelines.system import Part, System
-from pipelines.tracking import Tracker
 
 MODEL = "model"
 """the folder, under a stage's, of the student that the stage made"""
@@ -52,6 +53,12 @@ class Run:
     def system(self) -> System:
         """The actors, up at the latest when a stage first needs them, as far as anything is left for them to do."""
         return self.get_system(self.experiment, self.models, parts_left(self.experiment, self.directory))
+
+    @property
+    def decoder(self) -> Decoder:
+        """Who decodes and grades for the run."""
+        seed = self.experiment.seed if self.experiment.seeded_sampling else None
+        return Decoder(self.system.rollout, self.system.reward, self.prompts, seed)
 
     @property
     def warm_student(self) -> str:

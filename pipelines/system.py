@@ -24,11 +24,11 @@ from cluster.gpu_turns import GpuTurns
 from cluster.placement import Bundle, places, reserve
 from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
-from pipelines.activity import ActivityMonitor
-from pipelines.experiment import Experiment
-from pipelines.rollout_pool import RolloutPool
-from pipelines.stages.base_models import BaseModels
-from pipelines.student_weights import read_weights
+from pipelines.experiment.schema import Experiment
+from pipelines.models.base_models import BaseModels
+from pipelines.models.student_weights import read_weights
+from pipelines.rollout.activity import ActivityMonitor
+from pipelines.rollout.pool import RolloutPool
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from actors.learner.folders import commit_folder, partial_folder, start_folder
 from cluster.errors import RunError
+from cluster.files import commit_folder, partial_path, start_folder
 from cluster.settings import Settings
 
 _SPEC, _WEIGHTS = "router.json", "router.safetensors"
@@ -58,7 +58,7 @@ class TokenRouter(nn.Module):
 def save_router(router: TokenRouter, folder: Path) -> None:
     """Write the router to `folder`, which is complete or absent at any time."""
     start_folder(folder)
-    partial = partial_folder(folder)
+    partial = partial_path(folder)
     save_file({name: tensor.cpu().contiguous() for name, tensor in router.state_dict().items()}, partial / _WEIGHTS)
     (partial / _SPEC).write_text(router.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
     commit_folder(folder)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.trajectory import Bool, Float32, Int32, Source, TrajectoryBatch
+
+if TYPE_CHECKING:
+    from actors.settings import GrpoLossSettings
 
 Int64 = NDArray[np.int64]
 
@@ -40,6 +44,23 @@ class TokenSequences:
             offsets=np.concatenate([[0], np.cumsum(lengths)[1::2]]).astype(np.int64),
             loss_mask=np.repeat(np.arange(len(parts)) % 2 == 1, lengths),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class GrpoStep:
+    """How n trajectories are learned from in one step of GRPO."""
+
+    advantages: Float32
+    """[n]"""
+    trainable: Bool
+    """[n]"""
+    minibatches: Sequence[Int64]
+    """rows of each optimizer step, in order; groups stay whole"""
+    loss: GrpoLossSettings
+    temperature: float
+    """of the rollout"""
+    version: int
+    """policy version of the weights before the step"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from actors.learner.folders import commit_folder, partial_folder, start_folder
+from cluster.files import commit_folder, partial_path, start_folder
 from cluster.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,12 +37,10 @@ def save_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout, step: i
     if writer:
         start_folder(path)
     comm.barrier()
-    engine.save_checkpoint(
-        str(partial_folder(path)), tag=_TAG, client_state={"optimizer_step": step}, save_latest=False
-    )
+    engine.save_checkpoint(str(partial_path(path)), tag=_TAG, client_state={"optimizer_step": step}, save_latest=False)
     comm.barrier()
     if writer:
-        (partial_folder(path) / _LAYOUT).write_text(layout.model_dump_json())
+        (partial_path(path) / _LAYOUT).write_text(layout.model_dump_json())
         commit_folder(path)
     comm.barrier()
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors.learner.folders import commit_folder, start_folder
+from cluster.files import commit_folder, start_folder
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel

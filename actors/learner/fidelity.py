@@ -16,8 +16,6 @@ from actors.learner.packing import pack
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from actors.learner.model import PackedCausalLM
-
 _LENGTHS = (24, 7, 13)
 """of the rows of the text: packed and padded, in more than one group"""
 _TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
@@ -52,13 +50,12 @@ def plain_logprobs(model: PreTrainedModel, text: TokenSequences) -> Tensor:
 
 
 @torch.no_grad()
-def require_equal(packed: PackedCausalLM, text: TokenSequences, expected: Tensor, half: bool) -> None:
-    """Raise UnsupportedModelError unless `packed`, in training mode, scores `text` as `expected`.
+def require_equal(packed: nn.Module, model_type: str, text: TokenSequences, expected: Tensor, half: bool) -> None:
+    """Raise UnsupportedModelError unless a `PackedCausalLM`, in training mode, scores `text` as `expected`.
 
     `half`: its attention computes in bfloat16 only.
     """
-    name, was_training = packed.model.config.model_type, packed.training
-    device = expected.device
+    was_training, device = packed.training, expected.device
     context: AbstractContextManager[object] = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
     packed.train()
     try:
@@ -66,7 +63,7 @@ def require_equal(packed: PackedCausalLM, text: TokenSequences, expected: Tensor
             _, found, _ = packed(pack(text, np.arange(len(text)), device), 1.0)
     except Exception as error:
         raise UnsupportedModelError(
-            f"the learner cannot run models of type {name!r}: {type(error).__name__}: {error}. {_REMEDY}"
+            f"the learner cannot run models of type {model_type!r}: {type(error).__name__}: {error}. {_REMEDY}"
         ) from error
     finally:
         packed.train(was_training)
@@ -74,7 +71,7 @@ def require_equal(packed: PackedCausalLM, text: TokenSequences, expected: Tensor
     largest, tolerance = float(gap.max()), _HALF_TOLERANCE if half else _TOLERANCE
     if not largest <= tolerance:
         raise UnsupportedModelError(
-            f"the learner's log-probs of a model of type {name!r} are not the model's own: on {len(gap)} tokens they differ "
+            f"the learner's log-probs of a model of type {model_type!r} are not the model's own: on {len(gap)} tokens they differ "
             f"by {float(gap.mean()):.3g} nats on average and by up to {largest:.3g}, and {tolerance:g} is the most that "
             f"rounding explains. Training would push the student away from what its engine samples. {_REMEDY}"
         )

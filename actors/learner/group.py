@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from actors.learner.batches import Int64, TokenSequences
+from actors.learner.batches import GrpoStep, Int64, TokenSequences
 from actors.learner.errors import LearnerError, LearnerRefusal, LearnerTimeoutError
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
-from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
-from actors.trajectory import Bool, Float32, TrajectoryBatch
+from actors.settings import LearnerSettings, OptimizerSettings
+from actors.trajectory import TrajectoryBatch
 from cluster.devices import Device, WeightBackend
 from cluster.errors import as_raised
 from cluster.weight_transport import InFlight
@@ -162,32 +162,26 @@ class LearnerGroup:
         return self._call("steps_taken", seconds)[0]
 
     def sft_step(self, batch: ray.ObjectRef | TokenSequences, rows: Int64, seconds: float = 600.0) -> SftMetrics:
-        """See `Trainer.sft_step`."""
+        """See `actors.learner.sft`."""
         return self.sft_steps(batch, [rows], seconds)[0]
 
     def sft_steps(
         self, batch: ray.ObjectRef | TokenSequences, rows_per_step: Sequence[Int64], seconds: float = 600.0
     ) -> list[SftMetrics]:
-        """See `Trainer.sft_steps`; a batch used more than once is best put in the object store first."""
+        """See `actors.learner.sft`; a batch used more than once is best put in the object store first."""
         return self._call("sft_steps", seconds, batch, _rows(rows_per_step))[0]
 
     def start_grpo_step(
         self,
         batches: Sequence[ray.ObjectRef | TrajectoryBatch],
-        advantages: Float32,
-        trainable: Bool,
-        minibatches: Sequence[Int64],
-        loss: GrpoLossSettings,
-        temperature: float,
-        version: int,
+        step: GrpoStep,
         seconds: float = 3600.0,
     ) -> PendingCall[GrpoMetrics]:
-        """Begin a `Trainer.grpo_step` and return at once; rows count over the trajectories of all `batches`, in order.
+        """Begin a step of `actors.learner.grpo` and return at once; rows count over all `batches`, in order.
 
         Calls of other methods begin when it is done.
         """
-        rows = _rows(minibatches)
-        return self._start("grpo_step", seconds, list(batches), advantages, trainable, rows, loss, temperature, version)
+        return self._start("grpo_step", seconds, list(batches), step)
 
     def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
         """Return a reference to all weights by name, as in `Trainer.weights`; they live as long as rank 0."""

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors.learner.batches import Int64, PolicySequences
+from actors.learner.batches import GrpoStep, Int64, PolicySequences, policy_sequences
 from actors.learner.engine import backward
 from actors.learner.losses import PolicyTerms, k3, policy_terms, row_weights, target_counts
 from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics
 from actors.learner.packing import PackedRows
+from actors.learner.trainer import Trainer
 from actors.settings import GrpoLossSettings
-from actors.trajectory import Bool, Float32
-
-if TYPE_CHECKING:
-    from actors.learner.trainer import Trainer
+from actors.trajectory import Bool, Float32, TrajectoryBatch
 
 _STUDENT_SUMS = ("gap", "gap_tokens", "staleness", "student_tokens")
 _TIS_SUMS = ("tis_weight", "tis_truncated")
@@ -30,15 +27,8 @@ _SUMS = ("loss", "pg_loss", "kl", "entropy", "clipped", "ratio", "behaviour_kl",
 _MAXIMA = ("ratio_max", "tis_ratio_max", "staleness_max")
 
 
-def grpo_update(
-    trainer: Trainer,
-    policy: PolicySequences,
-    minibatches: Sequence[Int64],
-    settings: GrpoLossSettings,
-    temperature: float,
-    version: int,
-) -> GrpoMetrics:
-    """Take one optimizer step for each mini-batch of rows, in order; collective.
+def grpo_step(trainer: Trainer, batch: TrajectoryBatch, step: GrpoStep) -> GrpoMetrics:
+    """Take one optimizer step for each mini-batch of rows of `batch`, in order; collective.
 
     Rows without advantage are left out where there is no KL term: their gradient is 0. They still count in the
     objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step, nor
@@ -49,6 +39,9 @@ def grpo_update(
     were sampled, and is not weighted.
     """
     started = perf_counter()
+    settings, temperature = step.loss, step.temperature
+    policy = policy_sequences(batch, step.advantages, step.trainable, settings.train_teacher_tokens)
+    minibatches = [np.asarray(rows, np.int64) for rows in step.minibatches]
     sequences, kl_coefficient = policy.sequences, settings.kl_coefficient
     if kl_coefficient > 0 and trainer.reference is None:
         raise ValueError("a KL coefficient needs a reference model: name one in load")
@@ -81,7 +74,7 @@ def grpo_update(
             token = _TokenColumns(packed, policy, given, weights, reference, settings, own_is_proximal)
             loss, logprobs, entropies = trainer.engine(packed, temperature, token.objective, True)
             backward(trainer.engine, loss * trainer.world_size, last)
-            token.meter(of_minibatch, logprobs, entropies, version, first=not grad_norms)
+            token.meter(of_minibatch, logprobs, entropies, step.version, first=not grad_norms)
         lr, grad_norm = trainer.update()
         if grad_norm is None:
             non_finite += 1

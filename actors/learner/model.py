@@ -122,7 +122,7 @@ def load_model(
     text = probe_text(model.config)
     expected = plain_logprobs(model, text)
     packed = PackedCausalLM(model, chunking)
-    require_equal(packed, text, expected, half=flash)
+    require_equal(packed, model.config.model_type, text, expected, half=flash)
     return packed
 
 

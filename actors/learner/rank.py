@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from actors.learner.batches import Int64, TokenSequences
+from actors.learner.batches import GrpoStep, Int64, TokenSequences
 from actors.learner.metrics import GrpoMetrics, SftMetrics
-from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
-from actors.trajectory import Bool, Float32, TrajectoryBatch
+from actors.settings import LearnerSettings, OptimizerSettings
+from actors.trajectory import TrajectoryBatch
 from cluster.devices import Device, own_gpus
 from cluster.loading import loading
 
@@ -85,21 +85,15 @@ class LearnerRank:
         return self.trainer.steps_taken
 
     def sft_steps(self, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
-        return self.trainer.sft_steps(batch, rows_per_step)
+        from actors.learner.sft import sft_steps
 
-    def grpo_step(
-        self,
-        batches: Sequence[ray.ObjectRef | TrajectoryBatch],
-        advantages: Float32,
-        trainable: Bool,
-        minibatches: Sequence[Int64],
-        loss: GrpoLossSettings,
-        temperature: float,
-        version: int,
-    ) -> GrpoMetrics:
-        """Take the steps of one batch: the trajectories of all `batches`, in order; rows count over all of them."""
-        batch = TrajectoryBatch.concatenate(_fetched(batches))
-        return self.trainer.grpo_step(batch, advantages, trainable, minibatches, loss, temperature, version)
+        return sft_steps(self.trainer, batch, rows_per_step)
+
+    def grpo_step(self, batches: Sequence[ray.ObjectRef | TrajectoryBatch], step: GrpoStep) -> GrpoMetrics:
+        """Take a step on the trajectories of all `batches`, in order; rows count over all of them."""
+        from actors.learner.grpo import grpo_step
+
+        return grpo_step(self.trainer, TrajectoryBatch.concatenate(_fetched(batches)), step)
 
     def weights(self) -> list[ray.ObjectRef]:
         """Return a reference to rank 0's weights, in a list so that Ray does not fetch it; empty on other ranks."""

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import gc
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from actors.learner import checkpoint
-from actors.learner.batches import Int64, TokenSequences, policy_sequences
-from actors.learner.engine import backward, build_engine, step
+from actors.learner.batches import Int64, TokenSequences
+from actors.learner.engine import build_engine, step
 from actors.learner.errors import NonFiniteStepsError
 from actors.learner.export import export_model, gather_weights
-from actors.learner.grpo import grpo_update
 from actors.learner.kernels import compile_parts, use_liger
 from actors.learner.logprobs import Chunking
-from actors.learner.losses import target_counts
 from actors.learner.memory import move_back, move_to_host
-from actors.learner.meters import Meters
-from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.model import ModelSpec, PackedCausalLM, load_model
 from actors.learner.packing import PackedRows, empty_rows, pack, plan_micro_batches
 from actors.learner.schedule import learning_rate
-from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
-from actors.trajectory import Bool, Float32, TrajectoryBatch
+from actors.settings import LearnerSettings, OptimizerSettings
+from actors.trajectory import Bool
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -130,54 +122,6 @@ class Trainer:
         if self._engine is None:
             raise RuntimeError("no model is loaded: call load first")
         return self._engine
-
-    def sft_step(self, batch: TokenSequences, rows: Int64) -> SftMetrics:
-        """Take one optimizer step on the mean cross-entropy of the targets of `rows`."""
-        return self.sft_steps(batch, [rows])[0]
-
-    def sft_steps(self, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
-        """Take one optimizer step for each array of rows."""
-        return [self._sft_step(batch, np.asarray(rows, np.int64)) for rows in rows_per_step]
-
-    def _sft_step(self, batch: TokenSequences, rows: Int64) -> SftMetrics:
-        started = perf_counter()
-        tokens = int(target_counts(batch, rows).sum())
-        if tokens == 0:
-            raise ValueError("a supervised step needs at least one target token")
-        meters = Meters(self.device)
-        plan = self.plan(batch, rows)
-        for index, chosen in enumerate(plan):
-            used = len(chosen) > 0
-
-            def objective(logprobs: Tensor, _: slice, used: bool = used) -> Tensor:
-                return -logprobs.sum() * used / tokens
-
-            loss, *_ = self.engine(self.pack(batch, chosen), 1.0, objective)
-            meters.add("loss", loss)
-            backward(self.engine, loss * self.world_size, index == len(plan) - 1)
-        lr, grad_norm = self.update()
-        values = meters.reduce(("loss",), (), self.world_size)
-        norm = math.nan if grad_norm is None else grad_norm
-        return SftMetrics(values["loss"], tokens, norm, lr, int(grad_norm is None), perf_counter() - started)
-
-    def grpo_step(
-        self,
-        batch: TrajectoryBatch,
-        advantages: Float32,
-        trainable: Bool,
-        minibatches: Sequence[Int64],
-        loss: GrpoLossSettings,
-        temperature: float,
-        version: int,
-    ) -> GrpoMetrics:
-        """Take one optimizer step for each mini-batch, an array of rows of `batch`; the caller keeps groups whole.
-
-        advantages [n] float32 and trainable [n] go with the rows; `temperature` is the rollout's, `version` the policy
-        version of the weights before this call.
-        """
-        policy = policy_sequences(batch, advantages, trainable, loss.train_teacher_tokens)
-        rows = [np.asarray(minibatch, np.int64) for minibatch in minibatches]
-        return grpo_update(self, policy, rows, loss, temperature, version)
 
     def update(self) -> tuple[float, float | None]:
         """Take the optimizer step with the gradients at hand; return its learning rate and the gradient norm.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
 from actors.relay.grammar import (
     CALL_CLOSE,
@@ -18,10 +16,11 @@ from actors.relay.grammar import (
     token_holding,
 )
 from actors.relay.handoff import Handoff, RelayPrompt
+from actors.relay.output import Output
 from actors.relay.placements import Plan
 from actors.relay.seeds import derived_seed
 from actors.settings import RelayLimits, SamplingSettings
-from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory
+from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +107,7 @@ class RelaySequence:
         self.needs_teacher = self._max_commands > 0 or bool(self._planned)
         """whether there can be a call"""
         self._budget = min(setup.limits.max_new_tokens, room)
-        self._ids: list[int] = []
-        self._sources: list[Source] = []
-        self._logprobs: list[float] = []
-        self._versions: list[int] = []
-        self._constrained: list[bool] = []
+        self._output = Output(setup.grammar)
         self._calls: list[Call] = []
         self._rejected = dict.fromkeys(("zero", "malformed", "unterminated", "over_limit"), 0)
         self._unread = ""
@@ -125,10 +120,6 @@ class RelaySequence:
         """tokens that forbidden commands began with, in the order of their first time"""
         self._redrawn: set[int] = set()
         """positions in the output where a forbidden command had begun, after the same tokens as now"""
-        self._stripped: list[int] = []
-        """the output without commands, up to `_stripped_to`"""
-        self._stripped_to = 0
-        self._student_tokens = 0
         self._turn: Turn = self._next_turn()
 
     def next_turn(self) -> Turn:
@@ -143,19 +134,20 @@ class RelaySequence:
         pieces = self.setup.grammar.pieces(ids)
         unread = self._unread
         text = unread + "".join(pieces)
+        redrawn = len(self._output) in self._redrawn
         if not self._calls_left:
-            self._append_student(generation, ids)
+            self._output.by_student(generation, ids, redrawn)
             self._unread = text
             self._turn = self._student_turn() if self._take_back_command() else self._after(generation, turn.request)
             return
         command = next((command for command in parse_commands(text) if command.kind is CommandKind.VALID), None)
         if command is None:
-            self._append_student(generation, ids)
+            self._output.by_student(generation, ids, redrawn)
             self._read(text)
             self._turn = self._after(generation, turn.request)
             return
         count = token_holding(pieces, command.end - len(unread)) + 1
-        self._append_student(generation, ids[:count])
+        self._output.by_student(generation, ids[:count], redrawn)
         self._reject(parse_commands(text[: command.start]))
         rest = "".join(pieces[:count])[command.end - len(unread) :]
         self._reject(parse_commands(rest))
@@ -185,7 +177,7 @@ class RelaySequence:
             ending = CallEnding.COMPLETED
         self._calls.append(
             Call(
-                position=len(self._ids),
+                position=len(self._output),
                 requested=turn.requested,
                 written=len(ids),
                 duration_s=duration_s,
@@ -195,13 +187,7 @@ class RelaySequence:
                 cached_tokens=generation.cached_tokens,
             )
         )
-        self._ids += ids
-        self._stripped += ids
-        self._stripped_to = len(self._ids)
-        self._sources += [Source.TEACHER] * len(ids)
-        self._logprobs += [0.0] * len(ids)
-        self._versions += [-1] * len(ids)
-        self._constrained += [False] * len(ids)
+        self._output.by_teacher(ids)
         if ending is CallEnding.END_OF_TEXT:
             self._turn = self._finished(FinishReason.TEACHER_END)
         else:
@@ -216,22 +202,11 @@ class RelaySequence:
     def trajectory(self) -> Trajectory:
         """The finished sample."""
         assert isinstance(self._turn, Finished), f"the sequence is not finished: {self._turn}"
-        return Trajectory(
-            prompt_ids=np.asarray(self.prompt.student_ids, np.int32),
-            token_ids=np.asarray(self._ids, np.int32),
-            sources=np.asarray(self._sources, np.uint8),
-            logprobs=np.asarray(self._logprobs, np.float32),
-            versions=np.asarray(self._versions, np.int32),
-            constrained=np.asarray(self._constrained, np.bool_),
-            calls=tuple(self._calls),
-            rejected=RejectedCommands(**self._rejected),
-            finish=self._turn.reason,
-            text=self.setup.grammar.tokenizer.decode(self._ids),
-        )
+        return self._output.trajectory(self.prompt, self._calls, RejectedCommands(**self._rejected), self._turn.reason)
 
     @property
     def _room(self) -> int:
-        return self._budget - len(self._ids)
+        return self._budget - len(self._output)
 
     @property
     def _calls_left(self) -> bool:
@@ -239,7 +214,7 @@ class RelaySequence:
 
     @property
     def _call_is_due(self) -> bool:
-        return bool(self._planned) and self._planned[0].position <= self._student_tokens
+        return bool(self._planned) and self._planned[0].position <= self._output.student_tokens
 
     def _next_turn(self) -> Turn:
         if self._room == 0:
@@ -259,12 +234,12 @@ class RelaySequence:
         return self._next_turn()
 
     def _student_turn(self) -> StudentTurn:
-        until_planned = self._planned[0].position - self._student_tokens if self._planned else self._room
-        excluded = self._beginnings if len(self._ids) in self._redrawn else ()
+        until_planned = self._planned[0].position - self._output.student_tokens if self._planned else self._room
+        excluded = self._beginnings if len(self._output) in self._redrawn else ()
         by_one = bool(excluded) or (not self._calls_left and _may_begin_command(self._unread))
         return StudentTurn(
             GenerationRequest(
-                prompt_ids=[*self.prompt.student_ids, *self._ids],
+                prompt_ids=[*self.prompt.student_ids, *self._output.ids],
                 max_tokens=1 if by_one else min(self._room, until_planned),
                 sampling=self.setup.student_sampling,
                 stop_text=CALL_CLOSE if self._calls_left else CALL_START,
@@ -285,21 +260,14 @@ class RelaySequence:
             return False
         self._rejected["over_limit"] += 1
         while len(self._unread) > start:
-            token = self._take_back_token()
+            token = self._output.take_back()
+            (piece,) = self.setup.grammar.pieces([token])
+            self._unread = self._unread[: len(self._unread) - len(piece)]
         self._beginnings[token] = None
-        place = len(self._ids)
+        place = len(self._output)
         # Places further on followed tokens that are no longer there.
         self._redrawn = {position for position in self._redrawn if position < place} | {place}
         return True
-
-    def _take_back_token(self) -> int:
-        for column in (self._sources, self._logprobs, self._versions, self._constrained):
-            column.pop()
-        token = self._ids.pop()
-        self._student_tokens -= 1
-        (piece,) = self.setup.grammar.pieces([token])
-        self._unread = self._unread[: len(self._unread) - len(piece)]
-        return token
 
     def _read(self, text: str) -> None:
         """Count the commands up to the last closing tag, and keep what follows for the next turn."""
@@ -317,22 +285,11 @@ class RelaySequence:
         for command in commands:
             self._rejected[names[command.kind]] += 1
 
-    def _append_student(self, generation: Generation, ids: list[int]) -> None:
-        count = len(ids)
-        self._constrained += [len(self._ids) in self._redrawn] * count
-        self._student_tokens += count
-        self._ids += ids
-        self._sources += [Source.STUDENT] * count
-        self._logprobs += generation.logprobs[:count].tolist()
-        self._versions += generation.versions[:count].tolist()
-
     def _call(self, requested: int, commanded: int) -> Turn:
-        self._stripped += self.setup.grammar.strip(self._ids[self._stripped_to :])
-        self._stripped_to = len(self._ids)
         if self._room == 0:
-            self._calls.append(Call(len(self._ids), requested, 0, 0.0, CallEnding.BUDGET, commanded))
+            self._calls.append(Call(len(self._output), requested, 0, 0.0, CallEnding.BUDGET, commanded))
             return self._finished(FinishReason.LENGTH)
-        context = self.setup.handoff.teacher_context(self.prompt, self._stripped)
+        context = self.setup.handoff.teacher_context(self.prompt, self._output.without_commands())
         context_room = self.setup.teacher_context_tokens - len(context)
         if context_room < 1:
             reason = (
@@ -350,7 +307,7 @@ class RelaySequence:
 
     def _failed(self, requested: int, commanded: int, reason: str, duration_s: float) -> Turn:
         self.failures.append(reason)
-        self._calls.append(Call(len(self._ids), requested, 0, duration_s, CallEnding.FAILED, commanded))
+        self._calls.append(Call(len(self._output), requested, 0, duration_s, CallEnding.FAILED, commanded))
         return self._next_turn()
 
     def _finished(self, reason: FinishReason) -> Finished:

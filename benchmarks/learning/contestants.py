@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from actors.learner.batches import PolicySequences, policy_sequences
-from actors.trajectory import Bool, Float32, TrajectoryBatch
+from actors.learner.batches import GrpoStep, PolicySequences, policy_sequences
+from actors.learner.grpo import grpo_step
+from actors.trajectory import Float32, TrajectoryBatch
 
 LEARNING_RATE = 1e-6
 MAX_GRAD_NORM = 1.0
@@ -65,9 +66,14 @@ class OurLearner:
         init_distributed(0, 1, "127.0.0.1", free_port(), Device.GPU if task.device == "cuda" else Device.CPU)
         settings = LearnerSettings(dtype=task.dtype, zero_stage=0)  # type: ignore[arg-type]
         self._task = task
-        self._rows = np.arange(len(task.batch))
-        self._trainable: Bool = np.ones(len(task.batch), np.bool_)
-        self._loss = GrpoLossSettings(kl_coefficient=0.0)
+        self._step = GrpoStep(
+            advantages=task.advantages,
+            trainable=np.ones(len(task.batch), np.bool_),
+            minibatches=[np.arange(len(task.batch))],
+            loss=GrpoLossSettings(kl_coefficient=0.0),
+            temperature=1.0,
+            version=0,
+        )
         self._trainer = Trainer(settings, 0, 1)
         self._trainer.load(str(task.model), OptimizerSettings(lr=LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM), 1000)
 
@@ -76,10 +82,7 @@ class OurLearner:
         self._trainer.settings = settings.model_copy(update={"max_tokens_per_micro_batch": micro_batch})
 
     def step(self) -> float:
-        metrics = self._trainer.grpo_step(
-            self._task.batch, self._task.advantages, self._trainable, [self._rows], self._loss, 1.0, 0
-        )
-        return metrics.grad_norm
+        return grpo_step(self._trainer, self._task.batch, self._step).grad_norm
 
 
 class BareModel:

@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from pipelines.answers import AnswerTable, Lists
+from pipelines.records.answers import AnswerTable, Lists
 
 
 @dataclass(frozen=True, slots=True)

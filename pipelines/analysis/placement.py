@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from actors.relay.grammar import without_commands
 from actors.tiny_models import CommandTokens
-from pipelines.answers import AnswerTable
-from pipelines.tasks.chain_arithmetic import Step, chain_of
-from pipelines.tasks.knowledge import STUDENT, TEACHER, Knowledge
+from pipelines.data.chain_arithmetic.knowledge import STUDENT, TEACHER, Knowledge
+from pipelines.data.chain_arithmetic.task import Step, chain_of
+from pipelines.records.answers import AnswerTable
 
 _RESULT_TOKENS = 2
 _OPERATION = r"(\d\d)(?:([-+*>?])(\d\d)| (\d\d)([-+*>?]))="

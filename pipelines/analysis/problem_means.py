@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.answers import AnswerTable, Lists
+from pipelines.records.answers import AnswerTable, Lists
 
 Float = NDArray[np.float64]
 

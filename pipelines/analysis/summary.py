@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.analysis.bootstrap import Estimate, Replicates, Resampling
 from pipelines.analysis.problem_means import Float, ProblemMeans
-from pipelines.answers import AnswerTable
+from pipelines.records.answers import AnswerTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from cluster.devices import Device
 from cluster.machine import Machines, this_machine
 from cluster.session import address_of
-from pipelines.config_problems import ConfigError
-from pipelines.experiment import Experiment
+from pipelines.experiment.errors import ConfigError
+from pipelines.experiment.schema import Experiment
 from pipelines.memory.roles import GB, RoleMemory, memory_of
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.tiny_models import TinyModelSettings
-from pipelines.model_settings import ModelSettings
+from pipelines.experiment.models import ModelSettings
 
 _TINY_VOCABULARY = 64
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")

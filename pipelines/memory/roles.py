@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from actors.settings import EngineSettings
 from cluster.devices import Device, WeightBackend
 from cluster.weight_buffers import transfer_bytes
-from pipelines.experiment import Experiment
+from pipelines.experiment.schema import Experiment
 from pipelines.memory.model_size import ModelSize, model_size
 
 GB = 10**9

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +9,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipelines.report.data import breakable, kind_label
+from cluster.files import write_atomically
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Subject, png
+from pipelines.report.kinds import breakable, kind_label
 from pipelines.report.theme import DARK, LIGHT
 from pipelines.wording import percent, points
 
@@ -60,20 +59,7 @@ def write_figures(specs: Sequence[FigureSpec[Subject]], subject: Subject, direct
             if image is None:
                 path.unlink(missing_ok=True)
             else:
-                replace_file(path, image)
+                write_atomically(path, image)
             images.append("" if image is None else b64encode(image).decode("ascii"))
         blocks.append(FigureBlock(spec.title, spec.caption, spec.needs, *images))
     return blocks
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

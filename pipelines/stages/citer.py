@@ -22,12 +22,12 @@ from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch, UInt8
 from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError
-from pipelines.problems import Problem
-from pipelines.progress import Progress
-from pipelines.publishing import log_step, publish_steps
-from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade, grade
+from pipelines.data.problem import Problem
+from pipelines.experiment.stage_names import CITER
+from pipelines.rollout.decode_and_grade import Decoding, GradedOrder, decode_and_grade, grade
 from pipelines.run import Run
-from pipelines.stage_names import CITER
+from pipelines.stages.publishing import log_step, publish_steps
+from pipelines.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -88,7 +88,7 @@ def decode_routed(
             begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
         )
         batch = citer.rollout.remote(order)
-        running.append((start, portion, batch, grade(run, batch, portion, samples, limits)))
+        running.append((start, portion, batch, grade(run.system.reward, batch, portion, samples, limits)))
         if len(running) > ahead:
             yield _finished(run, *running.popleft())
     while running:
@@ -103,7 +103,7 @@ def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], l
     )
     solutions: dict[Problem, tuple[int, ...]] = {}
     with Progress(len(problems), "CITER: reference solutions") as progress:
-        for order in decode_and_grade(run, problems, decoding):
+        for order in decode_and_grade(run.decoder, problems, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             for problem, trajectory, correct in zip(order.problems, batch, order.graded.correct, strict=True):
                 if correct:

@@ -19,18 +19,13 @@ from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
 from cluster.errors import RunError
-from pipelines.answer_recording import answer_table
-from pipelines.answers import ANSWERS, AnswerTable
-from pipelines.data import EvaluationSet
-from pipelines.data_settings import ChainArithmeticSource
-from pipelines.evaluations import ALL, Evaluation, evaluation_of
-from pipelines.model_settings import ModelSettings
-from pipelines.problems import Problem
-from pipelines.progress import Progress
-from pipelines.publishing import ROWS, publish_evaluation, traces_file
-from pipelines.rollouts import Decoding, GradedOrder, decode_and_grade
-from pipelines.run import Run
-from pipelines.stage_names import (
+from pipelines.data.chain_arithmetic.knowledge import Knowledge, Role, knowledge_of
+from pipelines.data.chain_arithmetic.oracle import oracle_cost
+from pipelines.data.problem import Problem
+from pipelines.data.settings import ChainArithmeticSource
+from pipelines.data.sources import EvaluationSet
+from pipelines.experiment.models import ModelSettings
+from pipelines.experiment.stage_names import (
     BASE,
     CITER,
     FINAL,
@@ -40,9 +35,14 @@ from pipelines.stage_names import (
     evaluation_stage,
     evaluation_within_grpo,
 )
-from pipelines.tasks.knowledge import Knowledge, Role, knowledge_of
-from pipelines.tasks.oracle import oracle_cost
-from pipelines.traces import Trace, trace_of
+from pipelines.records.answers import ANSWERS, AnswerTable
+from pipelines.records.evaluations import ALL, Evaluation, evaluation_of
+from pipelines.records.traces import Trace, trace_of
+from pipelines.rollout.decode_and_grade import Decoding, GradedOrder, decode_and_grade
+from pipelines.run import Run
+from pipelines.stages.answer_recording import answer_table
+from pipelines.stages.publishing import ROWS, publish_evaluation, traces_file
+from pipelines.terminal.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +255,9 @@ def _decode(
     decoding = Decoding(
         policy, found.samples, settings.limits, sampling, teacher_sampling, draws, problems_per_order=size
     )
-    return decode_and_grade(run, found.problems, decoding, plans[before : before + len(found.problems) * found.samples])
+    return decode_and_grade(
+        run.decoder, found.problems, decoding, plans[before : before + len(found.problems) * found.samples]
+    )
 
 
 def _decode_routed(

@@ -10,12 +10,12 @@ from statistics import fmean
 
 from actors.rollout import Policy
 from cluster.errors import RunError
-from pipelines.problems import Problem
-from pipelines.progress import Progress
-from pipelines.publishing import log_step, publish_steps
-from pipelines.rollouts import Decoding, decode_and_grade
+from pipelines.data.problem import Problem
+from pipelines.experiment.stage_names import FILTER
+from pipelines.rollout.decode_and_grade import Decoding, decode_and_grade
 from pipelines.run import Run
-from pipelines.stage_names import FILTER
+from pipelines.stages.publishing import log_step, publish_steps
+from pipelines.terminal.progress import Progress
 
 _PROBLEMS = f"stages/{FILTER}/problems.jsonl"
 
@@ -52,7 +52,7 @@ def _filter(run: Run, problems: list[Problem]) -> None:
     kept: dict[int, Problem] = {}
     kept_rates: list[float] = []
     with Progress(len(problems), "filter", sequences=settings.samples) as progress:
-        for order in decode_and_grade(run, problems, decoding):
+        for order in decode_and_grade(run.decoder, problems, decoding):
             rates = order.graded.correct.reshape(-1, settings.samples).mean(axis=1)
             numbered = zip(range(order.first, order.first + len(rates)), order.problems, rates, strict=True)
             kept |= {number: problem for number, problem, rate in numbered if rate >= settings.min_pass_rate}

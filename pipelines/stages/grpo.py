@@ -11,22 +11,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.learner.batches import GrpoStep
 from actors.learner.group import PendingCall
 from actors.learner.metrics import GrpoMetrics
 from actors.relay.seeds import derived_seed
 from actors.reward_metrics import summarise
 from actors.rollout import Policy
-from pipelines.actor_memory import memory_metrics
-from pipelines.group_supply import Cursor, GroupSupply, StepGroups
-from pipelines.problems import Problem
-from pipelines.progress import Progress
-from pipelines.publishing import log_step, publish_steps
-from pipelines.rollouts import Decoding, GradedStream
+from cluster.files import directory_commit, prune
+from pipelines.data.problem import Problem
+from pipelines.experiment.stage_names import GRPO, evaluated_steps
+from pipelines.memory.actors import memory_metrics
+from pipelines.rollout.decode_and_grade import Decoding, GradedStream
+from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.run import MODEL, Run
-from pipelines.run_directory import directory_commit, prune
-from pipelines.stage_names import GRPO, evaluated_steps
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
-from pipelines.stages.student_folder import export_student
+from pipelines.stages.export import export_student
+from pipelines.stages.publishing import log_step, publish_steps
+from pipelines.terminal.progress import Progress
 from pipelines.wording import percent
 
 _LEARNER_STATE, _CURSOR = "learner", "problems.json"
@@ -125,7 +126,7 @@ def _stream(run: Run) -> GradedStream:
         draws=GRPO,
         want_logprobs=True,
     )
-    return GradedStream(run, decoding)
+    return GradedStream(run.decoder, decoding)
 
 
 def _roll_out(run: Run, supply: GroupSupply) -> StepGroups:
@@ -164,12 +165,14 @@ def _start_learning(run: Run, step: StepGroups) -> PendingCall[GrpoMetrics]:
     seed = derived_seed(run.experiment.seed, "mini-batches", *(group.first for group in groups))
     return run.system.learner.start_grpo_step(
         [group.batch for group in groups],
-        np.concatenate([group.graded.advantage for group in groups]),
-        np.concatenate([group.graded.trainable for group in groups]),
-        mini_batches(len(groups), settings.group_size, settings.mini_batches, seed),
-        settings.loss,
-        settings.sampling.temperature,
-        run.system.rollout.version,
+        GrpoStep(
+            advantages=np.concatenate([group.graded.advantage for group in groups]),
+            trainable=np.concatenate([group.graded.trainable for group in groups]),
+            minibatches=mini_batches(len(groups), settings.group_size, settings.mini_batches, seed),
+            loss=settings.loss,
+            temperature=settings.sampling.temperature,
+            version=run.system.rollout.version,
+        ),
     )
 
 

@@ -11,16 +11,16 @@ import ray
 from actors.learner.batches import TokenSequences
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
-from pipelines.command_insertion import insert_commands
-from pipelines.data import ProblemSets
-from pipelines.problems import Problem
-from pipelines.progress import Progress
-from pipelines.publishing import log_step, publish_steps
-from pipelines.rollouts import Decoding, decode_and_grade
+from pipelines.data.problem import Problem
+from pipelines.data.sources import ProblemSets
+from pipelines.experiment.stage_names import WARMUP
+from pipelines.rollout.decode_and_grade import Decoding, decode_and_grade
 from pipelines.run import MODEL, Run
-from pipelines.stage_names import WARMUP
+from pipelines.stages.command_insertion import insert_commands
+from pipelines.stages.export import export_student
 from pipelines.stages.filter import shuffled
-from pipelines.stages.student_folder import export_student
+from pipelines.stages.publishing import log_step, publish_steps
+from pipelines.terminal.progress import Progress
 
 _STEPS_PER_CALL = 20
 
@@ -86,7 +86,7 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     chosen = list(itertools.islice(itertools.cycle(problems), settings.samples))
     samples: list[tuple[list[int], list[int]]] = []
     with Progress(len(chosen), "own samples", sequences=1) as progress:
-        for order in decode_and_grade(run, chosen, decoding):
+        for order in decode_and_grade(run.decoder, chosen, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             samples += [(row.prompt_ids.tolist(), row.token_ids.tolist()) for row in batch]
             progress.update(len(batch))

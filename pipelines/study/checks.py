@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.config_problems import problem
-from pipelines.experiment import Experiment
-from pipelines.stage_names import BASE, CITER, FINAL, WARMUP, citer_policy, evaluation_stage
+from pipelines.experiment.errors import problem
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_names import BASE, CITER, FINAL, WARMUP, citer_policy, evaluation_stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from pipelines.analysis.findings import KindGroups
+from pipelines.analysis.results import OraclePoint, StudyResults, SystemAnswers
 from pipelines.analysis.systems import BASE, RELAY
-from pipelines.answers import ANSWERS, AnswersError, AnswerTable
-from pipelines.evaluations import Evaluation
-from pipelines.run_directory import RunDirectory, RunDirectoryError
-from pipelines.stage_keys import shared_folders
+from pipelines.experiment.stage_keys import shared_folders
+from pipelines.records.answers import ANSWERS, AnswersError, AnswerTable
+from pipelines.records.evaluations import Evaluation
+from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.study.checks import Place
 from pipelines.study.plan import Study, StudyRun
-from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
 
 
 class StudyResultsError(ValueError):

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cluster.placement import table
-from pipelines.run_directory import DONE
-from pipelines.stage_keys import shared_folders
+from pipelines.experiment.stage_keys import shared_folders
+from pipelines.records.run_directory import DONE
 from pipelines.study.finished import is_finished
 from pipelines.study.plan import Study, StudyRun
 

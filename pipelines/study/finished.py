@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines.run_directory import RunDirectory, write_atomically
-from pipelines.stage_keys import stage_keys
-from pipelines.stage_names import evaluated_steps, evaluation_stage, evaluation_within_grpo
+from cluster.files import write_atomically
+from pipelines.experiment.stage_keys import stage_keys
+from pipelines.experiment.stage_names import evaluated_steps, evaluation_stage, evaluation_within_grpo
+from pipelines.records.run_directory import RunDirectory
 from pipelines.study.plan import Study
 
 NOTE = "finished.json"

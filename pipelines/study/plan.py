@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.config import ConfigError, load
-from pipelines.experiment import Experiment
+from pipelines.experiment.loading import ConfigError, load
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.yaml_values import in_one_line
 from pipelines.study.checks import Place, check_names, check_same_evaluation_data, check_systems, kinds_without_problems
 from pipelines.study.settings import StudySettings
-from pipelines.yaml_values import in_one_line
 
 OWN_KEYS = ("name", "run_dir", "share_dir")
 """keys of an experiment that a study sets itself, or that tell its runs apart"""

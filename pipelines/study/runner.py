@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 
 from cluster.placement import total
 from cluster.session import ray_session
-from pipelines.config import resolved_yaml
-from pipelines.interruption import ended_at_once
-from pipelines.run_directory import RunDirectory
+from pipelines.experiment.loading import resolved_yaml
+from pipelines.records.run_directory import RunDirectory
 from pipelines.study.description import stages_left
 from pipelines.study.finished import is_finished, mark_finished
 from pipelines.study.plan import Study, StudyRun
 from pipelines.study.setting_aside import set_aside_if_changed
+from pipelines.terminal.interruption import ended_at_once
 
 RUN = (sys.executable, "-m", "pipelines", "run")
 _SECONDS_TO_STOP = 120.0

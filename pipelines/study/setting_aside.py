@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.binding import bind
-from pipelines.run_directory import OtherExperimentError, RunDirectory, RunDirectoryError
+from pipelines.records.binding import bind
+from pipelines.records.run_directory import OtherExperimentError, RunDirectory, RunDirectoryError
 from pipelines.study.plan import Study, StudyRun
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from cluster.files import write_atomically
 from pipelines.analysis.bootstrap import Estimate, Resampling
 from pipelines.analysis.findings import Finding, KindGroups, findings
 from pipelines.analysis.problem_means import ProblemMeans
+from pipelines.analysis.results import StudyResults
 from pipelines.analysis.summary import Summary, summarize
-from pipelines.run_directory import write_atomically
-from pipelines.study.results import StudyResults
 
 _DECIMALS = 6
 _MEASURES = ("accuracy", "call_ratio", "calls_per_sample", "output_tokens", "teacher_tokens")

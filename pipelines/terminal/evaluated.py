@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.evaluations import ALL, Evaluation
+from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.wording import percent
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from pipelines.experiment import Experiment
-from pipelines.run_directory import RunDirectory
-from pipelines.stage_keys import stage_keys
-from pipelines.stage_names import GRPO
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_keys import stage_keys
+from pipelines.experiment.stage_names import GRPO
+from pipelines.records.run_directory import RunDirectory
 
 
 def shown_stages(experiment: Experiment, directory: RunDirectory) -> list[tuple[str, Callable[[], bool]]]:

@@ -10,7 +10,7 @@ import pytest
 from actors.engines.base import Generation, GenerationRequest
 from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar
-from benchmarks._plans import Lengths, sequences
+from benchmarks._planned_answers import Lengths, sequences
 from benchmarks._schedules import Instant, in_lock_step, relayed
 
 LENGTHS = Lengths(student_median=5, teacher_median=3, longest=20)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.learner.batches import GrpoStep
+from actors.learner.grpo import grpo_step
 from actors.settings import GrpoLossSettings, OptimizerSettings
 from actors.trajectory import TrajectoryBatch
-from pipelines.group_supply import Cursor, GroupSupply
-from pipelines.problems import Problem
-from pipelines.rollouts import GradedOrder
+from pipelines.data.problem import Problem
+from pipelines.rollout.decode_and_grade import GradedOrder
+from pipelines.rollout.group_supply import Cursor, GroupSupply
 from pipelines.stages.grpo import _start_learning
 
 GROUPS, GROUP_SIZE = 4, 2
@@ -45,8 +47,8 @@ def parameters_after(trainer: Any, batch: TrajectoryBatch, places: Sequence[int]
     supply = GroupSupply(stream, problems, Cursor(0), seed=0, steps=1, per_step=GROUPS, extra=0, max_staleness=2)
     supply.order()
 
-    def start_grpo_step(batches: Sequence[TrajectoryBatch], *arguments: Any) -> object:
-        return trainer.grpo_step(TrajectoryBatch.concatenate(batches), *arguments)
+    def start_grpo_step(batches: Sequence[TrajectoryBatch], step: GrpoStep) -> object:
+        return grpo_step(trainer, TrajectoryBatch.concatenate(batches), step)
 
     settings = SimpleNamespace(
         group_size=GROUP_SIZE,

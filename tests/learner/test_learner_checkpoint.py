@@ -6,8 +6,8 @@ import torch
 
 from actors.learner.batches import TokenSequences
 from actors.learner.checkpoint import CheckpointError
-from actors.learner.folders import commit_folder, start_folder
 from actors.learner.model import ModelSpec
+from actors.learner.sft import sft_step, sft_steps
 from actors.settings import OptimizerSettings
 
 OPTIMIZER = OptimizerSettings(lr=1e-2, schedule="linear")
@@ -25,7 +25,7 @@ def test_an_export_has_the_trained_logits_in_transformers(make_trainer, model_fo
 
     trainer = make_trainer(zero_stage=zero_stage)
     trainer.load(str(model_folder), OPTIMIZER, 10)
-    trainer.sft_step(texts, np.arange(4))
+    sft_step(trainer, texts, np.arange(4))
     trainer.export(tmp_path / "export")
     packed = trainer.pack(texts, np.asarray([1]))
     with torch.no_grad():
@@ -78,12 +78,12 @@ def test_bfloat16_weights_travel_as_uint16(make_trainer, model_folder):
 def test_a_resumed_learner_takes_the_same_steps(make_trainer, model_folder, texts, tmp_path, zero_stage):
     trainer = make_trainer(zero_stage=zero_stage)
     trainer.load(str(model_folder), OPTIMIZER, 10)
-    trainer.sft_steps(texts, [np.arange(4)] * 2)
+    sft_steps(trainer, texts, [np.arange(4)] * 2)
     trainer.save_state(tmp_path / "state")
-    expected = trainer.sft_step(texts, np.arange(4))
+    expected = sft_step(trainer, texts, np.arange(4))
     trainer.load(ModelSpec(str(model_folder), initialise=True), OPTIMIZER, 10, seed=9)
     trainer.load_state(tmp_path / "state")
-    resumed = trainer.sft_step(texts, np.arange(4))
+    resumed = sft_step(trainer, texts, np.arange(4))
     assert trainer.steps_taken == 3
     assert (resumed.loss, resumed.lr, resumed.grad_norm) == (expected.loss, expected.lr, expected.grad_norm)
 
@@ -103,10 +103,3 @@ def test_a_folder_without_a_state_is_refused(make_trainer, model_folder, tmp_pat
     trainer.load(str(model_folder), OPTIMIZER, 10)
     with pytest.raises(CheckpointError, match="holds no learner state"):
         trainer.load_state(tmp_path)
-
-
-def test_an_interrupted_writer_leaves_the_old_folder(tmp_path):
-    start_folder(tmp_path / "out").joinpath("value").write_text("old")
-    commit_folder(tmp_path / "out")
-    start_folder(tmp_path / "out").joinpath("value").write_text("half-wri")
-    assert (tmp_path / "out" / "value").read_text() == "old"

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from actors.learner.batches import TokenSequences
+from actors.learner.batches import GrpoStep, TokenSequences
+from actors.learner.grpo import grpo_step
+from actors.learner.sft import sft_step
 from actors.learner.trainer import Trainer
 from actors.settings import GrpoLossSettings, OptimizerSettings
 from actors.trajectory import TrajectoryBatch
@@ -48,7 +50,7 @@ def test_the_steps_are_those_of_a_learner_that_keeps_its_memory(
         trainer = make_trainer(zero_stage=zero_stage, dtype=dtype, offload_optimizer=offload_optimizer)
         trainer.load(str(model_folder), ADAM, 10)
         for _ in range(2):
-            trainer.sft_step(TEXTS, ROWS)
+            sft_step(trainer, TEXTS, ROWS)
             if in_turns:
                 trainer.free_memory(keep_weights=True)
                 assert on_the_host(trainer) >= STATES - ({"optim_states", "hp_params"} if offload_optimizer else set())
@@ -68,7 +70,7 @@ def test_weights_are_handed_out_exported_and_saved_from_the_host(
 ) -> None:
     trainer = make_trainer(zero_stage=2)
     trainer.load(str(model_folder), ADAM, 10)
-    trainer.sft_step(TEXTS, ROWS)
+    sft_step(trainer, TEXTS, ROWS)
     weights = trainer.weights()
     trainer.free_memory(keep_weights)
     assert equal(trainer.weights(), weights)
@@ -82,7 +84,7 @@ def test_weights_are_handed_out_exported_and_saved_from_the_host(
     resumed.load_state(tmp_path / "state")
     trainer.take_memory()
     for each in (trainer, resumed):
-        each.sft_step(TEXTS, ROWS)
+        sft_step(each, TEXTS, ROWS)
     assert equal(trainer.weights(), resumed.weights())
 
 
@@ -94,16 +96,21 @@ def test_the_reference_is_there_again_at_the_next_step(
     def kl(in_turns: bool) -> float:
         trainer = make_trainer(zero_stage=2)
         trainer.load(str(model_folder), ADAM, 10, reference=str(model_folder))
-        trainer.sft_step(TEXTS, ROWS)
+        sft_step(trainer, TEXTS, ROWS)
         if in_turns:
             assert trainer.reference is not None
             monkeypatch.setattr(trainer.reference, "to", lambda device: moved.append(str(device)))
             trainer.free_memory(keep_weights=False)
             trainer.take_memory()
-        trainable, advantages = np.ones(8, np.bool_), np.linspace(-1, 1, 8).astype(np.float32)
-        return trainer.grpo_step(
-            trajectories, advantages, trainable, [np.arange(8)], GrpoLossSettings(), 1.0, version=3
-        ).kl
+        step = GrpoStep(
+            advantages=np.linspace(-1, 1, 8).astype(np.float32),
+            trainable=np.ones(8, np.bool_),
+            minibatches=[np.arange(8)],
+            loss=GrpoLossSettings(),
+            temperature=1.0,
+            version=3,
+        )
+        return grpo_step(trainer, trajectories, step).kl
 
     assert kl(in_turns=True) == kl(in_turns=False) > 0
     assert moved == ["cpu", "cpu"]
@@ -118,7 +125,7 @@ def test_another_model_may_be_loaded_whether_the_memory_is_there_or_not(
     trainer.load(str(model_folder), ADAM, 10)
     trainer.free_memory(keep_weights=False)
     trainer.load(str(model_folder), ADAM, 10)
-    assert trainer.sft_step(TEXTS, ROWS).loss > 0
+    assert sft_step(trainer, TEXTS, ROWS).loss > 0
 
 
 @pytest.mark.parametrize(("zero_stage", "dtype"), [(0, "float32"), (1, "bfloat16"), (3, "float32")])

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from actors.learner.batches import TokenSequences
+from actors.learner.batches import GrpoStep, TokenSequences
 from actors.learner.errors import NonFiniteStepsError
+from actors.learner.grpo import grpo_step
+from actors.learner.sft import sft_step
 from actors.settings import GrpoLossSettings, OptimizerSettings
 
 OPTIMIZER = OptimizerSettings(lr=1e-2)
@@ -17,7 +19,15 @@ LAYOUTS = [(stage, dtype) for stage in range(4) for dtype in ("float32", "bfloat
 
 
 def grpo(trainer, trajectories, advantages, minibatches):
-    return trainer.grpo_step(trajectories, advantages, np.ones(8, np.bool_), minibatches, LOSS, 1.0, 3)
+    step = GrpoStep(
+        advantages=advantages,
+        trainable=np.ones(8, np.bool_),
+        minibatches=minibatches,
+        loss=LOSS,
+        temperature=1.0,
+        version=3,
+    )
+    return grpo_step(trainer, trajectories, step)
 
 
 @pytest.mark.parametrize(("stage", "dtype"), LAYOUTS)
@@ -63,7 +73,7 @@ def test_a_supervised_step_is_dropped_as_well(make_trainer, model_folder, monkey
     monkeypatch.setattr(
         trainer.engine.module, "forward", lambda *inputs: (forward(*inputs)[0] + math.inf, *forward(*inputs)[1:])
     )
-    dropped = trainer.sft_step(texts, np.arange(1))
+    dropped = sft_step(trainer, texts, np.arange(1))
     assert dropped.non_finite_steps == 1
     assert all(np.array_equal(before[name], value) for name, value in trainer.weights().items())
 
@@ -78,7 +88,7 @@ def test_bfloat16_gradients_of_many_micro_batches_are_summed_in_float32(make_tra
     def norm(count: int) -> float:
         trainer = make_trainer(zero_stage=stage, dtype="bfloat16", max_tokens=8)
         trainer.load(str(model_folder), OPTIMIZER, 10)
-        found = trainer.sft_step(batch, np.arange(count)).grad_norm
+        found = sft_step(trainer, batch, np.arange(count)).grad_norm
         trainer.unload()
         return found
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from actors.learner.batches import TokenSequences
+from actors.learner.batches import GrpoStep, TokenSequences
+from actors.learner.grpo import grpo_step
+from actors.learner.sft import sft_step
 from actors.settings import GrpoLossSettings, OptimizerSettings
 from actors.trajectory import Source, TrajectoryBatch
 
@@ -98,14 +100,22 @@ def dense_grpo_loss(
 
 
 def grpo(trainer, batch, settings=NO_KL, advantages=ADVANTAGES, minibatches=None, trainable=ALL):
-    return trainer.grpo_step(batch, advantages, trainable, minibatches or EVERY_ROW, settings, TEMPERATURE, version=5)
+    step = GrpoStep(
+        advantages=advantages,
+        trainable=trainable,
+        minibatches=minibatches or EVERY_ROW,
+        loss=settings,
+        temperature=TEMPERATURE,
+        version=5,
+    )
+    return grpo_step(trainer, batch, step)
 
 
 def test_sft_equals_the_dense_cross_entropy(make_trainer, gradients_of, model_folder, texts):
     trainer = make_trainer(max_tokens=20)
     trainer.load(str(model_folder), OPTIMIZER, 10)
     metrics = []
-    gradients = gradients_of(trainer, lambda: metrics.append(trainer.sft_step(texts, np.arange(10))))
+    gradients = gradients_of(trainer, lambda: metrics.append(sft_step(trainer, texts, np.arange(10))))
     model = dense_model(model_folder)
     spans = list(zip(texts.offsets, texts.offsets[1:], strict=False))
     rows = [texts.token_ids[a:b].tolist() for a, b in spans]
@@ -266,14 +276,14 @@ def test_a_kl_term_without_a_reference_is_refused(make_trainer, model_folder, tr
 
 def test_a_step_without_a_model_says_what_to_do(make_trainer, texts):
     with pytest.raises(RuntimeError, match="call load first"):
-        make_trainer().sft_step(texts, np.arange(2))
+        sft_step(make_trainer(), texts, np.arange(2))
 
 
 def test_the_first_step_moves_weights_by_the_ramped_rate(make_trainer, model_folder, texts):
     trainer = make_trainer()
     trainer.load(str(model_folder), OptimizerSettings(lr=1e-2, ramp_steps=9, weight_decay=0.0), 100)
     before = trainer.weights()["model.norm.weight"]
-    metrics = trainer.sft_step(texts, np.arange(10))
+    metrics = sft_step(trainer, texts, np.arange(10))
     moved = np.abs(trainer.weights()["model.norm.weight"] - before)
     assert metrics.lr == pytest.approx(1e-3)
     np.testing.assert_allclose(moved, 1e-3, rtol=1e-2)
@@ -283,7 +293,7 @@ def test_the_first_step_moves_weights_by_the_ramped_rate(make_trainer, model_fol
 def test_rotary_frequencies_stay_in_full_precision(make_trainer, model_folder, texts, zero_stage):
     trainer = make_trainer(zero_stage=zero_stage, dtype="bfloat16")
     trainer.load(str(model_folder), OPTIMIZER, 10)
-    trainer.sft_step(texts, np.arange(2))
+    sft_step(trainer, texts, np.arange(2))
     assert {buffer.dtype for buffer in trainer.engine.module.buffers()} == {torch.float32}
     assert {parameter.dtype for parameter in trainer.engine.module.parameters()} == {torch.bfloat16}
 
@@ -294,6 +304,6 @@ def test_gradient_checkpointing_changes_nothing(make_trainer, model_folder, text
     for checkpointing in (False, True):
         trainer = make_trainer(zero_stage=zero_stage, gradient_checkpointing=checkpointing)
         trainer.load(str(model_folder), OPTIMIZER, 10)
-        trainer.sft_step(texts, np.arange(10))
+        sft_step(trainer, texts, np.arange(10))
         weights.append(trainer.weights())
     assert all(np.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actors.learner.batches import TokenSequences
+from actors.learner.batches import GrpoStep, TokenSequences
 from actors.learner.distributed import init_distributed
+from actors.learner.grpo import grpo_step
+from actors.learner.sft import sft_step
 from actors.learner.trainer import Trainer
 from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
 from cluster.devices import Device
@@ -29,13 +31,21 @@ def main(rank: int, ranks: int, port: int, model: str, data: Path, out: Path) ->
         )
         trainer = Trainer(settings, rank, ranks)
         trainer.load(model, OptimizerSettings(lr=3e-3, max_grad_norm=0.5, eps=1e-4), 10, reference=model)
-        sft = trainer.sft_step(texts, np.arange(7))
+        sft = sft_step(trainer, texts, np.arange(7))
         if stage in (1, 2):  # others have the GPU in between; this changes nothing
             trainer.free_memory(keep_weights=True)
             trainer.free_memory(keep_weights=False)
             trainer.take_memory()
         minibatches = [np.arange(5), np.arange(5, 8), np.arange(2)]
-        grpo = trainer.grpo_step(trajectories, advantages, np.ones(8, np.bool_), minibatches, loss, 0.9, version=3)
+        step = GrpoStep(
+            advantages=advantages,
+            trainable=np.ones(8, np.bool_),
+            minibatches=minibatches,
+            loss=loss,
+            temperature=0.9,
+            version=3,
+        )
+        grpo = grpo_step(trainer, trajectories, step)
         trainer.save_state(out / f"state-{stage}")
         trainer.load_state(out / f"state-{stage}")
         trainer.export(out / f"export-{stage}")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.answers import AnswerTable
-from pipelines.problems import Problem
-from pipelines.rollouts import GradedOrder
+from pipelines.data.problem import Problem
+from pipelines.records.answers import AnswerTable
+from pipelines.rollout.decode_and_grade import GradedOrder
 
 Row = dict[str, Any]
 MakeTable = Callable[..., AnswerTable]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.evaluations import Evaluation, wilson_interval
+from pipelines.records.evaluations import Evaluation, wilson_interval
 
 
 def row(name: str, step: int, policy: str, kind: str, right: int, of: int = 200, **changes: object) -> Evaluation:

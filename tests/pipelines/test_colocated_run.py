@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run_directory import RunDirectory
+from pipelines.records.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = """
@@ -34,9 +34,9 @@ tracking: {{mode: disabled}}
 DRIVE = """
 import sys
 from pathlib import Path
-from pipelines.config import load
+from pipelines.experiment.loading import load
 from pipelines.driver import drive
-from pipelines.experiment import Experiment
+from pipelines.experiment.schema import Experiment
 
 if __name__ == "__main__":
     experiment = load(Path(sys.argv[1]), [], Experiment)

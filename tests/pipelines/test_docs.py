@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.alarms import ALARMS, AlarmSettings
-from pipelines.config import load
-from pipelines.config_problems import below
-from pipelines.experiment import Experiment
-from pipelines.metrics import METRICS
+from pipelines.commands import relayllm
+from pipelines.experiment.alarms import ALARMS, AlarmSettings
+from pipelines.experiment.errors import below
+from pipelines.experiment.loading import load
+from pipelines.experiment.schema import Experiment
+from pipelines.records.metrics import METRICS
 from pipelines.study.plan import load_study
 from pipelines.study.settings import StudySettings
-from pipelines.terminal.commands import relayllm
 from rewards.schemes import scheme_names
 
 ROOT = Path(__file__).parents[2]

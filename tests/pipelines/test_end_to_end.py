@@ -14,8 +14,8 @@ import pytest
 from safetensors import safe_open
 
 from actors.learner.distributed import free_port
-from pipelines.answers import AnswerTable
-from pipelines.run_directory import RunDirectory
+from pipelines.records.answers import AnswerTable
+from pipelines.records.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run_directory import RunDirectory
+from pipelines.records.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines import system
-from pipelines.stages.base_models import BaseModels
+from pipelines.models.base_models import BaseModels
 from pipelines.system import SystemOnDemand
 
 MODELS, OTHERS = BaseModels("student", "teacher", "teacher"), BaseModels("student", "other", "other")

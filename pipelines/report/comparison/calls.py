@@ -15,17 +15,17 @@ from matplotlib.typing import ColorType
 from pipelines.analysis import systems
 from pipelines.analysis.distributions import Counts, call_lengths, call_positions, calls_per_answer
 from pipelines.analysis.placement import call_placement
-from pipelines.answers import AnswerTable
-from pipelines.config import ConfigError, load
-from pipelines.experiment import Experiment
+from pipelines.analysis.results import SystemAnswers
+from pipelines.data.chain_arithmetic.knowledge import knowledge_of
+from pipelines.data.chain_arithmetic.task import chain_of
+from pipelines.experiment.loading import ConfigError, load
+from pipelines.experiment.schema import Experiment
+from pipelines.records.answers import AnswerTable
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import short_label
 from pipelines.report.comparison.tables import DASH, Cell, Column, Table, absent, system_row
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Values
 from pipelines.report.theme import Theme
-from pipelines.study.results import SystemAnswers
-from pipelines.tasks.chain_arithmetic import chain_of
-from pipelines.tasks.knowledge import knowledge_of
 from pipelines.wording import percent
 
 _FINE = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)

@@ -13,11 +13,11 @@ from pipelines.analysis.bootstrap import AVERAGE, RESAMPLES, Estimate, Replicate
 from pipelines.analysis.claims import Group
 from pipelines.analysis.findings import Finding, KindGroups, findings
 from pipelines.analysis.problem_means import ProblemMeans
+from pipelines.analysis.results import StudyResults
 from pipelines.analysis.router_match import RouterMatch, match_router
 from pipelines.analysis.routers import RandomRouter, perfect_router
 from pipelines.analysis.summary import Summary, summarize
 from pipelines.report.comparison.labels import ordered
-from pipelines.study.results import StudyResults
 
 
 @dataclass(frozen=True, slots=True, eq=False)

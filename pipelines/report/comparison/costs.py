@@ -26,7 +26,7 @@ from pipelines.report.comparison.tables import (
     system_rows,
 )
 from pipelines.report.comparison.wording import bounds, count, digits_of, signed_percent
-from pipelines.report.summary import duration
+from pipelines.report.run.summary import duration
 from pipelines.wording import percent
 
 _NO_ROUTER = "Left out: a random router needs answers of the base student and of the teacher."

@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.report.data import TRAINING_STAGE, Run, RunReadError, read_run
+from pipelines.experiment.stage_names import GRPO
 from pipelines.report.drawing import FigureSpec, Panel, panel_rows, percent_axis, smoothed
+from pipelines.report.run.reading import TRAINING_STAGE, Run, RunReadError, read_run
 from pipelines.report.theme import Theme
-from pipelines.stage_names import GRPO
 
 _PANELS = (("rollout/accuracy", "accuracy of rollouts"), ("rollout/call_ratio", "call ratio of rollouts"))
 _STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.files import write_atomically
 from pipelines.analysis.bootstrap import RESAMPLES
-from pipelines.report.assembly import FigureBlock, filled, replace_file, write_figures
+from pipelines.analysis.results import StudyResults
+from pipelines.report.assembly import FigureBlock, filled, write_figures
 from pipelines.report.comparison.calls import CALLS, calls_table
 from pipelines.report.comparison.compared import Comparison, compare
 from pipelines.report.comparison.costs import cost_table, savings_table
@@ -17,8 +19,7 @@ from pipelines.report.comparison.plane import PLANE
 from pipelines.report.comparison.samples import samples_table
 from pipelines.report.comparison.traces import StudyTraces, read_study_traces, study_filters, study_samples
 from pipelines.report.comparison.verdict import facts, verdict
-from pipelines.report.viewer import evenly
-from pipelines.study.results import StudyResults
+from pipelines.report.run.viewer import evenly
 
 
 def write_comparison(results: StudyResults, path: Path, resamples: int = RESAMPLES) -> Path:
@@ -34,7 +35,7 @@ def write_comparison(results: StudyResults, path: Path, resamples: int = RESAMPL
     plane, calls = write_figures((PLANE, CALLS), comparison, directory)
     (learning,) = write_figures((LEARNING,), training, directory)
     remarks = (*comparison.remarks, *training.remarks, *traces.remarks)
-    replace_file(path, render(comparison, traces, (plane, calls, learning), remarks).encode())
+    write_atomically(path, render(comparison, traces, (plane, calls, learning), remarks).encode())
     return path
 
 

@@ -26,7 +26,7 @@ from pipelines.report.comparison.tables import (
     spanning,
     system_rows,
 )
-from pipelines.report.data import breakable, kind_label
+from pipelines.report.kinds import breakable, kind_label
 
 _THIS = "this study"
 _OWN_MAIN = (systems.BASE, systems.GRPO, systems.GRPO_FILTERED)

@@ -10,7 +10,7 @@ from pipelines.analysis.claims import Group
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import label
 from pipelines.report.comparison.wording import percent_bounds, points, points_bounds
-from pipelines.report.data import breakable, kind_label
+from pipelines.report.kinds import breakable, kind_label
 from pipelines.wording import percent
 
 

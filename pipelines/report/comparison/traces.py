@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.answers import ANSWERS, AnswersError, AnswerTable
+from pipelines.analysis.results import StudyResults
+from pipelines.records.answers import ANSWERS, AnswersError, AnswerTable
+from pipelines.records.traces import Trace
 from pipelines.report.comparison.labels import label, ordered
-from pipelines.report.data import read_records
-from pipelines.report.viewer import Filter, Sample, kind_filter, useful, verdict_filter, verdict_of
-from pipelines.study.results import StudyResults
-from pipelines.traces import Trace
+from pipelines.report.run.reading import read_records
+from pipelines.report.run.viewer import Filter, Sample, kind_filter, useful, verdict_filter, verdict_of
 
 _CALLS = {"called": "with a call", "alone": "without a call"}
 

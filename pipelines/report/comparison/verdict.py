@@ -12,7 +12,7 @@ from pipelines.analysis.bootstrap import AVERAGE
 from pipelines.analysis.findings import Finding
 from pipelines.analysis.verdicts import Verdict
 from pipelines.report.comparison.compared import Comparison
-from pipelines.report.summary import duration
+from pipelines.report.run.summary import duration
 from pipelines.wording import percent
 
 _SAYS = {

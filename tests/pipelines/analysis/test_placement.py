@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from actors.relay.grammar import command_text
 from actors.tiny_models import write_tokenizer
 from pipelines.analysis.placement import CallPlacement, call_placement, split_tokens
-from pipelines.tasks.knowledge import knowledge_of
+from pipelines.data.chain_arithmetic.knowledge import knowledge_of
 
 QUESTION = "47+35*07"
 

@@ -7,7 +7,7 @@ from pipelines.analysis.bootstrap import ALL, AVERAGE, Replicates, Resampling
 from pipelines.analysis.costs import PriceSettings, TokenPrices
 from pipelines.analysis.problem_means import ProblemMeans
 from pipelines.analysis.router_match import NoMatch, RouterMatch, match_router
-from pipelines.answers import AnswerTable
+from pipelines.records.answers import AnswerTable
 
 PRICES = PriceSettings(student=TokenPrices(input=0.0, output=1.0), teacher=TokenPrices(input=0.0, output=10.0))
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from cluster.machine import Machines, this_machine
-from pipelines.experiment import Experiment
+from pipelines.experiment.models import ModelSettings
+from pipelines.experiment.schema import Experiment
 from pipelines.memory.fit import MemoryShortError, check_memory, judged, memory_advice, memory_table
 from pipelines.memory.model_size import model_size
 from pipelines.memory.roles import GB, RoleMemory, memory_of
-from pipelines.model_settings import ModelSettings
 
 HALF = {
     "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
@@ -81,7 +81,7 @@ def test_the_estimate_of_the_demo_is_within_a_quarter_of_what_was_measured(demo:
 
 @pytest.fixture
 def demo() -> Experiment:
-    from pipelines.config import load
+    from pipelines.experiment.loading import load
 
     return load(Path(__file__).parents[3] / "experiments" / "demo.yaml", [], Experiment)
 

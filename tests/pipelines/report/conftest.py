@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from pipelines.alarm_watch import AlarmWatch
-from pipelines.alarms import AlarmSettings
 from pipelines.analysis.costs import PriceSettings
 from pipelines.analysis.findings import KindGroups
-from pipelines.evaluations import Evaluation
-from pipelines.study.results import OraclePoint, StudyResults, SystemAnswers
+from pipelines.analysis.results import OraclePoint, StudyResults, SystemAnswers
+from pipelines.experiment.alarms import AlarmSettings
+from pipelines.records.alarm_watch import AlarmWatch
+from pipelines.records.evaluations import Evaluation
 
 CHAIN_KINDS = ("known", "teacher_known", "unknowable", "all")
 # accuracy and call ratio by kind: student alone, teacher alone, the relay after warm-up and at the end, the oracle

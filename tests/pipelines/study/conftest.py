@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.answers import AnswerTable
-from pipelines.run_directory import RunDirectory
-from pipelines.stage_keys import shared_folders
+from pipelines.experiment.stage_keys import shared_folders
+from pipelines.records.answers import AnswerTable
+from pipelines.records.run_directory import RunDirectory
 from pipelines.study.plan import Study
 
 WriteStudy = Callable[..., Path]

@@ -25,11 +25,11 @@ match plan["runs"][run_dir.name]:
             (folder / "done.json").write_text("{}")
     case "bind":
         sys.path.insert(0, str(Path(__file__).parents[3]))
-        from pipelines.binding import bind
-        from pipelines.config import load
-        from pipelines.experiment import Experiment
-        from pipelines.run_directory import RunDirectory
-        from pipelines.stage_keys import stage_keys
+        from pipelines.experiment.loading import load
+        from pipelines.experiment.schema import Experiment
+        from pipelines.experiment.stage_keys import stage_keys
+        from pipelines.records.binding import bind
+        from pipelines.records.run_directory import RunDirectory
 
         settings = load(Path(experiment), overrides, Experiment)
         with RunDirectory(run_dir) as directory:

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.analysis.results import OraclePoint
 from pipelines.study.collect import StudyResultsError, read_results
 from pipelines.study.plan import load_study
-from pipelines.study.results import OraclePoint
 
 KINDS = ["known", "known", "teacher_known", "teacher_known"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run_directory import RunDirectory
+from pipelines.records.run_directory import RunDirectory
 from pipelines.study.collect import read_results
 from pipelines.study.plan import load_study
 

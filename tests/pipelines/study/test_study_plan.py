@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.config import ConfigError, load
-from pipelines.experiment import Experiment
-from pipelines.stage_keys import shared_folders
+from pipelines.experiment.loading import ConfigError, load
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_keys import shared_folders
 from pipelines.study.plan import load_study
 from pipelines.study.settings import StudySettings
 

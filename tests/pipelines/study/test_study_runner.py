@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run_directory import RunDirectory, RunDirectoryError
-from pipelines.stage_keys import stage_keys
+from pipelines.experiment.stage_keys import stage_keys
+from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.study.plan import Study, load_study
 from pipelines.study.runner import run_all
 
@@ -136,7 +136,7 @@ def waiting(scripted: Scripted):
         scripted.tell(two=how)
         code = (  # a shell that starts the tests in the background has SIGINT ignored by all of them
             "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from pathlib import Path;"
-            "from pipelines.interruption import interruptible; from pipelines.study import runner;"
+            "from pipelines.terminal.interruption import interruptible; from pipelines.study import runner;"
             f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
             "run_all = lambda: runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:]);"
             "sys.exit(interruptible(run_all))"

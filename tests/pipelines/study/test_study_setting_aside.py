@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.binding import bind
-from pipelines.run_directory import RunDirectory
+from pipelines.records.binding import bind
+from pipelines.records.run_directory import RunDirectory
 from pipelines.study.plan import Study, load_study
 from pipelines.study.runner import run_all
 from pipelines.study.setting_aside import set_aside_if_changed

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.report.comparison import write_comparison
-from pipelines.report.data import read_run
-from pipelines.report.page import render
+from pipelines.report.run.page import render
+from pipelines.report.run.reading import read_run
 
 SHOWN = "Array.from(document.querySelectorAll('article:not([hidden])'), (one) => one.textContent)"
 STATUS = "document.getElementById('shown').textContent"

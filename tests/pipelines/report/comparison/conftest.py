@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.study.results import StudyResults
+from pipelines.analysis.results import StudyResults
 
 
 @pytest.fixture(scope="session")

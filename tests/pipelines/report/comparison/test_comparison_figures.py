@@ -15,13 +15,13 @@ from matplotlib.text import Text
 
 from pipelines.analysis.bootstrap import AVERAGE
 from pipelines.analysis.placement import call_placement
+from pipelines.analysis.results import StudyResults
 from pipelines.report.comparison.calls import calls_table, draw_calls
 from pipelines.report.comparison.compared import Comparison, compare
 from pipelines.report.comparison.label_places import Label, place_labels
 from pipelines.report.comparison.learning import draw_learning, read_training_runs
 from pipelines.report.comparison.plane import draw_plane
 from pipelines.report.theme import LIGHT
-from pipelines.study.results import StudyResults
 
 
 @pytest.fixture(scope="module")

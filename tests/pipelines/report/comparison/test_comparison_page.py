@@ -20,6 +20,7 @@ from pipelines.analysis.bootstrap import AVERAGE, Estimate, Replicates, Resampli
 from pipelines.analysis.costs import cost
 from pipelines.analysis.findings import findings
 from pipelines.analysis.problem_means import ProblemMeans
+from pipelines.analysis.results import StudyResults
 from pipelines.analysis.router_match import match_router
 from pipelines.analysis.summary import summarize
 from pipelines.report.assembly import FigureBlock
@@ -28,7 +29,6 @@ from pipelines.report.comparison.compared import compare
 from pipelines.report.comparison.page import render
 from pipelines.report.comparison.traces import StudyTraces, read_study_traces
 from pipelines.report.comparison.verdict import verdict
-from pipelines.study.results import StudyResults
 
 FIGURES = [FigureBlock(name, "caption", "nothing", "", "") for name in ("plane", "calls", "learning")]
 MAIN = frozenset({"plain", "long/hard"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipelines.analysis.results import StudyResults
 from pipelines.report.comparison.compared import Comparison, compare
 from pipelines.report.comparison.samples import samples_table
-from pipelines.study.results import StudyResults
 
 
 def test_one_answer_to_each_problem_needs_no_table(results: StudyResults) -> None:

@@ -1,0 +1,108 @@
+"""Who writes how much of each answer, so that all schedules of a benchmark decode the same turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import exp, log
+from random import Random
+
+from actors.engines.base import Generation
+from actors.relay.grammar import CALL_CLOSE, CommandGrammar
+from actors.relay.handoff import IdHandoff, RelayPrompt
+from actors.relay.placements import Placement
+from actors.relay.sequence import RelaySequence, RelaySetup, StudentTurn
+from actors.settings import RelayLimits, SamplingSettings
+
+CALL_SHARES = (20, 30, 20, 15, 10, 5)
+"""percent of the answers with 0, 1, … 5 calls"""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPlan:
+    """The turns of one answer: the student's first, then the teacher's and the student's in turn."""
+
+    student: tuple[int, ...]
+    """tokens of the student's turns, one more than there are calls"""
+    teacher: tuple[int, ...]
+    """tokens of the calls"""
+
+    @property
+    def tokens(self) -> int:
+        """Length of the answer."""
+        return sum(self.student) + sum(self.teacher)
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Turns of log-normal lengths, in tokens: half of them are longer than the median, few are very much longer."""
+
+    student_median: int
+    teacher_median: int
+    longest: int
+    sigma: float = 1.0
+    prompt: int = 24
+
+    def draw(self, random: Random) -> AnswerPlan:
+        """Return the turns of one answer, with 0 to 5 calls."""
+        (calls,) = random.choices(range(len(CALL_SHARES)), CALL_SHARES)
+        student = tuple(self._turn(random, self.student_median) for _ in range(calls + 1))
+        return AnswerPlan(student, tuple(self._turn(random, self.teacher_median) for _ in range(calls)))
+
+    @property
+    def context(self) -> int:
+        """Tokens that hold the prompt and any answer."""
+        return self.prompt + 2 * len(CALL_SHARES) * self.longest
+
+    def _turn(self, random: Random, median: int) -> int:
+        return min(max(round(exp(random.gauss(log(median), self.sigma))), 1), self.longest)
+
+
+class PlannedSequence(RelaySequence):
+    """An answer with the turns of a plan, whatever is written. The student's engine watches for commands, as in relay decoding.
+
+    It counts what the student's engine had to prefill when the answer came back to it.
+    """
+
+    def __init__(self, prompt: RelayPrompt, setup: RelaySetup, plan: AnswerPlan) -> None:
+        self.back_prompt_tokens = 0
+        """tokens that the student's engine was given again, after calls"""
+        self.back_cached_tokens = 0
+        """of these, tokens that its prefix cache held"""
+        places = accumulate(plan.student[:-1])
+        calls = tuple(Placement(place, tokens) for place, tokens in zip(places, plan.teacher, strict=True))
+        limits = setup.limits.model_copy(update={"max_new_tokens": plan.tokens})
+        super().__init__(prompt, replace(setup, limits=limits), calls)
+
+    def student_wrote(self, generation: Generation) -> None:
+        if len(self._output):
+            self.back_prompt_tokens += generation.prompt_tokens
+            self.back_cached_tokens += generation.cached_tokens
+        super().student_wrote(generation)
+
+    def _student_turn(self) -> StudentTurn:
+        request = super()._student_turn().request
+        return StudentTurn(replace(request, stop_text=CALL_CLOSE, excluded=()))
+
+    def _take_back_command(self) -> bool:
+        return False
+
+
+def sequences(
+    plans: Sequence[AnswerPlan], grammar: CommandGrammar, lengths: Lengths, ids: range, seed: int
+) -> list[PlannedSequence]:
+    """Return a sequence for each plan, with prompts of random `ids`: other ones for each seed, so that none is cached."""
+    random = Random(seed)
+    setup = RelaySetup(
+        grammar=grammar,
+        handoff=IdHandoff(),
+        limits=RelayLimits(),
+        student_sampling=SamplingSettings(),
+        teacher_sampling=SamplingSettings(),
+        student_context_tokens=lengths.context,
+        teacher_context_tokens=lengths.context,
+        want_logprobs=True,
+    )
+    prompts = [tuple(random.choices(ids, k=lengths.prompt)) for _ in plans]
+    return [PlannedSequence(RelayPrompt(p, p), setup, plan) for p, plan in zip(prompts, plans, strict=True)]

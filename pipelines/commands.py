@@ -1,0 +1,182 @@
+"""The commands `relayllm run`, `study`, `report` and `schema`. Nothing heavy is loaded before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+
+import click
+import click.shell_completion
+import yaml
+
+from cluster.session import VERBOSE
+from pipelines.experiment import yaml_values
+from pipelines.experiment.errors import below
+from pipelines.experiment.loading import json_schema, load, resolved_yaml
+from pipelines.experiment.schema import Experiment
+
+_COMPLETION = (
+    'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
+)
+
+
+class _Keys(click.ParamType):
+    """`key.sub=value`, whose keys a shell can complete."""
+
+    name = "key.sub=value"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        if "=" in incomplete:
+            return []
+        *above, begun = incomplete.split(".")
+        types: list[object] = [Experiment]
+        for name in above:
+            types = below(types, name)
+        found: list[click.shell_completion.CompletionItem] = []
+        for kind in types:
+            for name in getattr(kind, "model_fields", {}):
+                if name.startswith(begun):
+                    deeper = any(hasattr(one, "model_fields") for one in below([kind], name))
+                    key = ".".join([*above, name]) + ("." if deeper else "=")
+                    found.append(click.shell_completion.CompletionItem(key))
+        return found
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_overrides = click.argument("overrides", nargs=-1, metavar="[key.sub=value]...", type=_Keys())
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show what Ray, vLLM and the actors write, too.")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Shell completion: {_COMPLETION}.",
+)
+@click.version_option(package_name="relayllm-ray", prog_name="relayllm")
+def relayllm() -> None:
+    """Train and evaluate RelayLLM students on Ray.
+
+    \b
+    relayllm run experiments/demo.yaml                   a whole run, from its data to its report
+    relayllm run experiments/demo.yaml seed=1 --dry-run  its settings and resources; nothing is run
+    relayllm report runs/demo                            the report of a run, also while it goes on
+    """
+
+
+@relayllm.command()
+@click.argument("experiment", type=_FILE)
+@_overrides
+@click.option("--dry-run", is_flag=True, help="Print the resolved experiment and its resources, and stop.")
+@_verbose
+def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bool) -> int:
+    """Do what is left of an experiment's run, from filter to report.
+
+    Values after the file replace those of the file; what is finished is not done again.
+
+    \b
+    relayllm run experiments/demo.yaml
+    relayllm run experiments/demo.yaml name=no-bonus reward.independence_bonus=1 grpo.steps=50
+    """
+    if "runs" in _keys_of(experiment):
+        raise click.UsageError(f"{experiment} is a study, since it has runs: relayllm study {experiment}")
+    loaded = load(experiment, list(overrides), Experiment)
+    if dry_run:
+        from cluster.placement import table
+        from pipelines.memory.fit import memory_here
+
+        click.echo(resolved_yaml(loaded))
+        resources = f"resources ({loaded.cluster.device.value}), as Ray reserves them\n{table(loaded.bundles())}"
+        click.echo(textwrap.indent(f"{resources}\n{memory_here(loaded)}", "# "))
+        return 0
+    _begin(verbose)
+    from pipelines.driver import drive
+    from pipelines.report.run.ending import show_ending
+
+    report = drive(loaded)
+    show_ending(report, experiment)
+    return 0
+
+
+@relayllm.command()
+@click.argument("study", type=_FILE)
+@_overrides
+@click.option("--dry-run", is_flag=True, help="Check all files, print every run's resources, and stop.")
+@click.option("--report-only", is_flag=True, help="Run nothing, compare what is there.")
+@_verbose
+def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: bool, verbose: bool) -> int:
+    """Do what is left of all runs of a study, and compare its systems.
+
+    \b
+    relayllm study experiments/tiny/study.yaml
+    relayllm study experiments/tiny/study.yaml --report-only
+    """
+    if dry_run and report_only:
+        raise click.UsageError("--dry-run and --report-only exclude each other: give one of them")
+    from pipelines.study.plan import load_study
+
+    if "runs" not in (keys := _keys_of(study)) and keys & {"models", "data", "grpo"}:
+        raise click.UsageError(f"{study} is an experiment, since it has no runs: relayllm run {study}")
+    loaded = load_study(study, list(overrides))
+    if dry_run:
+        from pipelines.study.description import described
+
+        click.echo(described(loaded))
+        return 0
+    _begin(verbose)
+    from pipelines.study.collect import StudyResultsError
+    from pipelines.study.outcome import StudyError, run_study, write_outcome
+
+    try:
+        report = write_outcome(loaded) if report_only else run_study(loaded)
+    except (StudyError, StudyResultsError) as error:
+        click.echo(error, err=True)
+        return 1
+    click.echo(f"report: {report}")
+    return 0
+
+
+@relayllm.command()
+@click.argument("of", type=click.Choice(["experiment", "study"]), default="experiment")
+def schema(of: str) -> int:
+    """Print the JSON schema of experiment or study files, for editors.
+
+    \b
+    relayllm schema > schema.json
+    """
+    from pipelines.study.settings import StudySettings
+
+    click.echo(json_schema(StudySettings if of == "study" else Experiment))
+    return 0
+
+
+@relayllm.command()
+@click.argument("run_dir", type=click.Path(file_okay=False, path_type=Path))
+def report(run_dir: Path) -> int:
+    """Write report.html of a run directory anew, also while the run goes on.
+
+    \b
+    relayllm report runs/demo
+    """
+    from pipelines.report.run.page import write_report
+
+    click.echo(f"report: {write_report(run_dir)}")
+    return 0
+
+
+def _keys_of(file: Path) -> set[str]:
+    """Return the keys of a YAML file; none of one that cannot be read, which loading it then reports."""
+    try:
+        data = yaml_values.read(file.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        return set()
+    return set(data) if isinstance(data, dict) else set()
+
+
+def _begin(verbose: bool) -> None:
+    from pipelines.terminal.logs import begin_logging
+
+    if verbose:
+        os.environ[VERBOSE] = "1"  # the runs of a study inherit it
+    begin_logging()

@@ -1,0 +1,1 @@
+"""Chain arithmetic, the synthetic task whose best possible policy is known."""

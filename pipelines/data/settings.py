@@ -1,0 +1,147 @@
+"""The schema of data: what is trained and evaluated on, and how a question becomes a prompt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from actors.settings import SamplingSettings
+from cluster.settings import HomePath, Seed, Settings
+from pipelines.data.benchmarks import BenchmarkName
+from pipelines.data.chain_arithmetic.task import LENGTHS, Form, Kind
+
+PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
+
+Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+BadRows = Literal["stop", "skip"]
+
+
+class SourceSettings(Settings):
+    """What all data sources have."""
+
+    limit: int | None = Field(None, gt=0, description="at most this many problems, drawn from the seed; all if empty")
+    seed: Seed = 0
+    bad_rows: BadRows = Field("stop", description="skip leaves out rows that are no problem, and counts and logs them")
+
+    @property
+    def label(self) -> str:
+        """What the source is called in messages and records."""
+        raise NotImplementedError
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names that results on its problems are reported by."""
+        return (self.label,)
+
+
+class ChainArithmeticSource(SourceSettings):
+    """Problems of the synthetic task, drawn from the seed."""
+
+    source: Literal["chain_arithmetic"] = "chain_arithmetic"
+    counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
+    lengths: Lengths = Field(LENGTHS, description="operations of a problem, drawn evenly")
+    form: Form = Field(Form.PLAIN, description="how operations are written")
+    kind_prefix: str = Field(
+        "", description="begins the names of the kinds that results are reported by, as in long/known"
+    )
+
+    @field_validator("counts")
+    @classmethod
+    def _asks_for_something(cls, counts: dict[Kind, int]) -> dict[Kind, int]:
+        if not any(counts.values()):
+            raise ValueError("no problem is asked for: give at least one kind a count above 0, as in {known: 100}")
+        return counts
+
+    @property
+    def label(self) -> str:
+        return self.source
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(f"{self.kind_prefix}{kind.value}" for kind, count in self.counts.items() if count)
+
+
+class BenchmarkSource(SourceSettings):
+    """A public data set, from the Hugging Face hub or from a local copy."""
+
+    source: Literal["benchmark"]
+    name: BenchmarkName = Field(description="results are reported by this name")
+    path: HomePath | None = Field(
+        None, description="a JSONL or Parquet file, or a folder of such files; the hub's copy if empty"
+    )
+    split: str | None = Field(None, description="the split that is usually evaluated on, if empty")
+
+    @property
+    def label(self) -> str:
+        return self.name.value
+
+
+class FileSource(SourceSettings):
+    """Problems of a JSONL or Parquet file, or of a folder of such files."""
+
+    source: Literal["file"]
+    path: HomePath
+    question: str = Field("question", description="the column of the question")
+    answer: str = Field("answer", description="the column of the reference answer, as it would stand in \\boxed{}")
+    options: str | None = Field(
+        None, description="the column of the list of options, if the answers are option letters"
+    )
+    kind: str = Field(description="the name that results are reported by")
+
+    @property
+    def label(self) -> str:
+        return self.kind
+
+
+class EvaluationKeys(SourceSettings):
+    """What all evaluation sources have besides."""
+
+    samples: int = Field(1, gt=0, description="answers per problem (k of avg@k and pass@k)")
+    sampling: SamplingSettings | None = Field(None, description="of these answers; evaluation.sampling if empty")
+
+
+class ChainArithmeticEvaluation(ChainArithmeticSource, EvaluationKeys):
+    """Evaluation on the synthetic task."""
+
+
+class BenchmarkEvaluation(BenchmarkSource, EvaluationKeys):
+    """Evaluation on a public data set."""
+
+
+class FileEvaluation(FileSource, EvaluationKeys):
+    """Evaluation on own problems."""
+
+
+DataSource = Annotated[ChainArithmeticSource | BenchmarkSource | FileSource, Field(discriminator="source")]
+EvaluationSource = Annotated[
+    ChainArithmeticEvaluation | BenchmarkEvaluation | FileEvaluation, Field(discriminator="source")
+]
+
+
+class DataSettings(Settings):
+    """What is trained on, what is evaluated on, and how a question becomes a prompt."""
+
+    train: DataSource
+    warmup: tuple[DataSource, ...] = Field(
+        (),
+        description="sources of the problems that the student answers for its warm-up, so that it keeps what is not trained on; "
+        "reference answers are not used. The training problems, as filtered, if empty",
+    )
+    evaluation: tuple[EvaluationSource, ...] = Field(description="at least one source")
+    prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
+
+    @field_validator("evaluation")
+    @classmethod
+    def _told_apart(cls, sources: tuple[EvaluationSource, ...]) -> tuple[EvaluationSource, ...]:
+        if not sources:
+            raise ValueError("give at least one source")
+        kinds = [kind for source in sources for kind in source.kinds]
+        if "all" in kinds:
+            raise ValueError("'all' is the name of the results on all problems; give another kind")
+        twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+        if twice:
+            raise ValueError(f"results on two sources would be reported by one name: {', '.join(twice)}")
+        return sources

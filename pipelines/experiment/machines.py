@@ -1,0 +1,67 @@
+"""The schema of what a run runs on: engines, actors and machines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from actors.settings import EngineSettings, SamplingSettings
+from cluster.devices import Device
+from cluster.settings import Settings
+
+
+class RolloutSettings(Settings):
+    """The rollout workers."""
+
+    workers: int = Field(1, ge=1)
+    engine: EngineSettings = EngineSettings()
+    sequences_in_flight: int = Field(512, gt=0, description="handed to one worker at a time")
+    deadline_s: float = Field(3600.0, gt=0.0, description="for one order; then it goes to another worker")
+    seeded_sampling: bool | None = Field(
+        None,
+        description="every turn draws with a seed from run seed, stage, problem, sample and turn, so that runs of one seed "
+        "agree until rounding parts them, whatever the number of workers; if empty on CPUs, where it costs next to nothing",
+    )
+
+
+class TeacherSettings(Settings):
+    """The shared teacher."""
+
+    engine: EngineSettings = EngineSettings()
+    sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="of the tokens it writes on call")
+
+
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class GpuShares(Settings):
+    """Parts of a GPU that processes reserve; those whose parts fit together share one. Nobody enforces them."""
+
+    teacher: Share = 1.0
+    rollout: Share = 1.0
+    citer: Share = 1.0
+    learner: Share = 1.0
+
+
+class ClusterSettings(Settings):
+    """Machines."""
+
+    device: Device = Device.GPU
+    gpus: GpuShares = Field(
+        GpuShares(), description="reserved by each process; below 1 for actors that share a GPU, on a small node"
+    )
+    colocate: bool = Field(
+        False,
+        description="rollout workers and learner ranks share GPUs in turn: engines sleep while the learner is at a step, "
+        "and its states are in host memory while they write",
+    )
+    address: str | None = Field(None, description="a running cluster; RAY_ADDRESS or a local one if empty")
+    cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
+    engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
+    learner_threads: int = Field(1, gt=0, description="OpenMP threads of a learner rank")
+    max_restarts: int = Field(
+        3, ge=0, description="times that each engine, and the reward actor, may be restarted before the run ends"
+    )
+    placement_timeout_s: float = Field(300.0, gt=0.0)
+    start_timeout_s: float = Field(900.0, gt=0.0, description="for engines and learner ranks to come up")

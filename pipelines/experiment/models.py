@@ -1,0 +1,76 @@
+"""The schema of base models: given, or pretrained on chain arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from actors.settings import OptimizerSettings
+from actors.tiny_models import CommandTokens, TinyModelSettings
+from cluster.settings import HomePath, Seed, Settings, name_with_home
+from pipelines.data.chain_arithmetic.task import Form, Kind
+from pipelines.data.settings import Lengths
+
+
+class PretrainSettings(Settings):
+    """A tiny model, trained from scratch on chain arithmetic and found again by the content of these settings."""
+
+    architecture: TinyModelSettings = TinyModelSettings()
+    command_tokens: CommandTokens = Field("text", description="whether <call> and </call> are one special token each")
+    steps: int = Field(2500, gt=0)
+    problems_per_step: int = Field(64, gt=0)
+    mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
+        {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
+    )
+    lengths: Lengths | None = Field(None, description="operations of a problem, drawn evenly; 2 and 3 if empty")
+    forms: dict[Form, Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="shares of the forms of problem; plain only if empty"
+    )
+    skill: float | None = Field(
+        None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
+    )
+    markup: float | None = Field(
+        None,
+        gt=0.0,
+        le=1.0,
+        description="share of the solutions with a tag such as <7>3</7> somewhere in them; none if empty. Web text has markup, and "
+        "a model that never saw any loses its place where the warm-up inserts commands",
+    )
+    optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
+    seed: Seed = 0
+    shipped: bool = Field(
+        True,
+        description="a model of these settings that comes with the package is used; false pretrains it all the same",
+    )
+
+    @field_validator("mix", "forms")
+    @classmethod
+    def _some_share(cls, shares: dict[str, int] | None) -> dict[str, int] | None:
+        if shares is not None and not any(shares.values()):
+            raise ValueError("should have a share above 0")
+        return shares
+
+
+class ModelSettings(Settings):
+    """Where a base model comes from: a folder or hub name in Hugging Face format, or pretraining."""
+
+    path: Annotated[str, AfterValidator(name_with_home)] | None = Field(None, description="a folder or a hub name")
+    pretrain: PretrainSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelSettings:
+        if (self.path is None) == (self.pretrain is None):
+            raise ValueError(
+                "give either path or pretrain; to replace one that a file sets, set it to null: {path: ..., pretrain: null}"
+            )
+        return self
+
+
+class ModelsSettings(Settings):
+    """Both base models."""
+
+    student: ModelSettings
+    teacher: ModelSettings
+    cache_dir: HomePath = Field(Path("~/.cache/relayllm-ray"), description="where pretrained tiny models are kept")

@@ -1,0 +1,202 @@
+"""The experiment schema: one YAML file is one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from actors.citer.settings import CiterSettings
+from actors.grading import GradingSettings
+from actors.rollout import Policy
+from actors.settings import LearnerSettings, RelayLimits
+from cluster.devices import Device
+from cluster.placement import Bundle
+from cluster.settings import HomePath, Seed, Settings
+from pipelines.data.settings import DataSettings
+from pipelines.experiment.alarms import AlarmSettings
+from pipelines.experiment.colocation import misfits
+from pipelines.experiment.machines import ClusterSettings, RolloutSettings, TeacherSettings
+from pipelines.experiment.models import ModelsSettings
+from pipelines.experiment.stages import EvaluationSettings, FilterSettings, GrpoSettings, WarmupSettings
+from pipelines.experiment.tracking import TrackingSettings
+from rewards.schemes import RewardSettings
+
+_ONLY_ON_GPUS = {
+    "liger_kernels": "they are Triton kernels for GPUs",
+    "offload_optimizer": "the optimizer is on the host already",
+}
+
+
+class Experiment(Settings):
+    """One run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: Seed = 0
+    run_dir: HomePath | None = Field(None, description="where everything is written; runs/<name> if empty")
+    share_dir: HomePath | None = Field(
+        None,
+        description="where finished stages are kept by the content of what they depend on, for other runs to find; "
+        "if empty each run does all of its own",
+    )
+    models: ModelsSettings
+    data: DataSettings
+    filter: FilterSettings = FilterSettings()
+    warmup: WarmupSettings = WarmupSettings()
+    grpo: GrpoSettings = GrpoSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    citer: CiterSettings = CiterSettings()
+    reward: RewardSettings = RewardSettings()
+    grading: GradingSettings = GradingSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    learner: LearnerSettings = LearnerSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    alarms: AlarmSettings = AlarmSettings()
+
+    @property
+    def directory(self) -> Path:
+        return self.run_dir or Path("runs") / self.name
+
+    @property
+    def namespace(self) -> str:
+        """The Ray namespace of the run's named actors."""
+        return f"relay-{self.name}"
+
+    @property
+    def seeded_sampling(self) -> bool:
+        """Whether each turn samples with a seed of its own. On GPUs vLLM draws such requests one by one."""
+        chosen = self.rollout.seeded_sampling
+        return self.cluster.device is Device.CPU if chosen is None else chosen
+
+    @property
+    def alarms_in_force(self) -> AlarmSettings:
+        """The alarms' thresholds; a run that trains without calls has none on them."""
+        if self.grpo.limits.max_calls:
+            return self.alarms
+        return self.alarms.model_copy(update={"calls_vanish": None, "calls_everywhere": None})
+
+    @property
+    def trains(self) -> bool:
+        """Whether the student is trained."""
+        return self.warmup.enabled or self.grpo.enabled
+
+    @property
+    def colocated(self) -> bool:
+        """Whether engines and learner have the same GPUs in turn: there is a learner."""
+        return self.cluster.colocate and self.trains
+
+    @property
+    def filters(self) -> bool:
+        """Whether training problems are filtered: there is a stage that uses them."""
+        warms_up_on_them = self.warmup.enabled and not self.data.warmup
+        return self.filter.enabled and (self.grpo.enabled or self.citer.enabled or warms_up_on_them)
+
+    def longest_prompt(self, limits: RelayLimits) -> int:
+        """Return the most tokens of a prompt that leaves room for `limits.max_new_tokens` in the contexts of both models."""
+        return min(self.rollout.engine.max_model_len, self.teacher.engine.max_model_len) - limits.max_new_tokens
+
+    def evaluated_after_warmup(self) -> tuple[Policy, ...]:
+        """Return the policies that are evaluated after the warm-up."""
+        if self.evaluation.warmup is not None:
+            return self.evaluation.warmup
+        return (Policy.STUDENT, Policy.RELAY) if self.warmup.enabled else ()
+
+    def with_final_teacher(self) -> Experiment:
+        """Return the experiment as the final evaluation sees it: with that evaluation's teacher."""
+        if self.evaluation.teacher is None:
+            return self
+        models = self.models.model_copy(update={"teacher": self.evaluation.teacher})
+        return self.model_copy(update={"models": models})
+
+    def bundles(self) -> list[Bundle]:
+        """Return what each actor of the run needs, the teacher first."""
+        cpus, on_gpu, gpus = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU, self.cluster.gpus
+        return [
+            Bundle("teacher", cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu),
+            *(
+                Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu)
+                for i in range(self.rollout.workers)
+            ),
+            *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
+            Bundle("reward", cpus, 0),
+            *(
+                Bundle(f"learner-{i}", cpus, gpus.learner * on_gpu, f"rollout-{i}" if self.colocated else None)
+                for i in range(self.learner.ranks if self.trains else 0)
+            ),
+        ]
+
+    @model_validator(mode="after")
+    def _colocation(self) -> Experiment:
+        if self.colocated and (
+            found := "; ".join(misfits(self.cluster, self.rollout, self.learner, self.grpo, self.citer))
+        ):
+            raise ValueError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _shares_of_gpus(self) -> Experiment:
+        if self.cluster.device is not Device.GPU:
+            return self
+        shares = self.cluster.gpus
+        for name, engine in (("teacher", self.teacher.engine), ("rollout", self.rollout.engine)):
+            share: float = getattr(shares, name)
+            if share < 1 and engine.tensor_parallel > 1:
+                raise ValueError(
+                    f"cluster.gpus.{name} ({share:g}) should be 1: an engine over {engine.tensor_parallel} GPUs has them alone"
+                )
+            if share < 1 and engine.gpu_memory_utilization > share:
+                raise ValueError(
+                    f"{name}.engine.gpu_memory_utilization ({engine.gpu_memory_utilization:g}) should be at most "
+                    f"cluster.gpus.{name} ({share:g}): the rest of the GPU's memory is for others"
+                )
+        if shares.learner < 1 and self.learner.ranks > 1 and not self.colocated:
+            raise ValueError(
+                f"cluster.gpus.learner ({shares.learner:g}) should be 1 for {self.learner.ranks} learner ranks: "
+                "NCCL refuses two ranks on one GPU"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sums_of_gradients(self) -> Experiment:
+        if self.trains and self.learner.zero_stage == 0 and self.learner.dtype == "bfloat16":
+            raise ValueError(
+                "learner.zero_stage (0) should be 1, 2 or 3 with learner.dtype bfloat16: DeepSpeed's stage 0 sums the gradients "
+                "of a step's micro-batches in bfloat16, where small ones round away"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _speed_of_learner(self) -> Experiment:
+        if self.cluster.device is Device.CPU:
+            for key, reason in _ONLY_ON_GPUS.items():
+                if getattr(self.learner, key):
+                    raise ValueError(f"learner.{key} should be false with cluster.device cpu: {reason}")
+        return self
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Experiment:
+        for index, source in enumerate(self.data.evaluation):
+            if source.samples > 1 and (source.sampling or self.evaluation.sampling).greedy:
+                raise ValueError(
+                    f"data.evaluation.{index}.samples ({source.samples}) should be 1 with greedy sampling, whose answers are "
+                    f"all equal; or set data.evaluation.{index}.sampling.temperature above 0"
+                )
+        if self.filter.samples > 1 and self.filter.sampling.greedy:
+            raise ValueError(
+                f"filter.samples ({self.filter.samples}) should be 1 with greedy sampling, whose answers are all equal; or "
+                "set filter.sampling.temperature above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> Experiment:
+        for where, limits in (("grpo.limits", self.grpo.limits), ("evaluation.limits", self.evaluation.limits)):
+            room = self.rollout.engine.max_model_len
+            if limits.max_new_tokens >= room:
+                raise ValueError(
+                    f"{where}.max_new_tokens ({limits.max_new_tokens}) should be below rollout.engine.max_model_len ({room}), "
+                    "which holds the prompt too"
+                )
+        return self

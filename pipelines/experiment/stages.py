@@ -1,0 +1,148 @@
+"""The schema of the stages: filter, warm-up, GRPO and evaluations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from actors.rollout import Policy
+from actors.settings import GrpoLossSettings, OptimizerSettings, RelayLimits, SamplingSettings
+from cluster.settings import Settings
+from cluster.weight_transport import InFlight
+from pipelines.experiment.models import ModelSettings
+
+
+class FilterSettings(Settings):
+    """Keep the training problems that the teacher can solve (paper section 3.1)."""
+
+    enabled: bool = True
+    samples: int = Field(10, gt=0, description="teacher samples per problem")
+    min_pass_rate: float = Field(0.5, ge=0.0, le=1.0)
+    sampling: SamplingSettings = SamplingSettings(temperature=0.7, top_p=0.95)
+
+
+class WarmupSettings(Settings):
+    """Supervised warm-up: own samples with commands inserted at random (paper section 2.2)."""
+
+    enabled: bool = True
+    samples: int = Field(4096, gt=0, description="own samples to train on")
+    copies: int = Field(1, gt=0, description="rows of each own sample, every one with its own random commands")
+    sampling: SamplingSettings = Field(SamplingSettings(), description="of the own samples")
+    commands: tuple[int, int] = Field((0, 3), description="fewest and most commands of a sample")
+    digits: tuple[int, int] = Field((1, 9), description="range of d in n = d * 10^k")
+    exponents: tuple[int, int] = Field((0, 3), description="range of k in n = d * 10^k")
+    epochs: int = Field(1, gt=0)
+    rows_per_step: int = Field(64, gt=0)
+    optimizer: OptimizerSettings = OptimizerSettings(lr=2e-5)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> WarmupSettings:
+        for name, lowest in (("commands", 0), ("digits", 1), ("exponents", 0)):
+            first, last = getattr(self, name)
+            if not lowest <= first <= last:
+                raise ValueError(
+                    f"{name} should be [first, last] with {lowest} <= first <= last, not [{first}, {last}]"
+                )
+        return self
+
+
+class GrpoSettings(Settings):
+    """GRPO with relayed rollouts (paper section 2.3)."""
+
+    enabled: bool = True
+    steps: int = Field(100, gt=0)
+    prompts_per_step: int = Field(128, gt=0)
+    group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
+    mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
+    async_depth: Literal[0, 1] = Field(
+        0, description="1: a step's groups are decoded while the step before is learned from, by the policy before that"
+    )
+    extra_prompts: int = Field(
+        0, ge=0, description="groups beyond a step's that are decoded at a time: the last to finish join a later step"
+    )
+    max_staleness: int = Field(
+        2, ge=1, description="policy versions that a group may be behind; a step waits for one that would be more"
+    )
+    sampling: SamplingSettings = SamplingSettings()
+    limits: RelayLimits = RelayLimits()
+    loss: GrpoLossSettings = GrpoLossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, gt=0)
+    evaluate_every: int = Field(25, gt=0, description="steps between evaluations on part of the problems")
+    in_flight: InFlight = Field(
+        InFlight.FINISH,
+        description="what becomes of turns being written when new weights arrive: finish under the old weights, or "
+        "continue under the new ones",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GrpoSettings:
+        if self.mini_batches > self.prompts_per_step:
+            raise ValueError(
+                f"mini_batches ({self.mini_batches}) should be at most prompts_per_step ({self.prompts_per_step})"
+            )
+        if self.extra_prompts > self.prompts_per_step:
+            raise ValueError(
+                f"extra_prompts ({self.extra_prompts}) should be at most prompts_per_step ({self.prompts_per_step})"
+            )
+        if self.max_staleness < (needed := self.async_depth + (self.extra_prompts > 0)):
+            raise ValueError(
+                f"max_staleness ({self.max_staleness}) should be at least {needed}: async_depth ({self.async_depth}), and "
+                "one more where extra_prompts lets groups be late"
+            )
+        if self.sampling.top_p != 1.0 or self.sampling.top_k != -1 or self.sampling.greedy:
+            raise ValueError(
+                "sampling should have temperature > 0, top_p 1 and top_k -1: else importance ratios are biased"
+            )
+        return self
+
+
+def _with_relay_before_random_placement(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    names = [policy.value for policy in policies]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each policy should be listed once, not {names}")
+    if Policy.RANDOM_PLACEMENT in policies and Policy.RELAY not in policies[: policies.index(Policy.RANDOM_PLACEMENT)]:
+        raise ValueError(f"random_placement takes its calls from the relay answers: list relay before it, not {names}")
+    return policies
+
+
+def _without_teacher(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    if Policy.TEACHER in policies:
+        raise ValueError("the teacher does not change in training: list it in evaluation.base or evaluation.final")
+    return policies
+
+
+Policies = Annotated[tuple[Policy, ...], AfterValidator(_with_relay_before_random_placement)]
+StudentPolicies = Annotated[Policies, AfterValidator(_without_teacher)]
+
+
+class EvaluationSettings(Settings):
+    """Greedy pass@1 unless configured otherwise."""
+
+    base: Policies = Field((Policy.STUDENT, Policy.TEACHER), description="policies evaluated before training, by name")
+    warmup: StudentPolicies | None = Field(
+        None, description="after the warm-up; if empty student and relay, or none where the warm-up is disabled"
+    )
+    training: StudentPolicies = Field(
+        (Policy.STUDENT, Policy.RELAY), description="within GRPO, on part of the problems"
+    )
+    final: Policies = Field(
+        (Policy.STUDENT, Policy.RELAY), description="at the end; random_placement needs relay before it in the list"
+    )
+    teacher: ModelSettings | None = Field(
+        None, description="the teacher of the final evaluation, if it is another one than in training"
+    )
+    sampling: SamplingSettings = SamplingSettings(temperature=0.0)
+    limits: RelayLimits = RelayLimits(max_calls=5)
+    problems_during_training: int = Field(
+        256, gt=0, description="the first so many problems, for evaluations within GRPO"
+    )
+    traces: int = Field(60, ge=0, description="sample traces that the report shows")
+    max_failed_call_share: float | None = Field(
+        0.02,
+        ge=0.0,
+        le=1.0,
+        description="an evaluation with a larger share of failed calls stops the run and is not kept; null keeps any",
+    )

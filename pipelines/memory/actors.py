@@ -1,0 +1,41 @@
+"""The memory of a run's actors as metrics: an actor that grows is seen before the node is full and it is ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import ray
+from ray.exceptions import RayError
+
+from cluster.memory_use import MemoryUse, memory_use
+from pipelines.experiment.schema import Experiment
+
+_GIB = 2**30
+_ROLES = ("teacher", "rollout", "learner", "reward")
+
+
+def memory_metrics(experiment: Experiment, deadline_s: float = 5.0) -> dict[str, float]:
+    """Return the `memory/` metrics of `pipelines.records.metrics.METRICS`; an actor that does not answer in time is left out."""
+    asked: dict[ray.ObjectRef[MemoryUse], str] = {}
+    for name in (bundle.actor for bundle in experiment.bundles()):
+        try:
+            actor = ray.get_actor(name, namespace=experiment.namespace)
+        except ValueError:  # it was not started, or is gone
+            continue
+        asked[actor.__ray_call__.remote(memory_use)] = name.partition("-")[0]
+    own = memory_use()
+    shares = [own.node_used_share]
+    sizes: dict[str, float] = defaultdict(float)
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=deadline_s) if asked else ([], [])
+    for reference in ready:
+        try:
+            found: MemoryUse = ray.get(reference)
+        except RayError:  # it is starting again
+            continue
+        sizes[asked[reference]] = max(sizes[asked[reference]], found.own_bytes / _GIB)
+        shares.append(found.node_used_share)
+    return {
+        **{f"memory/{role}_gib": sizes[role] for role in _ROLES if role in sizes},
+        "memory/driver_gib": own.own_bytes / _GIB,
+        "memory/node_used_share": max(shares),
+    }

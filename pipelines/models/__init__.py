@@ -1,0 +1,1 @@
+"""The base models of a run, and where their weights come from."""

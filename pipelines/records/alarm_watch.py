@@ -1,0 +1,168 @@
+"""Watches the numbers of a run as they come, and says when an alarm begins and when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from pipelines.experiment.alarms import ALARMS, Alarm, AlarmEvent, AlarmSettings, open_alarms
+from pipelines.records.evaluations import ALL, Evaluation
+from pipelines.wording import percent
+
+_HEALTHY_STEPS = 3
+"""in a row, after which an alarm of a stage's steps ends"""
+_WINDOW = 5
+"""steps of the means that a relative alarm takes the least of"""
+_TRAINED = ("student", "relay")
+"""policies whose accuracy is compared with earlier ones"""
+_BASE = "base"
+
+
+class AlarmWatch:
+    """The alarms of one run. It does no I/O: `step` and `evaluated` return what began and ended."""
+
+    def __init__(self, settings: AlarmSettings, *, earlier: Iterable[AlarmEvent] = ()) -> None:
+        """`earlier` are the events that this run has recorded, in order."""
+        self._thresholds = settings.model_dump()
+        self._open = {event.key: event for event in open_alarms(earlier)}
+        self._series: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+        self._evaluations: dict[tuple[str, str, str], Evaluation] = {}
+
+    @property
+    def open(self) -> list[AlarmEvent]:
+        """The last event of each alarm that has not ended, in the order of the registry."""
+        return open_alarms(self._open.values())
+
+    def remember(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> None:
+        """Take note of a step without a look at it: an earlier process of the run has had one."""
+        for name, value in metrics.items():
+            if value is not None and math.isfinite(value) and name in _WATCHED:
+                self._series[stage, name][step] = value
+
+    def remember_evaluations(self, rows: Iterable[Evaluation]) -> None:
+        """Take note of rows without a look at them."""
+        for row in rows:
+            self._evaluations.pop((row.name, row.policy, row.kind), None)
+            self._evaluations[row.name, row.policy, row.kind] = row
+
+    def step(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> list[AlarmEvent]:
+        """Return what this step of a stage begins and ends."""
+        self.remember(stage, step, metrics)
+        events = []
+        for alarm in ALARMS.values():
+            threshold = self._thresholds[alarm.name]
+            if threshold is None or alarm.metric is None or metrics.get(alarm.metric) is None:
+                continue
+            # After a resume a step is logged again, and later ones of the earlier process no longer count.
+            values = [value for at, value in sorted(self._series[stage, alarm.metric].items()) if at <= step]
+            if alarm.relative:
+                values = _relative(values)
+            if not values:
+                continue
+            crossed = [alarm.crossed(value, threshold) for value in values[-max(alarm.steps, _HEALTHY_STEPS) :]]
+            raised = len(crossed) >= alarm.steps and all(crossed[-alarm.steps :])
+            healthy = not any(crossed[-_HEALTHY_STEPS:])
+            events += self._change(alarm, stage, raised, healthy, step, values[-1], threshold)
+        return events
+
+    def evaluated(self, rows: Sequence[Evaluation]) -> list[AlarmEvent]:
+        """Return what an evaluation of one policy begins and ends; `rows` are of all its kinds."""
+        if not rows:
+            return []
+        earlier = [row for row in self._evaluations.values() if row.name != rows[0].name]
+        self.remember_evaluations(rows)
+        events = []
+        for alarm in ALARMS.values():
+            threshold = self._thresholds[alarm.name]
+            found = None if threshold is None else _in_evaluation(alarm, rows, earlier)
+            if found is not None:
+                value, detail = found
+                raised, first = alarm.crossed(value, threshold), rows[0]
+                where = f"evaluation of {first.policy}"
+                events += self._change(
+                    alarm, where, raised, not raised, first.step, value, threshold, detail, first.name
+                )
+        return events
+
+    def _change(
+        self,
+        alarm: Alarm,
+        where: str,
+        raised: bool,
+        healthy: bool,
+        step: int,
+        value: float,
+        threshold: float,
+        detail: str = "",
+        name: str | None = None,
+    ) -> list[AlarmEvent]:
+        """Return the event if the alarm begins, ends, or goes on in another evaluation."""
+        before = self._open.get((alarm.name, where))
+        event = AlarmEvent("began", alarm.name, where, step, value, threshold, detail, name)
+        if raised and before is None:
+            self._open[event.key] = event
+        elif raised and before is not None and name is not None:
+            event = replace(event, event="continued", since=before.since or before.at)
+            self._open[event.key] = event
+        elif healthy and before is not None:
+            event = replace(event, event="ended", since=before.since or before.at)
+            del self._open[event.key]
+        else:
+            return []
+        return [event]
+
+
+_WATCHED = frozenset(alarm.metric for alarm in ALARMS.values())
+
+
+def _relative(values: Sequence[float]) -> list[float]:
+    """Return the values from the sixth on, over the least mean of any five in a row before each; zeros are left out."""
+    values = [value for value in values if value > 0]
+    found, least = [], math.inf
+    for end in range(_WINDOW, len(values)):
+        least = min(least, sum(values[end - _WINDOW : end]) / _WINDOW)
+        found.append(values[end] / least)
+    return found
+
+
+def _in_evaluation(alarm: Alarm, rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> tuple[float, str] | None:
+    """Return the number that the alarm watches in an evaluation and what it is of; None where it does not watch it."""
+    first, field = rows[0], alarm.evaluation
+    match field:
+        case None:
+            return None
+        case "accuracy":
+            if first.policy not in _TRAINED or first.name == _BASE:
+                return None
+            return _largest_fall(rows, earlier)
+        case "with_call_share" if first.policy != "relay" or first.step == 0:
+            return None  # before GRPO nobody has learned when to call
+    chosen = [row for row in rows if (row.kind != ALL if alarm.by_kind else row.kind == ALL)] or list(rows)
+    values = [float(getattr(row, field)) for row in chosen]
+    worst = min(values) if alarm.below else max(values)
+    kind = chosen[values.index(worst)].kind
+    return worst, "" if kind == ALL else kind
+
+
+def _largest_fall(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> tuple[float, str] | None:
+    """Return the largest loss of accuracy that chance does not explain, against the best earlier evaluation of each kind.
+
+    Earlier ones are those of the same policy and that of the student before training. 0 without such a loss.
+    """
+    falls = [(0.0, "")]
+    for row in rows:
+        before = [
+            other
+            for other in earlier
+            if other.kind == row.kind
+            and (other.policy == row.policy or (other.policy == "student" and other.name == _BASE))
+        ]
+        if not before:
+            continue
+        best = max(before, key=lambda other: other.accuracy)
+        if row.accuracy_ci95[1] < best.accuracy_ci95[0]:
+            detail = f"{row.kind}: {percent(row.accuracy)} after {percent(best.accuracy)} in {best.name}"
+            falls.append((best.accuracy - row.accuracy, detail))
+    return max(falls)

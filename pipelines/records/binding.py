@@ -1,0 +1,20 @@
+"""Binds a run directory to an experiment: its settings, and the folders in which its stages are shared."""
+
+from __future__ import annotations
+
+from pipelines.experiment.loading import resolved_yaml, with_defaults
+from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_keys import shared_folders
+from pipelines.records.run_directory import RunDirectory
+
+
+def bind(directory: RunDirectory, experiment: Experiment) -> None:
+    """Make the directory that of the experiment's run, or let it go on as that.
+
+    Raises `OtherExperimentError` if it is that of a run with other settings, whose results could not be told from its own.
+    """
+    directory.bind_experiment(
+        resolved_yaml(experiment), MAY_CHANGE_ON_RESUME, lambda earlier: with_defaults(earlier, Experiment)
+    )
+    directory.share_stages(shared_folders(experiment))

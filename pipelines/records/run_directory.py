@@ -1,0 +1,300 @@
+"""The directory of one run: paths, append-only logs, stage markers, the claim of its one driver."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+from pydantic import JsonValue
+
+from cluster.files import make_directory, sync, write_atomically
+from pipelines.experiment import yaml_values
+
+logger = logging.getLogger(__name__)
+
+DONE = "done.json"
+"""the marker in the folder of a finished stage, and what the stage says of itself"""
+
+
+class RunDirectoryError(RuntimeError):
+    """The run directory cannot be used as asked; the message says why."""
+
+
+class OtherExperimentError(RunDirectoryError):
+    """The directory is that of a run with other settings; `changes` has a line for each difference."""
+
+    def __init__(self, message: str, changes: Sequence[str]) -> None:
+        super().__init__(message)
+        self.changes = tuple(changes)
+
+
+class RunDirectory:
+    """One run on disk. It has one writer, the driver that holds the claim; anyone may read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+        self._whole_logs: set[str] = set()
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    def stage_dir(self, stage: str) -> Path:
+        """The stage's own directory, made if need be."""
+        path = self.path / "stages" / stage
+        make_directory(path)
+        return path
+
+    def checkpoints(self, stage: str) -> Path:
+        """The parent of a stage's checkpoints, made if need be; commit to it with `directory_commit`."""
+        path = self.stage_dir(stage) / "checkpoints"
+        make_directory(path)
+        return path
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Replace the file `name` of this run as a whole, and return its path."""
+        path = self.path / name
+        write_atomically(path, content)
+        return path
+
+    def write_text(self, name: str, content: str) -> Path:
+        """Replace the file `name` as a whole, in UTF-8."""
+        return self.write_bytes(name, content.encode())
+
+    def write_json(self, name: str, content: object) -> Path:
+        """Replace the file `name` as a whole; raises ValueError on NaN and infinity, which JSON does not have."""
+        return self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def append_jsonl(self, name: str, row: Mapping[str, object]) -> None:
+        """Add a line to the log `name`; what a kill left of an unfinished last line is removed first."""
+        line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        path = self.path / name
+        make_directory(path.parent)
+        if name not in self._whole_logs:
+            _end_at_a_line(path)
+            self._whole_logs.add(name)
+        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(log).st_size
+            if (written := os.write(log, line)) < len(line):
+                os.ftruncate(log, size)
+                raise RunDirectoryError(
+                    f"{path}: only {written} of {len(line)} bytes could be written; is the disk full?"
+                )
+        finally:
+            os.close(log)
+
+    def read_jsonl(self, name: str) -> list[dict[str, JsonValue]]:
+        """The rows of the log `name`, none if it does not exist; an unfinished last line does not count.
+
+        Raises `RunDirectoryError` with file and line number if another line cannot be read.
+        """
+        path = self.path / name
+        if not path.exists():
+            return []
+        *lines, last = path.read_bytes().split(b"\n")
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            row = _row(line)
+            if row is None:
+                raise RunDirectoryError(f"{path}:{number}: not a JSON object: {line[:80].decode(errors='replace')!r}")
+            rows.append(row)
+        return rows if (row := _row(last)) is None else [*rows, row]
+
+    def share_stages(self, folders: Mapping[str, Path]) -> None:
+        """Make each stage's directory a link to its folder in `folders`, which other runs may link to as well.
+
+        Raises `OtherExperimentError` if a stage has another directory already.
+        """
+        for stage, folder in folders.items():
+            make_directory(folder)
+            link = self.path / "stages" / stage
+            make_directory(link.parent)
+            if not link.is_symlink() and not link.exists():
+                link.symlink_to(folder)
+                sync(link.parent)
+            if link.resolve() != folder.resolve():
+                raise OtherExperimentError(
+                    f"{link}: is {link.resolve()} and should be a link to {folder}, where runs share what they have done: "
+                    "remove it, and those of stages built on this one, to do them again, or choose another run_dir",
+                    [f"stages/{stage}: {link.resolve()} -> {folder}"],
+                )
+
+    @contextmanager
+    def stage(self, stage: str) -> Iterator[bool]:
+        """Yield whether the stage is left to do; nobody else does a shared stage while the block lasts.
+
+        Where another run is at it, this waits until it is done, or until that run has ended without it.
+        """
+        if self.stage_done(stage) or not (self.path / "stages" / stage).is_symlink():
+            yield not self.stage_done(stage)
+            return
+        with open(self.stage_dir(stage) / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting for another run, which is at the stage %s", stage)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield not self.stage_done(stage)
+
+    def stage_done(self, stage: str) -> bool:
+        """Whether the stage has finished, in this process or an earlier one."""
+        return self._marker(stage).exists()
+
+    def mark_done(self, stage: str, summary: Mapping[str, object]) -> None:
+        """Record that the stage has finished, and what it says of itself."""
+        self.write_json(f"stages/{stage}/{DONE}", dict(summary))
+
+    def mark_left(self, stage: str) -> None:
+        """Record that the stage is left to do, as if it had not finished; its other files stay."""
+        marker = self._marker(stage)
+        if marker.exists():
+            marker.unlink()
+            sync(marker.parent)
+
+    def summary(self, stage: str) -> dict[str, JsonValue]:
+        """What the stage said when it finished; raises `RunDirectoryError` if it has not."""
+        if not self.stage_done(stage):
+            raise RunDirectoryError(f"{self.path}: the stage {stage} is not done")
+        row = _row(self._marker(stage).read_bytes())
+        if row is None:
+            raise RunDirectoryError(f"{self._marker(stage)}: not a JSON object; remove it to run the stage again")
+        return row
+
+    def _marker(self, stage: str) -> Path:
+        return self.path / "stages" / stage / DONE
+
+    def claim(self) -> None:
+        """Make this process the run's only driver until `release` or its end.
+
+        Raises `RunDirectoryError` naming the process that has it. The lock ends with the process, even by a kill.
+        """
+        if self._lock is not None:
+            return
+        make_directory(self.path)
+        lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(lock, 256).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise RunDirectoryError(f"{self.path}: in use by another driver ({holder})") from error
+        except OSError:
+            os.close(lock)
+            raise
+        os.ftruncate(lock, 0)
+        os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        self._lock = lock
+
+    def release(self) -> None:
+        """Give the claim up, if this object has it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        self.claim()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def bind_experiment(
+        self,
+        resolved_yaml: str,
+        may_change: Collection[str] = (),
+        completed: Callable[[object], object] = lambda earlier: earlier,
+    ) -> None:
+        """Make this the run of one experiment: written on a new run, compared on an old one.
+
+        `completed` fills what the earlier experiment's YAML lacks with defaults: a key that the schema has got since is
+        no change if it has its default. Keys under the dotted prefixes in `may_change` may differ: the file is then
+        updated, and the earlier one kept as `experiment.<n>.yaml`. Any other difference raises `OtherExperimentError`,
+        which lists the keys with both values.
+        """
+        if not self.experiment.exists():
+            self.write_text(self.experiment.name, resolved_yaml)
+            return
+        earlier = self.experiment.read_bytes()
+        try:
+            before = _leaves(completed(yaml_values.read(earlier)))
+        except yaml.YAMLError as error:
+            raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
+        after = _leaves(yaml_values.read(resolved_yaml))
+        changed = [key for key in {**before, **after} if before.get(key, "(absent)") != after.get(key, "(absent)")]
+        if not changed:
+            return
+        refused = [key for key in changed if not any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change)]
+        if refused:
+            changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in refused]
+            raise OtherExperimentError(
+                f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
+                + "\n".join(f"  {change}" for change in changes),
+                changes,
+            )
+        number = 1
+        while (kept := self.path / f"experiment.{number}.yaml").exists():
+            number += 1
+        write_atomically(kept, earlier)
+        self.write_text(self.experiment.name, resolved_yaml)
+
+
+def _row(line: bytes) -> dict[str, JsonValue] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _end_at_a_line(path: Path) -> None:
+    """Remove a torn last line; a complete one that lacks only its newline gets it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as log:
+        start = size = log.seek(0, os.SEEK_END)
+        tail = b""
+        while start > 0 and b"\n" not in tail:
+            step = min(start, 65536)
+            start -= step
+            log.seek(start)
+            tail = log.read(step) + tail
+        last = tail[tail.rfind(b"\n") + 1 :]
+        if not last:
+            return
+        if _row(last) is not None:
+            log.seek(size)
+            log.write(b"\n")
+        else:
+            log.truncate(size - len(last))
+
+
+def _leaves(value: object, key: str = "") -> dict[str, object]:
+    """Dotted keys and their values; empty lists and mappings are values."""
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            path: leaf
+            for name, item in items
+            for path, leaf in _leaves(item, f"{key}.{name}" if key else str(name)).items()
+        }
+    return {key: value}

@@ -1,0 +1,123 @@
+"""Sample traces for people: who wrote which part of an answer."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from actors.relay.grammar import CommandGrammar, parse_commands
+from actors.reward import UNGRADED
+from actors.trajectory import Source, Trajectory
+from pipelines.data.problem import Problem
+from rewards.answers import answer_span, extract_answer
+
+TracedPolicy = Literal["student", "teacher", "relay", "random_placement"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of an answer by one writer."""
+
+    source: Literal["student", "command", "teacher"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TracedCall:
+    """One executed command."""
+
+    requested: int
+    written: int
+    ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One answer for people to read; a line of traces.jsonl."""
+
+    stage: str
+    name: str
+    """of the evaluation"""
+    step: int
+    policy: TracedPolicy
+    kind: str
+    problem: str
+    gold: str
+    answer: str | None
+    correct: bool
+    reward: float | None
+    segments: tuple[Segment, ...]
+    calls: tuple[TracedCall, ...]
+
+    @property
+    def output(self) -> str:
+        return "".join(segment.text for segment in self.segments)
+
+
+def trace_of(
+    trajectory: Trajectory,
+    problem: Problem,
+    correct: bool,
+    grammar: CommandGrammar,
+    name: str,
+    step: int,
+    policy: TracedPolicy = "relay",
+) -> Trace:
+    """Return the trace of an answer with calls, of the evaluation `name`."""
+    return Trace(
+        stage="evaluate",
+        name=name,
+        step=step,
+        policy=policy,
+        kind=problem.kind,
+        problem=problem.question,
+        gold=problem.gold,
+        answer=extract_answer(trajectory.text),
+        correct=correct,
+        reward=None,
+        segments=segments(trajectory, grammar),
+        calls=tuple(TracedCall(call.requested, call.written, call.ending.name.lower()) for call in trajectory.calls),
+    )
+
+
+def segments(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[Segment, ...]:
+    """Return the output in parts of one writer each; a command is a part of its own."""
+    text, writers = _characters(trajectory, grammar)
+    for command in parse_commands(text):
+        if "teacher" not in writers[command.start : command.end]:
+            writers[command.start : command.end] = ["command"] * (command.end - command.start)
+    places = itertools.groupby(range(len(text)), key=writers.__getitem__)
+    return tuple(Segment(writer, "".join(text[i] for i in part)) for writer, part in places)  # type: ignore[arg-type]
+
+
+def teacher_answered(trajectory: Trajectory, grammar: CommandGrammar) -> bool:
+    r"""Whether the teacher wrote some of what stands in the final answer's `\boxed{...}`, as grading reads the output.
+
+    The grammar is that of the trajectory's tokens; an answer by the teacher alone may have any vocabulary.
+    """
+    by_teacher = trajectory.sources == Source.TEACHER
+    if not by_teacher.any():
+        return False
+    if by_teacher.all():
+        return bool(extract_answer(trajectory.text))
+    text, writers = _characters(trajectory, grammar)
+    graded = np.ones(len(text), np.bool_)
+    for command in UNGRADED.finditer(text):
+        graded[slice(*command.span())] = False
+    kept = np.flatnonzero(graded)
+    span = answer_span("".join(text[i] for i in kept))
+    return span is not None and any(writers[i] == "teacher" and not text[i].isspace() for i in kept[slice(*span)])
+
+
+def _characters(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[str, list[str]]:
+    """Return the output's text, and for each of its characters who wrote it: student or teacher."""
+    pieces = grammar.pieces(trajectory.token_ids.tolist())
+    writers = [
+        "teacher" if source == Source.TEACHER else "student"
+        for source, piece in zip(trajectory.sources, pieces, strict=True)
+        for _ in piece
+    ]
+    return "".join(pieces), writers

@@ -1,0 +1,267 @@
+"""The metric sink of a run: metrics.jsonl always, and Weights & Biases as far as it works."""
+
+from __future__ import annotations
+
+import logging
+import math
+import netrc
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, SupportsFloat, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from pipelines.experiment.alarms import AlarmEvent, AlarmSettings, event_text
+from pipelines.experiment.tracking import TrackingSettings
+from pipelines.records.run_directory import RunDirectory
+from pipelines.records.traces import Trace
+
+if TYPE_CHECKING:
+    import wandb
+
+    from pipelines.records.evaluations import Evaluation
+
+logger = logging.getLogger(__name__)
+
+Mode: TypeAlias = Literal["online", "offline", "disabled"]
+
+_MODES: Mapping[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+"""what WANDB_MODE may be, in any case, and what it means"""
+_TRUE = ("1", "true", "yes", "on")
+
+WANDB_ID = "wandb_id"
+TRACES = "traces.jsonl"
+
+
+class Tracker:
+    """Writes the numbers of one run; a context manager. W&B failing is a warning, never an error."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        settings: TrackingSettings,
+        config: Mapping[str, object],
+        *,
+        alarms: AlarmSettings | None = None,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Go on with the run's metrics if it has any; `config` is shown beside them in W&B."""
+        from pipelines.records.alarm_log import AlarmLog  # loads pyarrow, which the schema and --help do without
+
+        environ = os.environ if environ is None else environ
+        self._run = run
+        self._clock = clock
+        self._started_s = clock() - _last_time_s(run)
+        self._not_finite: set[str] = set()
+        self._stages: set[str] = set()
+        self._alarms = AlarmLog(run, alarms or AlarmSettings())
+        self._wandb: wandb.Run | None = None
+        mode = resolve_mode(settings.mode, environ)
+        if mode != "disabled":
+            self._wandb = self._start_wandb(mode, settings, config, environ)
+
+    def log(self, stage: str, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        """Record the metrics of one step of a stage, under their names in `pipelines.records.metrics.METRICS`.
+
+        NaN and infinity become null in metrics.jsonl, with a warning the first time. After a resume a step may be
+        logged again: `read_metrics` takes the later values.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        for name in [name for name, value in values.items() if not math.isfinite(value)]:
+            if (key := f"{stage}/{name}") not in self._not_finite:
+                self._not_finite.add(key)
+                logger.warning("%s is %s at step %d; metrics.jsonl has null for it", key, values[name], step)
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        row = {"stage": stage, "step": step, "time_s": self._time_s(), "metrics": finite}
+        self._run.append_jsonl(self._run.metrics.name, row)
+        self._send(stage, step, values)
+        self._send_alarms(self._alarms.step(stage, step, finite))
+
+    @property
+    def open_alarms(self) -> list[AlarmEvent]:
+        """The last event of each alarm that has not ended."""
+        return self._alarms.open
+
+    def evaluated(self, rows: Sequence[Evaluation]) -> None:
+        """Look for alarms in an evaluation of one policy; `rows` are of all its kinds."""
+        self._send_alarms(self._alarms.evaluated(rows))
+
+    def log_traces(self, stage: str, step: int, traces: Sequence[Trace]) -> None:
+        """Record sample trajectories of one step: rows of traces.jsonl, and a table in W&B."""
+        for trace in traces:
+            self._run.append_jsonl(TRACES, asdict(trace))
+        columns: list[str | int] = ["step", "kind", "problem", "output", "correct"]
+        rows = [[step, trace.kind, trace.problem, trace.output, trace.correct] for trace in traces]
+        if self._wandb is not None and rows:
+            try:
+                import wandb
+
+                table = wandb.Table(columns=columns, data=rows)
+            except Exception as error:
+                self._lose_wandb(error)
+            else:
+                self._send(stage, step, {"traces": table})
+
+    def close(self, exit_code: int = 0) -> None:
+        """End the W&B run; metrics.jsonl needs no end."""
+        if self._wandb is not None:
+            try:
+                self._wandb.finish(exit_code=exit_code)
+            except Exception as error:
+                self._lose_wandb(error)
+            self._wandb = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(exit_code=0 if error is None else 1)
+
+    def _time_s(self) -> float:
+        return round(self._clock() - self._started_s, 3)
+
+    def _send_alarms(self, events: Sequence[AlarmEvent]) -> None:
+        """Tell W&B what began and ended: 1 or 0 as `alarms/<name>`, and an alert of what began."""
+        for event in events:
+            if self._wandb is None or event.event == "continued":
+                continue
+            began = event.event == "began"
+            self._send("alarms", event.step, {event.alarm: int(began)})
+            if began and self._wandb is not None:
+                try:
+                    self._wandb.alert(title=f"alarm {event.alarm}", text=event_text(event))
+                except Exception as error:
+                    self._lose_wandb(error)
+
+    def _send(self, stage: str, step: int, values: Mapping[str, object]) -> None:
+        """Log to W&B. The stage's own step is the x axis, so that resumed and offline runs need no global step."""
+        if self._wandb is None:
+            return
+        try:
+            if stage not in self._stages:
+                self._wandb.define_metric(f"{stage}/step", hidden=True)
+                self._wandb.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+                self._stages.add(stage)
+            self._wandb.log({f"{stage}/step": step, **{f"{stage}/{name}": value for name, value in values.items()}})
+        except Exception as error:
+            self._lose_wandb(error)
+
+    def _start_wandb(
+        self, mode: Mode, settings: TrackingSettings, config: Mapping[str, object], environ: Mapping[str, str]
+    ) -> wandb.Run | None:
+        """The W&B run; offline if it cannot start online, None if it cannot start at all."""
+        try:
+            if "WANDB_MODE" in os.environ:
+                os.environ["WANDB_MODE"] = mode  # W&B reads it too, and refuses to start with `Offline`
+            import wandb
+
+            started = wandb.init(
+                mode=mode,
+                project=settings.project,
+                entity=settings.entity,
+                group=settings.group,
+                name=settings.name or self._run.path.resolve().name,
+                tags=settings.tags or None,
+                config=dict(config),
+                dir=self._run.path,
+                id=_wandb_id(self._run, environ),
+                resume="allow" if mode == "online" else None,
+                reinit="create_new",
+                settings=wandb.Settings(silent=True, console="off", init_timeout=60.0, finish_timeout=300.0),
+            )
+        except Exception as error:
+            if mode == "online":
+                logger.warning("W&B cannot start online, going on offline: %s", error)
+                return self._start_wandb("offline", settings, config, environ)
+            self._lose_wandb(error)
+            return None
+        logger.info("W&B run %s", started.url or started.dir)
+        return started
+
+    def _lose_wandb(self, error: Exception) -> None:
+        """W&B is outside this process's control: whatever it raises must not end the run."""
+        logger.warning("W&B failed, going on with %s alone: %s", self._run.metrics, error)
+        self._wandb = None
+
+
+def resolve_mode(mode: str, environ: Mapping[str, str]) -> Mode:
+    """The W&B mode that a setting means in an environment; see `TrackingSettings.mode`.
+
+    Only the modes that W&B knows put a run online; any other word leaves it offline.
+    """
+    if mode != "auto":
+        return cast(Mode, mode)
+    if environ.get("WANDB_DISABLED", "").strip().lower() in _TRUE:
+        return "disabled"
+    wanted = environ.get("WANDB_MODE", "").strip().lower()
+    if wanted in _MODES:
+        return _MODES[wanted]
+    if wanted:
+        logger.warning("WANDB_MODE=%s is none of %s: the run stays offline", environ["WANDB_MODE"], ", ".join(_MODES))
+        return "offline"
+    return "online" if environ.get("WANDB_API_KEY") or _in_netrc(environ) else "offline"
+
+
+def read_metrics(run: RunDirectory, stage: str) -> dict[int, dict[str, float | None]]:
+    """Step -> metrics of a stage, from disk; of a metric that was logged twice for a step, the later value."""
+    steps: dict[int, dict[str, float | None]] = {}
+    for row in run.read_jsonl(run.metrics.name):
+        step, metrics = row["step"], row["metrics"]
+        if row["stage"] == stage and isinstance(step, int) and isinstance(metrics, dict):
+            values = {name: value if isinstance(value, int | float) else None for name, value in metrics.items()}
+            steps.setdefault(step, {}).update(values)
+    return dict(sorted(steps.items()))
+
+
+def _last_time_s(run: RunDirectory) -> float:
+    times = [row.get("time_s") for row in run.read_jsonl(run.metrics.name)]
+    return max((time_s for time_s in times if isinstance(time_s, int | float)), default=0.0)
+
+
+def _wandb_id(run: RunDirectory, environ: Mapping[str, str]) -> str:
+    """The run's W&B id, kept on disk: its own if it has one, else that of the environment, else a new one.
+
+    A sweep's agent sets WANDB_RUN_ID for one trial. One run takes it: of runs whose directories lie side by side, as a
+    study's do, the first. Two runs of one id would overwrite each other.
+    """
+    path = run.path / WANDB_ID
+    given = environ.get("WANDB_RUN_ID", "").strip()
+    if kept := _kept_id(path):
+        if given not in ("", kept):
+            logger.warning("WANDB_RUN_ID=%s is not used: %s goes on as the W&B run %s", given, run.path, kept)
+        return kept
+    if given and (
+        others := [other for other in run.path.resolve().parent.glob(f"*/{WANDB_ID}") if _kept_id(other) == given]
+    ):
+        logger.warning("WANDB_RUN_ID=%s is not used: it is the W&B id of %s", given, others[0].parent)
+        given = ""
+    run_id = given or secrets.token_hex(4)
+    run.write_text(WANDB_ID, run_id + "\n")
+    return run_id
+
+
+def _kept_id(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
+def _in_netrc(environ: Mapping[str, str]) -> bool:
+    host = urlsplit(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    file = environ.get("NETRC") or os.path.join(environ.get("HOME", ""), ".netrc")
+    try:
+        return host is not None and host in netrc.netrc(file).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False

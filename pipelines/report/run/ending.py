@@ -1,0 +1,75 @@
+"""The end of a run on the screen: its results as a table, the verdict, where the report lies, what to try next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as TextTable
+from rich.text import Text
+
+from pipelines.analysis.run_verdict import verdict
+from pipelines.experiment.alarms import AlarmEvent, open_alarms
+from pipelines.records.alarm_log import ALARM_EVENTS
+from pipelines.report.run.reading import Run, read_records, read_run
+from pipelines.report.run.summary import Cell, Table, headline_table
+from pipelines.wording import percent
+
+_TONES = {"good": "bold green", "mixed": "bold yellow", "bad": "bold red", "open": "bold"}
+_LOG_WIDTH = 140
+
+
+def show_ending(report: Path, experiment: Path, console: Console | None = None) -> None:
+    """Print what the run beside `report` reached; `experiment` is the file that it was started from."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_LOG_WIDTH, highlight=False)
+    run = read_run(report.parent)
+    events = list(read_records(run.directory / ALARM_EVENTS, AlarmEvent, []))
+    found = verdict(run.evaluations, events, warmed_up="warmup" in run.stages)
+    console.print()
+    if run.evaluations:
+        console.print(results(headline_table(run)))
+    console.print(Text(found.headline, style=_TONES[found.tone]))
+    for detail in found.details:
+        console.print(Text(detail))
+    console.print()
+    # No wrapping: a path or command that is broken over two lines cannot be copied.
+    console.print(Text(f"report: {report}"), soft_wrap=True)
+    console.print(Text("next:"), style="dim")
+    for command, meaning in next_commands(run, experiment, bool(open_alarms(events))):
+        console.print(Text.assemble("  ", (command, "bold"), f"  # {meaning}"), soft_wrap=True)
+
+
+def results(table: Table) -> TextTable:
+    """Return the report's table as text: accuracy, and the call ratio behind it where there are calls."""
+    text = TextTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left", header_style="bold")
+    text.add_column("accuracy (call ratio)", overflow="fold")
+    for column in table.columns:
+        text.add_column(column, justify="right")
+    for row in table.rows:
+        text.add_row(f"{row.policy}, {row.phase}", *(_cell(cell) for cell in row.cells))
+    return text
+
+
+def next_commands(run: Run, experiment: Path, alarmed: bool) -> list[tuple[str, str]]:
+    """Return commands to go on with, each with what it is for."""
+    file, folder = shlex.quote(str(experiment)), shlex.quote(_short(run.directory))
+    seed = int(run.seed) + 1 if run.seed is not None and run.seed.isdecimal() else 1
+    return [
+        *([("less docs/troubleshooting.md", "what the alarms mean, and what to do")] if alarmed else []),
+        (f"relayllm run {file} seed={seed} name={run.name}-{seed}", "the same with another seed: does it hold?"),
+        (f"relayllm report {folder}", "the report anew"),
+    ]
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    return percent(cell.accuracy) + ("" if cell.call_ratio is None else f" ({percent(cell.call_ratio)})")
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,184 @@
+"""Reads a run directory (configuration, metrics, evaluations, traces) into typed records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.experiment import yaml_values
+from pipelines.experiment.alarms import ALARMS, AlarmEvent
+from pipelines.records.evaluations import Evaluation, Policy
+from pipelines.records.traces import Trace
+from pipelines.report.kinds import KIND_LABELS
+
+POLICIES: tuple[Policy, ...] = ("student", "teacher", "relay")
+
+TRAINING_STAGE = "grpo"
+
+_Record = TypeVar("_Record")
+
+
+class RunReadError(Exception):
+    """A run directory that cannot be read; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """What one step of one stage logged."""
+
+    stage: str
+    step: int
+    time_s: float
+    """seconds since the run began"""
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run left on disk, with repeated records resolved to the last one."""
+
+    directory: Path
+    name: str
+    seed: str | None
+    configuration: str | None
+    """experiment.yaml as it stands, None where there is none"""
+    rows: tuple[MetricRow, ...]
+    """by stage in order of appearance, then by step"""
+    evaluations: tuple[Evaluation, ...]
+    """by step, then in order of appearance"""
+    traces: tuple[Trace, ...]
+    alarms: tuple[AlarmEvent, ...]
+    """what began and ended, in order"""
+    remarks: tuple[str, ...]
+    """what was wrong with the files but did not stop the reading, one sentence each"""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of problem that were evaluated: chain arithmetic's in their order, others as they came, `all` last."""
+        seen = list(dict.fromkeys(evaluation.kind for evaluation in self.evaluations))
+        first = [kind for kind in KIND_LABELS if kind in seen and kind != "all"]
+        return (*first, *(kind for kind in seen if kind not in KIND_LABELS), *(["all"] if "all" in seen else []))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.stage for row in self.rows))
+
+    @property
+    def warmed_up(self) -> bool:
+        """Whether the run had a warm-up, by what it logged."""
+        return "warmup" in self.stages or any(evaluation.name == "warmup" for evaluation in self.evaluations)
+
+    @property
+    def duration_s(self) -> float:
+        return max((row.time_s for row in self.rows), default=0.0)
+
+    @property
+    def steps_done(self) -> int:
+        """The last GRPO step that was logged or evaluated."""
+        logged = [row.step for row in self.rows if row.stage == TRAINING_STAGE]
+        return max([*logged, *(evaluation.step for evaluation in self.evaluations)], default=0)
+
+    def series(self, metric: str, stage: str = TRAINING_STAGE) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steps [N] and finite values [N] of a metric; both empty where the stage never logged it."""
+        points = [(row.step, row.metrics.get(metric)) for row in self.rows if row.stage == stage]
+        kept = [(step, value) for step, value in points if value is not None and np.isfinite(value)]
+        return np.asarray([s for s, _ in kept], np.int64), np.asarray([v for _, v in kept], np.float64)
+
+    def evaluated(self, policy: Policy, kind: str) -> tuple[Evaluation, ...]:
+        """Evaluations of one policy on one kind, over training."""
+        return tuple(e for e in self.evaluations if e.policy == policy and e.kind == kind)
+
+
+def oracle_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """Return the last evaluation that knows what the oracle does."""
+    return next((e for e in reversed(evaluations) if e.oracle_call_ratio is not None), None)
+
+
+def read_run(directory: Path) -> Run:
+    """The run in `directory`. Raises RunReadError where metrics.jsonl is missing or a record breaks its format."""
+    if not (directory / "metrics.jsonl").is_file():
+        raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
+    remarks: list[str] = []
+    rows = _merged(read_records(directory / "metrics.jsonl", MetricRow, remarks))
+    stages = {stage: i for i, stage in enumerate(dict.fromkeys(stage for stage, _ in rows))}
+    evaluations = {
+        (e.name, e.policy, e.kind): e for e in read_records(directory / "evaluations.jsonl", Evaluation, remarks)
+    }
+    alarms = read_records(directory / "alarms.jsonl", AlarmEvent, remarks)
+    traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks))
+    configuration, name, seed = _configuration(directory, remarks)
+    return Run(
+        directory=directory,
+        name=name,
+        seed=seed,
+        configuration=configuration,
+        rows=tuple(sorted(rows.values(), key=lambda row: (stages[row.stage], row.step))),
+        evaluations=tuple(sorted(evaluations.values(), key=lambda evaluation: evaluation.step)),
+        traces=tuple(traces),
+        alarms=tuple(alarm for alarm in alarms if alarm.alarm in ALARMS),
+        remarks=tuple(remarks),
+    )
+
+
+def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
+    """Return one row of each step of each stage: of a metric that was logged twice the later value.
+
+    Each evaluation of a step is a record of its own.
+    """
+    rows: dict[tuple[str, int], MetricRow] = {}
+    for row in records:
+        before = rows.get((row.stage, row.step))
+        rows[row.stage, row.step] = replace(row, metrics=before.metrics | row.metrics) if before else row
+    return rows
+
+
+def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterator[_Record]:
+    """Records of a JSON-lines file, none where it is missing; a line torn by a crash is skipped.
+
+    Raises RunReadError where a record breaks its format.
+    """
+    if not path.is_file():
+        return
+    adapter = TypeAdapter(kind)
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            if number < len(lines):
+                remarks.append(f"{path.name} line {number} is not JSON (a write that was cut off) and is skipped.")
+            continue
+        try:
+            yield adapter.validate_python(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"]) or "record"
+            raise RunReadError(f"{path} line {number}, {key}: {first['msg']}; got {first['input']!r:.80}") from error
+
+
+def _configuration(directory: Path, remarks: list[str]) -> tuple[str | None, str, str | None]:
+    """The text of experiment.yaml, the run's name and its seed; the name falls back to the directory's."""
+    fallback = directory.resolve().name
+    path = directory / "experiment.yaml"
+    if not path.is_file():
+        return None, fallback, None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        values = yaml_values.read(text)
+    except yaml.YAMLError:
+        remarks.append("experiment.yaml is not valid YAML; it is shown as it stands.")
+        return text, fallback, None
+    if not isinstance(values, dict):
+        return text, fallback, None
+    seed = values.get("seed")
+    return text, str(values.get("name") or fallback), None if seed is None else str(seed)

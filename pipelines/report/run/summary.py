@@ -1,0 +1,165 @@
+"""The report's verdict and headline table, computed from a run's evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pipelines.analysis.run_verdict import Change, Verdict, change_of, verdict
+from pipelines.records.evaluations import ALL
+from pipelines.records.phases import BEFORE, PHASES, evaluated_together
+from pipelines.report.kinds import kind_label
+from pipelines.report.run.reading import POLICIES, Evaluation, Policy, Run
+from pipelines.wording import percent
+
+POLICY_LABELS = {"student": "Student alone", "teacher": "Teacher alone", "relay": "Relay"}
+AVERAGE = "average of sets"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one policy did on one kind; accuracy, interval and call ratio lie between 0 and 1."""
+
+    accuracy: float
+    interval: tuple[float, float] | None
+    call_ratio: float | None
+    problems: int | None = None
+    change: Change | None = None
+    """against the student before training, where it is more than chance explains"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How many answers ended at a limit, as shares."""
+
+    share: float
+    most: float
+    """of the kind with the most"""
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One policy in one phase."""
+
+    policy: str
+    phase: str
+    step: int
+    """GRPO steps done"""
+    cells: tuple[Cell | None, ...]
+    """as many as the table's columns; None where it was not evaluated"""
+    cut_off: Ending | None = None
+    """None for the oracle"""
+    failed_calls: float | None = None
+    """share of the calls; None where the policy makes no calls"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The headline table: kinds across, policies by phases down."""
+
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def headline_table(run: Run) -> Table:
+    """Policies by phases down, kinds across; an average column where there are several sets and none named `all`."""
+    kinds = run.kinds
+    averaged = len(kinds) > 1 and "all" not in kinds
+    rows: list[TableRow] = []
+    others = dict.fromkeys(e.policy for e in run.evaluations if e.policy not in POLICIES)
+    base = _together(run, "student", kinds, BEFORE)
+    for policy in (*POLICIES, *others):
+        for phase in PHASES:
+            found = _together(run, policy, kinds, phase)
+            present = [evaluation for evaluation in found if evaluation]
+            if present:
+                cells = [_cell(evaluation, before) for evaluation, before in zip(found, base, strict=True)]
+                average = [_average(cells)] if averaged else []
+                label, step = policy_label(policy), max(evaluation.step for evaluation in present)
+                failed = failed_call_share(present) if policy not in ("student", "teacher") else None
+                rows.append(TableRow(label, phase, step, (*cells, *average), cut_off_of(present), failed))
+    oracle = [_oracle_cell(run, kind) for kind in kinds]
+    if any(oracle):
+        rows.append(TableRow("Oracle", "best possible", 0, (*oracle, *([_average(oracle)] if averaged else []))))
+    return Table((*(kind_label(kind) for kind in kinds), *([AVERAGE] if averaged else [])), tuple(rows))
+
+
+def evaluation_rows(run: Run) -> list[tuple[str, str, Evaluation]]:
+    """Every row of every evaluation, with its policy and kind as a reader would say them."""
+    return [(policy_label(one.policy), kind_label(one.kind), one) for one in run.evaluations]
+
+
+def run_verdict(run: Run) -> Verdict:
+    """Return the verdict on a run, from its last evaluations, or from its last rollouts without any."""
+    found = verdict(run.evaluations, run.alarms, warmed_up=run.warmed_up)
+    return found if run.evaluations else replace(found, headline=_verdict_from_rollouts(run))
+
+
+def policy_label(policy: Policy) -> str:
+    return POLICY_LABELS.get(policy, policy.replace("citer@", "CITER, threshold "))
+
+
+def duration(seconds: float) -> str:
+    """3725 as `1 h 2 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def cut_off_of(evaluations: Sequence[Evaluation]) -> Ending:
+    """Return the answers of one evaluation that ended at a limit: of all its samples, and of the worst kind."""
+    kinds = [one for one in evaluations if one.kind != ALL] or list(evaluations)
+    worst = max(kinds, key=lambda one: one.cut_off_share)
+    share = sum(one.cut_off_share * one.samples for one in kinds) / sum(one.samples for one in kinds)
+    return Ending(share, worst.cut_off_share, worst.kind)
+
+
+def failed_call_share(evaluations: Sequence[Evaluation]) -> float:
+    """Return the share of failed calls over all kinds of one evaluation."""
+    kinds = [one for one in evaluations if one.kind != ALL] or list(evaluations)
+    calls = [one.calls_per_sample * one.samples for one in kinds]
+    return sum(n * one.failed_call_share for n, one in zip(calls, kinds, strict=True)) / max(sum(calls), 1)
+
+
+def _together(run: Run, policy: Policy, kinds: Sequence[str], phase: str) -> tuple[Evaluation | None, ...]:
+    return evaluated_together(run.evaluations, policy, kinds, phase, warmed_up=run.warmed_up)
+
+
+def _cell(evaluation: Evaluation | None, before: Evaluation | None) -> Cell | None:
+    if evaluation is None:
+        return None
+    ratio = None if evaluation.policy == "student" else evaluation.call_ratio
+    change = None
+    if before is not None and evaluation.policy != "teacher" and evaluation is not before:
+        change = change_of(evaluation, before)
+    clear = change if change is not None and change.clear else None
+    return Cell(evaluation.accuracy, evaluation.accuracy_ci95, ratio, evaluation.problems, clear)
+
+
+def _oracle_cell(run: Run, kind: str) -> Cell | None:
+    for evaluation in reversed([e for e in run.evaluations if e.kind == kind]):
+        if evaluation.oracle_call_ratio is not None:
+            accuracy = float("nan") if evaluation.oracle_accuracy is None else evaluation.oracle_accuracy
+            return Cell(accuracy, None, evaluation.oracle_call_ratio)
+    return None
+
+
+def _average(cells: Sequence[Cell | None]) -> Cell | None:
+    """The unweighted mean over sets; None unless every set was evaluated."""
+    present = [cell for cell in cells if cell is not None]
+    if not present or len(present) < len(cells):
+        return None
+    ratios = [cell.call_ratio for cell in present if cell.call_ratio is not None]
+    ratio = sum(ratios) / len(ratios) if len(ratios) == len(present) else None
+    return Cell(sum(cell.accuracy for cell in present) / len(present), None, ratio)
+
+
+def _verdict_from_rollouts(run: Run) -> str:
+    accuracy, ratio = (run.series(metric)[1] for metric in ("rollout/accuracy", "rollout/call_ratio"))
+    if not accuracy.size:
+        return "No evaluation and no rollout has finished yet."
+    share = f", with {percent(float(ratio[-1]))} of the tokens from the teacher" if ratio.size else ""
+    done = f"at GRPO step {run.steps_done}, {percent(float(accuracy[-1]))} of rollouts are correct"
+    return f"No evaluation has finished yet; {done}{share}."

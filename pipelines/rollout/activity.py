@@ -1,0 +1,79 @@
+"""What the engines write, asked for now and then without waiting: the pulse of a stage that decodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from pipelines.terminal.progress import wrote
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+    from actors.engine_host import Activity
+
+_EVERY_S = 2.0
+
+
+@dataclass(slots=True)
+class ActivityMonitor:
+    """Tells the innermost progress what these actors write, and the pool when a token was last written."""
+
+    actors: Sequence[ActorHandle[Any]]
+    clock: Callable[[], float] = time.monotonic
+    last_token: float = field(init=False)
+    """when the clock said so"""
+    _asked: dict[int, ray.ObjectRef[Any]] = field(default_factory=dict)
+    """by the actor's place"""
+    _known: dict[int, Activity] = field(default_factory=dict)
+    _looked: float = field(init=False)
+    _told: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last_token = self._looked = self._told = self.clock()
+
+    def look(self) -> None:
+        """Take what has been answered, tell it, and ask anew; does nothing within two seconds."""
+        now = self.clock()
+        if now - self._looked < _EVERY_S:
+            return
+        self._looked = now
+        self.take(self._answers(), now)
+        for place, actor in enumerate(self.actors):
+            if place not in self._asked:
+                self._asked[place] = actor.activity.remote()
+
+    def take(self, answers: dict[int, Activity], now: float) -> None:
+        """Take what actors say of themselves, by their place. One that has restarted counts its tokens from 0."""
+        tokens, compared = 0, False
+        for place, activity in answers.items():
+            if place in self._known:
+                before = self._known[place].tokens
+                tokens += activity.tokens - before if activity.tokens >= before else activity.tokens
+                compared = True
+            self._known[place] = activity
+        if not answers:
+            return
+        if tokens:
+            self.last_token = now
+        if compared:  # else this is where the counting of tokens begins
+            wrote(sum(one.finished for one in self._known.values()), tokens / max(now - self._told, 1e-9))
+        self._told = now
+
+    def _answers(self) -> dict[int, Activity]:
+        found = {}
+        for place, reference in list(self._asked.items()):
+            ready, _ = ray.wait([reference], timeout=0)
+            if not ready:
+                continue
+            del self._asked[place]
+            try:
+                found[place] = ray.get(reference)
+            except RayError:  # it is restarting; the pool sees to that
+                self._known.pop(place, None)
+        return found

@@ -1,0 +1,141 @@
+"""From problems to graded trajectories: what every stage decodes and grades with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actors.relay.placements import Plan
+from actors.relay.seeds import derived_seed
+from actors.reward import GradedGroups
+from actors.rollout import Policy, RolloutOrder
+from actors.settings import RelayLimits, SamplingSettings
+from pipelines.data.problem import Problem
+from pipelines.data.prompts import PromptBuilder
+from pipelines.rollout.pool import OrderStream, RolloutPool
+
+if TYPE_CHECKING:
+    import ray
+    from ray.actor import ActorHandle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoder:
+    """Who decodes and grades for a run."""
+
+    pool: RolloutPool
+    reward: ActorHandle[Any]
+    prompts: PromptBuilder
+    seed: int | None
+    """of the run; None leaves random numbers to the engines"""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a stage decodes."""
+
+    policy: Policy
+    samples: int
+    limits: RelayLimits
+    sampling: SamplingSettings
+    teacher_sampling: SamplingSettings
+    draws: str
+    """names this decoding among those of its run: random numbers follow from it, the run's seed and a problem's number"""
+    want_logprobs: bool = False
+    problems_per_order: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GradedOrder:
+    """Some problems with their trajectories."""
+
+    problems: Sequence[Problem]
+    batch: ray.ObjectRef[Any]
+    """of the `TrajectoryBatch`: the samples of each problem side by side, in the order of `problems`"""
+    graded: GradedGroups
+    first: int
+    """number of its first problem among all that were given"""
+    version: int = 0
+    """policy version when decoding began"""
+
+
+class GradedStream:
+    """Problems given one by one or in portions, which come back as they are finished; to be closed."""
+
+    def __init__(self, decoder: Decoder, decoding: Decoding) -> None:
+        self._decoder, self._decoding = decoder, decoding
+        self._portions: dict[int, tuple[int, Sequence[Problem]]] = {}
+        self._orders: OrderStream[GradedGroups] = decoder.pool.stream(self._grade)
+
+    def add(self, problems: Sequence[Problem], first: int, plans: Sequence[Plan] = ()) -> int:
+        """Have some problems decoded, of which `first` is the first one's number; return the order's own number."""
+        decoding = self._decoding
+        index = self._orders.add(
+            RolloutOrder(
+                prompts=self._decoder.prompts.prompts(problems),
+                samples=decoding.samples,
+                policy=decoding.policy,
+                limits=decoding.limits,
+                sampling=decoding.sampling,
+                teacher_sampling=decoding.teacher_sampling,
+                version=self._decoder.pool.version,
+                want_logprobs=decoding.want_logprobs,
+                placements=tuple(plans),
+                seeds=self._seeds(first, len(problems)),
+            )
+        )
+        self._portions[index] = first, problems
+        return index
+
+    def next(self) -> GradedOrder:
+        """Wait for the next order to be finished. Raises `RolloutError`."""
+        finished = self._orders.next()
+        first, problems = self._portions.pop(finished.index)
+        return GradedOrder(problems, finished.batch, finished.graded, first, finished.version)
+
+    def started_by(self, index: int) -> int | None:
+        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        return self._orders.started_by(index)
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        self._orders.close()
+
+    def _seeds(self, first: int, count: int) -> tuple[int, ...]:
+        seed, draws = self._decoder.seed, self._decoding.draws
+        if seed is None:
+            return ()
+        return tuple(derived_seed(seed, draws, number) for number in range(first, first + count))
+
+    def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
+        _, problems = self._portions[index]
+        return grade(self._decoder.reward, batch, problems, self._decoding.samples, self._decoding.limits)
+
+
+def grade(
+    reward: ActorHandle[Any], batch: ray.ObjectRef[Any], problems: Sequence[Problem], samples: int, limits: RelayLimits
+) -> ray.ObjectRef[GradedGroups]:
+    """Have the reward actor grade `samples` answers to each problem, when they are decoded and the actor is there."""
+    golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
+    call = reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
+    graded: ray.ObjectRef[GradedGroups] = call.remote(batch, golds, samples, forms, limits.max_new_tokens)
+    return graded
+
+
+def decode_and_grade(
+    decoder: Decoder, problems: Sequence[Problem], decoding: Decoding, plans: Sequence[Plan] = ()
+) -> Iterator[GradedOrder]:
+    """Yield all problems in portions, as they are finished.
+
+    `plans` are the calls of each answer, the samples of each problem side by side: for the policy `RANDOM_PLACEMENT`.
+    """
+    size = decoding.problems_per_order
+    starts = range(0, len(problems), size)
+    with closing(GradedStream(decoder, decoding)) as stream:
+        for start in starts:
+            own_plans = plans[start * decoding.samples : (start + size) * decoding.samples]
+            stream.add(problems[start : start + size], start, own_plans)
+        for _ in starts:
+            yield stream.next()

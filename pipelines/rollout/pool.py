@@ -1,0 +1,349 @@
+"""Rollout orders to whichever worker is free, and each finished one on to the reward actor."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from actors.rollout import RolloutOrder, StaleWeightsError
+from cluster.deadlines import ROLLOUT_DEADLINE, results
+from cluster.errors import RunError, as_raised
+from cluster.weight_transport import InFlight
+from pipelines.rollout.activity import ActivityMonitor
+from pipelines.rollout.calls_in_flight import Arrivals, Call, LateError
+from rewards.schemes import RewardError
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+logger = logging.getLogger(__name__)
+
+Graded = TypeVar("Graded")
+Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
+"""starts the grading of the order with this number, of which the `TrajectoryBatch` is given"""
+
+ATTEMPTS = 3
+_STALL_LOG_S = 60.0
+_POLL_S = 2.0
+_THROUGH_RESTARTS = {"max_task_retries": -1}
+"""of a call that waits for the actor to be back; others fail while it restarts"""
+
+
+class RolloutError(RunError):
+    """An order failed on every attempt, or no worker is left; the message names the last cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Generic[Graded]):
+    """One order, decoded and graded."""
+
+    index: int
+    """of the order among those of its stream"""
+    batch: ray.ObjectRef[Any]
+    """of its `TrajectoryBatch`, in the object store"""
+    graded: Graded
+    version: int
+    """policy version when decoding began: no token is of an earlier one"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Worker:
+    actor: ActorHandle[Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Order:
+    stream: OrderStream[Any]
+    index: int
+    content: RolloutOrder
+    attempts: int = 0
+    batch: ray.ObjectRef[Any] | None = None
+    """None while it waits"""
+    version: int | None = None
+    """policy version when decoding began, None while it waits"""
+
+    @property
+    def sequences(self) -> int:
+        return len(self.content.prompts) * self.content.samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Running:
+    order: _Order
+    worker: _Worker | None
+    """None once it is decoded, and only its grading is repeated"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mending:
+    worker: _Worker
+
+
+class OrderStream(Generic[Graded]):
+    """The orders of one caller. They go on in the pool between two calls, and beside those of other streams."""
+
+    def __init__(self, pool: RolloutPool, grade: Grade[Graded]) -> None:
+        self._pool = pool
+        self.grade = grade
+        self.closed = False
+        self.finished: deque[Finished[Graded]] = deque()
+        self._orders: dict[int, _Order] = {}
+        """those that are not yet returned"""
+        self._numbers = itertools.count()
+
+    def add(self, order: RolloutOrder) -> int:
+        """Queue an order, and return its number. Decoding may begin later, by whichever policy the pool has then."""
+        number = next(self._numbers)
+        self._orders[number] = _Order(self, number, order)
+        self._pool.waiting.append(self._orders[number])
+        return number
+
+    def next(self) -> Finished[Graded]:
+        """Wait for an order that is not yet returned; the first to be finished comes first.
+
+        Raises `RolloutError` when an order has failed on all attempts, or when no worker is left.
+        """
+        last_progress = time.monotonic()
+        while not self.finished:
+            if self._pool.advance():
+                last_progress = time.monotonic()
+            if self._pool.activity is not None:
+                last_progress = max(last_progress, self._pool.activity.last_token)
+            if time.monotonic() - last_progress > _STALL_LOG_S:
+                last_progress = time.monotonic()
+                logger.warning("no token was written for %g s; waiting for %s", _STALL_LOG_S, self._pool.awaited())
+        found = self.finished.popleft()
+        del self._orders[found.index]
+        return found
+
+    def started_by(self, index: int) -> int | None:
+        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        return self._orders[index].version
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        self.closed = True
+        self._pool.waiting = deque(order for order in self._pool.waiting if order.stream is not self)
+        finished = {found.index for found in self.finished}
+        for order in self._orders.values():
+            if order.batch is not None and order.index not in finished:
+                ray.cancel(order.batch)
+
+
+@dataclass(slots=True)
+class RolloutPool:
+    """Rollout workers and the weights they should hold.
+
+    An order goes to the worker with the fewest sequences in flight, so a slow one holds nobody up. When a worker dies, or
+    an order misses its deadline, the order goes out again: decoding it has no side effects. A worker that died gets
+    orders again when Ray has restarted it and it holds the current weights. Every order is for the weights that the pool
+    has when it goes out, and a worker refuses it with others.
+    """
+
+    actors: Sequence[ActorHandle[Any]]
+    sequences_in_flight: int
+    deadline_s: float
+    in_flight: InFlight = InFlight.FINISH
+    activity: ActivityMonitor | None = None
+    """of the workers and the teacher; without it only finished orders show that something happens"""
+    version: int = 0
+    waiting: deque[_Order] = field(default_factory=deque)
+    _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
+    _loads: dict[_Worker, int] = field(default_factory=dict)
+    """sequences in flight of each worker that is not lost"""
+    _mending: dict[_Worker, _Mending] = field(default_factory=dict)
+    """workers that get no orders until they are back, with the weights that they lack"""
+    _arrivals: Arrivals[_Running | _Mending] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._loads = {_Worker(actor): 0 for actor in self.actors}
+        self._arrivals = Arrivals(self.deadline_s)
+
+    def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
+        """Give all workers `weights` as policy `version`; returns when every one holds them.
+
+        `in_flight` says what becomes of turns that are being written. Later turns are by the new weights.
+        """
+        self._weights, self.version = weights, version
+        results(
+            [self._send_weights(worker) for worker in self._loads],
+            "loading weights",
+            self.deadline_s,
+            ROLLOUT_DEADLINE,
+        )
+        self._mending.clear()
+
+    @property
+    def engines(self) -> list[ActorHandle[Any]]:
+        """The workers that are not lost."""
+        return [worker.actor for worker in self._loads]
+
+    def processes(self) -> list[int]:
+        """Return the process ids of `engines`: others after a restart."""
+        ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
+        processes: list[int] = results(
+            ready, "asking the rollout workers for their processes", self.deadline_s, ROLLOUT_DEADLINE
+        )
+        return processes
+
+    def gpus(self) -> set[str]:
+        """Return the GPUs of all `engines`, as `own_gpus` names them."""
+        asked = [engine.gpus.remote() for engine in self.engines]
+        return set().union(
+            *results(asked, "asking the rollout workers for their GPUs", self.deadline_s, ROLLOUT_DEADLINE)
+        )
+
+    def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
+        """Note that all workers hold policy `version`; `weights` puts it in the object store for one that restarts."""
+        self._weights, self.version = weights, version
+        self._mending.clear()
+
+    def stream(self, grade: Grade[Graded]) -> OrderStream[Graded]:
+        """Return a stream without orders, to be closed when it is done with."""
+        return OrderStream(self, grade)
+
+    def run(self, orders: Sequence[RolloutOrder], grade: Grade[Graded]) -> Iterator[Finished[Graded]]:
+        """Yield the orders as they are finished. Raises as `OrderStream.next`."""
+        stream: OrderStream[Graded]
+        with closing(self.stream(grade)) as stream:
+            for order in orders:
+                stream.add(order)
+            for _ in orders:
+                yield stream.next()
+
+    def advance(self) -> bool:
+        """Hand out what fits, wait a little for something to happen, and see to it; return whether anything did."""
+        if not self._loads:
+            raise RolloutError("no rollout worker is left")
+        self._hand_out()
+        if self.activity is not None:
+            self.activity.look()
+        calls = self._arrivals.next(_POLL_S)
+        for call in calls:
+            if isinstance(call.key, _Mending):
+                self._finish_mending(call.key, call)
+            else:
+                self._finish_running(call.key, call)
+        self._hand_out()
+        return bool(calls)
+
+    def awaited(self) -> str:
+        """Return whom the pool waits for, for people: answers by worker, and workers that are not back."""
+        parts = []
+        for number, actor in enumerate(self.actors):
+            answers = next((load for worker, load in self._loads.items() if worker.actor == actor), 0)
+            if answers:
+                parts.append(f"{answers} answers of rollout-{number}")
+        parts += [f"{len(self._mending)} workers that are restarting"] if self._mending else []
+        return ", ".join(parts) or "nothing"
+
+    def _hand_out(self) -> None:
+        while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:
+            order = self.waiting.popleft()
+            self._loads[worker] += order.sequences
+            order.version = self.version
+            order.batch = worker.actor.rollout.remote(replace(order.content, version=self.version))
+            self._arrivals.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
+
+    def _finish_running(self, run: _Running, call: Call[Any]) -> None:
+        order, stream = run.order, run.order.stream
+        assert order.batch is not None and order.version is not None
+        if run.worker in self._loads:
+            self._loads[run.worker] -= order.sequences
+        if stream.closed:
+            return
+        try:
+            graded = call.outcome()
+        except LateError as error:
+            failure: Exception = error
+        except RewardError as error:  # it would fail in the same way each time
+            raise RolloutError(str(as_raised(error))) from error
+        except RayError as error:
+            failure = error
+        else:
+            stream.finished.append(Finished(order.index, order.batch, graded, order.version))
+            return
+        order.attempts += 1
+        decoded = _is_decoded(order.batch)
+        if not decoded:
+            self._give_up(order.batch, run.worker, failure)
+        if order.attempts == ATTEMPTS:
+            raise RolloutError(
+                f"order {order.index} failed {ATTEMPTS} times, at last with: {as_raised(failure)}"
+            ) from failure
+        if decoded:
+            logger.warning("order %d is graded again: %s", order.index, as_raised(failure))
+            self._arrivals.add(_Running(order, None), stream.grade(order.index, order.batch))
+        else:
+            logger.warning("order %d goes out again: %s", order.index, as_raised(failure))
+            order.batch = order.version = None
+            self.waiting.append(order)
+
+    def _give_up(self, batch: ray.ObjectRef[Any], worker: _Worker | None, failure: Exception) -> None:
+        if isinstance(failure, LateError):
+            ray.cancel(batch)
+        elif (
+            worker is not None
+            and isinstance(failure, RayActorError | StaleWeightsError)
+            and worker in self._taking_orders()
+        ):
+            self._mend(worker)
+
+    def _free_worker(self, order: _Order) -> _Worker | None:
+        worker = min(self._taking_orders(), key=self._loads.__getitem__, default=None)
+        if worker is None:
+            return None
+        load = self._loads[worker]
+        return worker if load == 0 or load + order.sequences <= self.sequences_in_flight else None
+
+    def _mend(self, worker: _Worker) -> None:
+        """Wait, beside the work of the others, for a worker that Ray restarts, and give it the weights that it lacks."""
+        self._mending[worker] = _Mending(worker)
+        ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
+        back = self._send_weights(worker) if self._weights is not None else ready.remote()
+        self._arrivals.add(self._mending[worker], back)
+
+    def _finish_mending(self, mending: _Mending, call: Call[Any]) -> None:
+        worker = mending.worker
+        if self._mending.get(worker) is not mending:  # it got newer weights since
+            return
+        del self._mending[worker]
+        try:
+            call.outcome()
+        except (LateError, RayError) as error:
+            del self._loads[worker]
+            if not self._loads:
+                raise RolloutError(
+                    f"no rollout worker is left; the last one failed with: {as_raised(error)}"
+                ) from error
+            logger.warning("a rollout worker is lost, %d are left: %s", len(self._loads), as_raised(error))
+
+    def _taking_orders(self) -> list[_Worker]:
+        """Return the workers that take orders."""
+        return [worker for worker in self._loads if worker not in self._mending]
+
+    def _send_weights(self, worker: _Worker) -> ray.ObjectRef[Any]:
+        update = worker.actor.update_weights.options(**_THROUGH_RESTARTS)
+        weights = self._weights() if callable(self._weights) else self._weights
+        sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
+        return sent
+
+
+def _is_decoded(batch: ray.ObjectRef[Any]) -> bool:
+    """Return whether a batch is there, whatever became of its grading."""
+    if not ray.wait([batch], timeout=0, fetch_local=False)[0]:
+        return False
+    try:
+        ray.get(batch, timeout=_POLL_S)
+    except RayError:
+        return False
+    return True

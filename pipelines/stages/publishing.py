@@ -1,0 +1,88 @@
+"""What a stage keeps in its own folder, brought to the run's logs: whoever did the stage, each run shows its results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import SupportsFloat
+
+from pydantic import JsonValue, TypeAdapter
+
+from pipelines.records.evaluations import EVALUATIONS, Evaluation
+from pipelines.records.run_directory import RunDirectory
+from pipelines.records.traces import Trace
+from pipelines.records.tracking import TRACES, Tracker, read_metrics
+from pipelines.terminal.evaluated import evaluation_line
+
+ROWS = "rows"
+"""key of the evaluation's rows in the summary of an evaluation stage"""
+
+_LOGGED = ("accuracy", "call_ratio", "cut_off_share", "failed_call_share")
+"""columns of an evaluation that are metrics too"""
+
+_EVALUATION, _EVALUATIONS, _TRACE = TypeAdapter(Evaluation), TypeAdapter(tuple[Evaluation, ...]), TypeAdapter(Trace)
+
+
+def log_step(
+    directory: RunDirectory, tracker: Tracker, stage: str, step: int, metrics: Mapping[str, SupportsFloat]
+) -> None:
+    """Record one step of a training stage, in the stage's folder and in the run."""
+    values = {name: float(value) for name, value in metrics.items()}
+    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    directory.append_jsonl(_metrics(stage), {"step": step, "metrics": finite})
+    tracker.log(stage, step, values)
+
+
+def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
+    """Bring the stage's steps to the run, as far as it lacks them or has those of an earlier time."""
+    known = read_metrics(directory, stage)
+    steps: dict[int, dict[str, float | None]] = {}
+    for row in directory.read_jsonl(_metrics(stage)):
+        step, metrics = row["step"], row["metrics"]
+        assert isinstance(step, int) and isinstance(metrics, dict)
+        steps[step] = {name: None if value is None else _number(value) for name, value in metrics.items()}
+    for step, values in sorted(steps.items()):
+        if not values.items() <= known.get(step, {}).items():
+            tracker.log(stage, step, {name: math.nan if value is None else value for name, value in values.items()})
+
+
+def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
+    """Bring the rows and traces of a finished evaluation to the run, as far as it lacks them or has earlier ones.
+
+    Earlier rows stay in the log, where the last one counts; earlier traces are removed.
+    """
+    published = {(row["name"], row["policy"], row["kind"]): row for row in directory.read_jsonl(EVALUATIONS)}
+    rows = _EVALUATIONS.validate_python(directory.summary(stage)[ROWS])
+    is_new = False
+    for row, values in zip(rows, _EVALUATIONS.dump_python(rows, mode="json"), strict=True):
+        if published.get((row.name, row.policy, row.kind)) != values:
+            start = f"{row.policy}/{row.kind}"
+            tracker.log("evaluate", row.step, {f"{start}/{name}": getattr(row, name) for name in _LOGGED})
+            directory.append_jsonl(EVALUATIONS, values)
+            is_new = True
+    if is_new:
+        tracker.evaluated(rows)
+        print(evaluation_line(rows, list(map(_EVALUATION.validate_python, published.values()))), flush=True)
+    own, shown = directory.read_jsonl(traces_file(stage)), directory.read_jsonl(TRACES)
+    names = {(row.name, row.policy) for row in rows}
+    kept = [trace for trace in shown if (trace["name"], trace["policy"]) not in names or trace in own]
+    if len(kept) < len(shown):
+        directory.write_text(TRACES, "".join(f"{json.dumps(trace, ensure_ascii=False)}\n" for trace in kept))
+    traces = [_TRACE.validate_python(trace) for trace in own if trace not in kept]
+    if traces:
+        tracker.log_traces("evaluate", traces[0].step, traces)
+
+
+def traces_file(stage: str) -> str:
+    """Return the name, within the run, of an evaluation's own traces."""
+    return f"stages/{stage}/{TRACES}"
+
+
+def _metrics(stage: str) -> str:
+    return f"stages/{stage}/metrics.jsonl"
+
+
+def _number(value: JsonValue) -> float:
+    assert isinstance(value, int | float)
+    return float(value)

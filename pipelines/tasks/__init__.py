@@ -1,1 +1,0 @@
-"""Synthetic tasks whose best possible policy can be computed."""

@@ -1,0 +1,57 @@
+"""Prompts: one question, one suffix, each model's own chat template."""
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from actors.tiny_models import write_tokenizer
+from pipelines.data.problem import Problem
+from pipelines.data.prompts import PromptBuilder
+
+QUESTION = Problem(question="1+2", gold="3", kind="known")
+
+
+def folder_with(path: Path, template: str | None = None) -> Path:
+    write_tokenizer(path, "text")
+    if template is not None:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Path:
+    return folder_with(tmp_path / "student")
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    return folder_with(tmp_path / "teacher", "{{ '*' + messages[0]['content'] + '=' }}")
+
+
+def test_both_models_get_the_question_with_the_suffix_in_their_own_template(student: Path, teacher: Path) -> None:
+    builder = PromptBuilder(student, teacher, suffix=";;")
+    prompt = builder.prompt(QUESTION)
+    assert builder.student_tokenizer.decode(prompt.student_ids) == "<|user|>1+2;;<|end|><|assistant|>"
+    assert builder.teacher_tokenizer.decode(prompt.teacher_ids) == "*1+2;;="
+
+
+def test_thinking_is_off_for_both_models(tmp_path: Path) -> None:
+    told = "{{ '0' if enable_thinking is defined and not enable_thinking else '1' }}"
+    folder = folder_with(tmp_path / "thinker", told)
+    builder = PromptBuilder(folder, folder, suffix="")
+    prompt = builder.prompt(QUESTION)
+    assert builder.student_tokenizer.decode(prompt.student_ids) == "0"
+    assert prompt.teacher_ids == prompt.student_ids
+
+
+def test_prompts_keep_the_order_of_the_problems(student: Path, teacher: Path) -> None:
+    builder = PromptBuilder(student, teacher, suffix="")
+    problems = [QUESTION, Problem("7-5", "2", "known")]
+    assert builder.prompts(problems) == tuple(builder.prompt(problem) for problem in problems)
+
+
+def test_no_problems_make_no_prompts(student: Path, teacher: Path) -> None:
+    assert PromptBuilder(student, teacher, suffix="").prompts([]) == ()

@@ -1,0 +1,121 @@
+"""Signals that ask a run to stop: what a process says, how it ends, and with which status."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+WAITS = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background ignores it
+signal.signal(signal.SIGHUP, signal.{hangup})
+sys.argv = ["somewhere/pipelines/__main__.py", "run", "my demo.yaml", "seed=1"]
+from pipelines.terminal.interruption import ended_at_once, interruptible
+
+def command():
+    with ended_at_once(lambda: print("ended at once", flush=True)):
+        try:
+            print("waiting", flush=True)
+            signal.pause()
+            signal.pause()
+        finally:
+            print("ending", flush=True)
+            {ending}
+
+sys.exit(interruptible(command))
+"""
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Give a function that starts a process which waits for signals, and takes `ending` to end in order."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(ending: str = "pass", hangup: str = "SIG_DFL") -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAITS.format(ending=ending, hangup=hangup)],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "terminal")]
+)
+def test_a_signal_ends_the_command_in_order_and_says_how_to_go_on(start: Start, number: int, name: str) -> None:
+    process = start()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert output == "ending\n"
+    assert name in errors
+    assert errors.splitlines()[-1].endswith("To go on: python -m pipelines run 'my demo.yaml' seed=1")
+    assert "Traceback" not in errors
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once(start: Start) -> None:
+    process = start(ending="signal.pause()")
+    assert process.stdout is not None
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert output == "ended at once\n"
+    assert "To go on" not in errors
+
+
+def test_a_second_sigterm_does_not_cut_the_end_short(start: Start) -> None:
+    process = start(ending="sys.stdin.readline(); print('ended in order', flush=True)")
+    assert process.stdout is not None
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate("\n", timeout=60)
+    assert (process.returncode, output) == (128 + signal.SIGTERM, "ended in order\n")
+
+
+def test_what_fails_while_a_run_ends_is_one_line_and_the_status_stays(start: Start) -> None:
+    process = start(ending="raise RuntimeError('the actor is gone')")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "while ending the run: RuntimeError: the actor is gone" in errors
+
+
+def test_a_signal_that_was_ignored_stays_ignored(start: Start) -> None:
+    process = start(hangup="SIG_IGN")
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_an_exit_of_the_commands_own_is_not_changed() -> None:
+    from pipelines.terminal.interruption import interruptible
+
+    def exits() -> int:
+        raise SystemExit(2)
+
+    assert interruptible(lambda: 7) == 7
+    with pytest.raises(SystemExit, match="2"):
+        interruptible(exits)
