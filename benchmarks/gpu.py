@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from actors.learner.packing import PackedRows, pack, plan_micro_batches
 from benchmarks.harness import RUNS, Row, arguments, report
 from benchmarks.learning.memory import PeakMemory
 from benchmarks.learning.workload import QWEN3_0_6B, QWEN3_1_7B, SMALL, TINY, ModelShape, config, trajectories
+
+if TYPE_CHECKING:
+    from actors.settings import GrpoLossSettings
 
 SHAPES = {"1.7b": QWEN3_1_7B, "0.6b": QWEN3_0_6B, "small": SMALL, "tiny": TINY}
 MIB, GIB = 2**20, 2**30
@@ -120,7 +124,9 @@ def _objective(policy: PolicySequences, packed: PackedRows) -> Callable[[Tensor,
     weights = on_device(weight[packed.target_rows])
 
     def objective(logprobs: Tensor, part: slice) -> Tensor:
-        terms = policy_terms(logprobs, behaviour[part], behaviour[part], advantages[part], Objective())
+        terms = policy_terms(
+            logprobs, behaviour[part], behaviour[part], advantages[part], cast("GrpoLossSettings", Objective())
+        )
         return (terms.loss * weights[part]).sum()
 
     return objective

@@ -138,7 +138,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         from pipelines.rollout.decode_and_grade import Decoding, decode_and_grade
 
         marks("tracking and prompts")
-        assert run.system is not None
+        run.actors()
         marks("waiting for the actors")
         nonlocal actors_up_s
         actors_up_s = time.time() - first_actor_s
@@ -147,7 +147,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         grpo = experiment.grpo
         limits = grpo.limits.model_copy(update={"max_new_tokens": 1, "max_calls": 0})
         decoding = Decoding(Policy.STUDENT, 1, limits, grpo.sampling, experiment.teacher.sampling, "benchmark", True)
-        list(decode_and_grade(run.decoder, run.problems.training.problems[:1], decoding))
+        list(decode_and_grade(run.decoder(), run.problems.training.problems[:1], decoding))
         marks("the first token")
         raise StartedError
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from actors.engines.base import Engine, Generation, GenerationRequest
 from actors.engines.remote import RemoteEngine
-from actors.engines.scripted import PieceTokenizer
 from actors.engines.vllm import EngineLoad
 from actors.relay.grammar import CommandGrammar
 from actors.relay.loop import relay
@@ -28,6 +27,7 @@ from benchmarks._schedules import Instant
 from benchmarks.harness import RUNS, Row, arguments, report
 from benchmarks.relay import BLOCK, STEPS
 from cluster.devices import Device
+from tests.scripted import PieceTokenizer
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle

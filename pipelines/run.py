@@ -49,16 +49,15 @@ class Run:
     prompts: PromptBuilder
     get_system: GetSystem
 
-    @property
-    def system(self) -> System:
-        """The actors, up at the latest when a stage first needs them, as far as anything is left for them to do."""
+    def actors(self) -> System:
+        """Return the actors, those of them for which anything is left to do; the first call starts them, or waits for them."""
         return self.get_system(self.experiment, self.models, parts_left(self.experiment, self.directory))
 
-    @property
     def decoder(self) -> Decoder:
-        """Who decodes and grades for the run."""
+        """Return who decodes and grades for the run, started as by `actors`."""
         seed = self.experiment.seed if self.experiment.seeded_sampling else None
-        return Decoder(self.system.rollout, self.system.reward, self.prompts, seed)
+        actors = self.actors()
+        return Decoder(actors.rollout, actors.reward, self.prompts, seed)
 
     @property
     def warm_student(self) -> str:

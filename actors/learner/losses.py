@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,23 +13,10 @@ from torch import Tensor
 from actors.learner.batches import Int64, TokenSequences
 from actors.trajectory import Float32
 
+if TYPE_CHECKING:
+    from actors.settings import GrpoLossSettings
+
 _MAX_LOG_RATIO = 20.0
-
-
-class Objective(Protocol):
-    """The part of `GrpoLossSettings` that the policy loss of a token depends on."""
-
-    @property
-    def clip_low(self) -> float: ...
-
-    @property
-    def clip_high(self) -> float: ...
-
-    @property
-    def dual_clip(self) -> float | None: ...
-
-    @property
-    def tis_cap(self) -> float | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +41,7 @@ def policy_terms(
     proximal_logprobs: Tensor,
     behaviour_logprobs: Tensor,
     advantages: Tensor,
-    settings: Objective,
+    settings: GrpoLossSettings,
 ) -> PolicyTerms:
     """PPO's clipped loss with the group's advantage A at every token, in its decoupled form; all arguments [M] float32.
 

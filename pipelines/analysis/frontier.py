@@ -34,25 +34,11 @@ def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
     return tuple(front)
 
 
-def cost_for_accuracy(curve: Sequence[Point], accuracy: float) -> float | None:
-    """Return the least cost at which the curve reaches an accuracy; None where it does not.
+def accuracy_at_cost(curve: Sequence[Point], cost: float) -> float | None:
+    """Return the best accuracy of the curve at no more than a cost; None where even its cheapest point costs more.
 
     Between two points of the front it is the line: what sending each problem to one of the two at random achieves.
     """
-    front = pareto_front(curve)
-    if not front or accuracy > front[-1].accuracy:
-        return None
-    if accuracy <= front[0].accuracy:
-        return front[0].cost
-    for low, high in pairwise(front):
-        if accuracy <= high.accuracy:
-            part = (accuracy - low.accuracy) / (high.accuracy - low.accuracy)
-            return low.cost + part * (high.cost - low.cost)
-    raise AssertionError("a front rises up to its last point")
-
-
-def accuracy_at_cost(curve: Sequence[Point], cost: float) -> float | None:
-    """Return the best accuracy of the curve at no more than a cost; None where even its cheapest point costs more."""
     front = pareto_front(curve)
     if not front or cost < front[0].cost:
         return None

@@ -30,11 +30,6 @@ _OF_CITER = "citer@"
 _OF_RELAY = "relay@"
 
 
-def citer_at(threshold: float) -> str:
-    """Return the name of CITER with one threshold."""
-    return f"{_OF_CITER}{threshold:g}"
-
-
 def relay_with(teacher: str) -> str:
     """Return the name of the relay student with another teacher than in training."""
     return f"{_OF_RELAY}{teacher}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -127,8 +126,3 @@ METRICS: dict[str, Metric] = {
     "time/checkpoint_s": Metric("s", "wall time of writing the checkpoint of the step before"),
     "time/step_s": Metric("s", "wall time of the whole step, since the step before was logged"),
 }
-
-
-def undocumented(names: Iterable[str]) -> list[str]:
-    """Those of `names` that `METRICS` does not explain, in their order."""
-    return [name for name in names if name not in METRICS]

@@ -88,7 +88,7 @@ def decode_routed(
             begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
         )
         batch = citer.rollout.remote(order)
-        running.append((start, portion, batch, grade(run.system.reward, batch, portion, samples, limits)))
+        running.append((start, portion, batch, grade(run.actors().reward, batch, portion, samples, limits)))
         if len(running) > ahead:
             yield _finished(run, *running.popleft())
     while running:
@@ -103,7 +103,7 @@ def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], l
     )
     solutions: dict[Problem, tuple[int, ...]] = {}
     with Progress(len(problems), "CITER: reference solutions") as progress:
-        for order in decode_and_grade(run.decoder, problems, decoding):
+        for order in decode_and_grade(run.decoder(), problems, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             for problem, trajectory, correct in zip(order.problems, batch, order.graded.correct, strict=True):
                 if correct:
@@ -192,6 +192,7 @@ def _finished(
 
 
 def _actor(run: Run) -> ActorHandle[Any]:
-    if run.system.citer is None:
+    citer = run.actors().citer
+    if citer is None:
         raise CiterError("the run has no CITER actor: set citer.enabled to true")
-    return run.system.citer
+    return citer

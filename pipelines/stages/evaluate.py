@@ -158,7 +158,7 @@ def _evaluate(
     with run.directory.stage(stage) as left:
         if left:
             if student is not None and policy is not Policy.TEACHER:
-                run.system.use_student(student)
+                run.actors().use_student(student)
             sets = sets or run.problems.evaluation
             plans = placement_plans(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
             decode = functools.partial(_decode, run, stage, policy, plans)
@@ -256,7 +256,7 @@ def _decode(
         policy, found.samples, settings.limits, sampling, teacher_sampling, draws, problems_per_order=size
     )
     return decode_and_grade(
-        run.decoder, found.problems, decoding, plans[before : before + len(found.problems) * found.samples]
+        run.decoder(), found.problems, decoding, plans[before : before + len(found.problems) * found.samples]
     )
 
 

@@ -11,7 +11,7 @@ from pipelines.run import Run
 def export_student(run: Run, folder: Path) -> None:
     """Write the learner's model and its tokenizer to `folder`, which is complete or absent at any time."""
     with directory_commit(folder) as partial:
-        run.system.learner.export(str(partial / "weights"))
+        run.actors().learner.export(str(partial / "weights"))
         for file in (partial / "weights").iterdir():
             file.rename(partial / file.name)
         (partial / "weights").rmdir()

@@ -52,7 +52,7 @@ def _filter(run: Run, problems: list[Problem]) -> None:
     kept: dict[int, Problem] = {}
     kept_rates: list[float] = []
     with Progress(len(problems), "filter", sequences=settings.samples) as progress:
-        for order in decode_and_grade(run.decoder, problems, decoding):
+        for order in decode_and_grade(run.decoder(), problems, decoding):
             rates = order.graded.correct.reshape(-1, settings.samples).mean(axis=1)
             numbered = zip(range(order.first, order.first + len(rates)), order.problems, rates, strict=True)
             kept |= {number: problem for number, problem, rate in numbered if rate >= settings.min_pass_rate}

@@ -15,12 +15,12 @@ from actors.learner.batches import GrpoStep
 from actors.learner.group import PendingCall
 from actors.learner.metrics import GrpoMetrics
 from actors.relay.seeds import derived_seed
-from actors.reward_metrics import summarise
 from actors.rollout import Policy
 from cluster.files import directory_commit, prune
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import GRPO, evaluated_steps
 from pipelines.memory.actors import memory_metrics
+from pipelines.records.reward_metrics import summarise
 from pipelines.rollout.decode_and_grade import Decoding, GradedStream
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.run import MODEL, Run
@@ -69,14 +69,14 @@ def _train(run: Run, problems: list[Problem]) -> None:
         for step in range(first, settings.steps):
             groups = ahead or _roll_out(run, supply)
             clock.seconds["rollout"] = groups.seconds
-            with run.system.learning(clock.phase):
+            with run.actors().learning(clock.phase):
                 if settings.async_depth and step + 1 < settings.steps:
                     learned, ahead = _learn_and_roll_out(run, groups, supply, clock)
                 else:
                     learned, ahead = _learn(run, groups, clock), None
                 supply.learned(groups)
                 with clock.phase("sync"):
-                    run.system.sync_weights()
+                    run.actors().sync_weights()
             if step + 1 in evaluated_steps(run.experiment):
                 with clock.phase("evaluate"):
                     evaluate_within_grpo(run, step + 1)
@@ -126,12 +126,12 @@ def _stream(run: Run) -> GradedStream:
         draws=GRPO,
         want_logprobs=True,
     )
-    return GradedStream(run.decoder, decoding)
+    return GradedStream(run.decoder(), decoding)
 
 
 def _roll_out(run: Run, supply: GroupSupply) -> StepGroups:
     supply.order()
-    return supply.take(run.system.rollout.version)
+    return supply.take(run.actors().rollout.version)
 
 
 def _learn(run: Run, step: StepGroups, clock: PhaseClock) -> GrpoMetrics:
@@ -152,7 +152,7 @@ def _learn_and_roll_out(
     started = time.perf_counter()
     learning = _start_learning(run, step)
     supply.order()
-    ahead = supply.take(run.system.rollout.version + 1)
+    ahead = supply.take(run.actors().rollout.version + 1)
     rolled_out_s = time.perf_counter() - started
     learned = learning.result()
     clock.seconds["learn"] = learned.seconds
@@ -163,7 +163,7 @@ def _learn_and_roll_out(
 def _start_learning(run: Run, step: StepGroups) -> PendingCall[GrpoMetrics]:
     settings, groups = run.experiment.grpo, step.groups
     seed = derived_seed(run.experiment.seed, "mini-batches", *(group.first for group in groups))
-    return run.system.learner.start_grpo_step(
+    return run.actors().learner.start_grpo_step(
         [group.batch for group in groups],
         GrpoStep(
             advantages=np.concatenate([group.graded.advantage for group in groups]),
@@ -171,7 +171,7 @@ def _start_learning(run: Run, step: StepGroups) -> PendingCall[GrpoMetrics]:
             minibatches=mini_batches(len(groups), settings.group_size, settings.mini_batches, seed),
             loss=settings.loss,
             temperature=settings.sampling.temperature,
-            version=run.system.rollout.version,
+            version=run.actors().rollout.version,
         ),
     )
 
@@ -200,8 +200,8 @@ def _load(run: Run) -> tuple[int, Cursor]:
     step = int(checkpoints[-1].name) if checkpoints else 0
     cursor = Cursor(step * settings.prompts_per_step)
     warm = run.warm_student
-    with run.system.learning():
-        run.system.learner.load(
+    with run.actors().learning():
+        run.actors().learner.load(
             warm,
             settings.optimizer,
             total_steps=settings.steps * settings.mini_batches,
@@ -209,17 +209,17 @@ def _load(run: Run) -> tuple[int, Cursor]:
             seed=run.experiment.seed,
         )
         if checkpoints:
-            run.system.learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
+            run.actors().learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
             if (file := checkpoints[-1] / _CURSOR).exists():
                 cursor = Cursor.read(file.read_bytes())
-        run.system.sync_weights()
+        run.actors().sync_weights()
     return step, cursor
 
 
 def _save(run: Run, step: int, cursor: Cursor) -> None:
     folder = run.directory.checkpoints(GRPO) / f"{step:06d}"
     with directory_commit(folder) as partial:
-        run.system.learner.save_state(str(partial / _LEARNER_STATE))
+        run.actors().learner.save_state(str(partial / _LEARNER_STATE))
         (partial / _CURSOR).write_bytes(cursor.written())
         export_student(run, partial / MODEL)
     prune(_checkpoints(run), run.experiment.grpo.keep_checkpoints)

@@ -45,15 +45,15 @@ def warmup_problems(sets: ProblemSets, training: list[Problem], seed: int) -> li
 
 def _train(run: Run, problems: list[Problem]) -> None:
     settings = run.experiment.warmup
-    run.system.use_student(run.models.student)
+    run.actors().use_student(run.models.student)
     random = Random(f"{run.experiment.seed}/warmup")
     row_count = settings.samples * settings.copies
     steps_per_epoch = -(-row_count // settings.rows_per_step)
     total_steps = settings.epochs * steps_per_epoch
     rows = ray.put(_rows(run, problems, random))
     plan = _plan(row_count, settings.rows_per_step, settings.epochs, run.experiment.seed)
-    with run.system.learning(), Progress(total_steps, "warm-up") as progress:
-        learner = run.system.learner
+    with run.actors().learning(), Progress(total_steps, "warm-up") as progress:
+        learner = run.actors().learner
         learner.load(run.models.student, settings.optimizer, total_steps=total_steps, seed=run.experiment.seed)
         for first in range(0, total_steps, _STEPS_PER_CALL):
             steps = plan[first : first + _STEPS_PER_CALL]
@@ -86,7 +86,7 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     chosen = list(itertools.islice(itertools.cycle(problems), settings.samples))
     samples: list[tuple[list[int], list[int]]] = []
     with Progress(len(chosen), "own samples", sequences=1) as progress:
-        for order in decode_and_grade(run.decoder, chosen, decoding):
+        for order in decode_and_grade(run.decoder(), chosen, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             samples += [(row.prompt_ids.tolist(), row.token_ids.tolist()) for row in batch]
             progress.update(len(batch))

@@ -41,10 +41,6 @@ class Study:
     """in the order in which they are run"""
     systems: Mapping[str, Place]
 
-    def stages_of(self, run: str) -> tuple[str, ...]:
-        """Return the stages of one run whose answers are compared."""
-        return tuple(place.stage for place in self.systems.values() if place.run == run)
-
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Return the study in the file at `path` with `key.sub=value` overrides.

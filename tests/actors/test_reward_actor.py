@@ -8,8 +8,8 @@ import pytest
 
 from actors.grading import GradingSettings, Verdict
 from actors.reward import NO_SCENARIO, SCENARIOS, GradedGroups, RewardActor, answer_text, graded_groups
-from actors.reward_metrics import summarise
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory, TrajectoryBatch
+from pipelines.records.reward_metrics import summarise
 from rewards.scenarios import Scenario
 from rewards.schemes import _SCHEMES, RewardError, RewardSettings
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from actors.engines.scripted import PieceTokenizer, ScriptedEngine
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.placements import Placement
 from actors.rollout import Policy, RolloutOrder, RolloutWorker, StaleWeightsError
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch
+from tests.scripted import PieceTokenizer, ScriptedEngine
 
 TOKENIZER = PieceTokenizer(["<call>", "</call>", *"0123456789ab<cl/> "])
 PROMPTS = (RelayPrompt((90,), (95,)), RelayPrompt((91,), (96,)))

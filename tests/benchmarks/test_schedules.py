@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from actors.engines.base import Generation, GenerationRequest
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar
 from benchmarks._planned_answers import Lengths, sequences
 from benchmarks._schedules import Instant, in_lock_step, relayed
+from tests.scripted import PieceTokenizer
 
 LENGTHS = Lengths(student_median=5, teacher_median=3, longest=20)
 PIECES = PieceTokenizer(["<call>", "</call>", *"0123456789 "])

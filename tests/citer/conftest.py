@@ -13,10 +13,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, Qwen3ForCau
 from actors.citer.decoding import RoutedDecoder, RoutedPolicy
 from actors.citer.student import SteppedStudent, load_student
 from actors.engines.base import Engine, GenerationRequest
-from actors.engines.scripted import ScriptedEngine
 from actors.relay.handoff import RelayPrompt
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import SamplingSettings
+from tests.scripted import ScriptedEngine
 
 TEACHER_MARK = 5
 """begins the teacher's prompts and no one else's, so that a mix-up of the two would show"""

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from actors.citer.answer import RoutedAnswer
 from actors.engines.base import EngineError, Generation, StopReason
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.handoff import RelayPrompt
 from actors.trajectory import Call, CallEnding, FinishReason, Source, TrajectoryBatch
+from tests.scripted import PieceTokenizer
 
 TOKENIZER = PieceTokenizer(["a", "b", "c"])
 END = TOKENIZER.eos_token_id

@@ -16,11 +16,11 @@ from actors.citer.router import RouterSpec, TokenRouter
 from actors.citer.settings import RouterSettings
 from actors.citer.student import UnsupportedStudentError, load_student
 from actors.engines.base import EngineError, GenerationRequest
-from actors.engines.scripted import ScriptedEngine
 from actors.relay.handoff import RelayPrompt
 from actors.settings import SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source
 from tests.citer.conftest import MAX_NEW_TOKENS, Toy, policy
+from tests.scripted import ScriptedEngine
 
 
 def some_router(toy: Toy) -> TokenRouter:

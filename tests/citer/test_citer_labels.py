@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from actors.citer.labels import Label, Reference, chosen_for_rollout, label_tokens, student_choices
 from actors.engines.base import EngineError, GenerationRequest
-from actors.engines.scripted import ScriptedEngine
 from tests.citer.conftest import Toy
+from tests.scripted import ScriptedEngine
 
 
 def references(toy: Toy, count: int = 6) -> list[Reference]:

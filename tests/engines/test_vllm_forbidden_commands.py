@@ -14,7 +14,6 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, Qwen3ForCausalLM
 
 from actors.engines.base import EngineError
-from actors.engines.scripted import ScriptedEngine
 from actors.engines.vllm import VllmEngine
 from actors.relay.grammar import CommandGrammar, token_holding
 from actors.relay.handoff import IdHandoff, RelayPrompt
@@ -25,6 +24,7 @@ from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from actors.tiny_models import CommandTokens, TinyModelSettings, write_config, write_tokenizer
 from actors.trajectory import Trajectory
 from cluster.devices import Device, engine_environment
+from tests.scripted import ScriptedEngine
 
 HABIT = "7<4<call>5</call>"
 PROMPT = "7<4"

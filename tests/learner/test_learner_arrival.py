@@ -58,7 +58,7 @@ def parameters_after(trainer: Any, batch: TrajectoryBatch, places: Sequence[int]
     )
     run: Any = SimpleNamespace(
         experiment=SimpleNamespace(grpo=settings, seed=3),
-        system=SimpleNamespace(
+        actors=lambda: SimpleNamespace(
             learner=SimpleNamespace(start_grpo_step=start_grpo_step), rollout=SimpleNamespace(version=3)
         ),
     )

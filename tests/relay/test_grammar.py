@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import (
     MAX_REQUESTED_TOKENS,
     Command,
@@ -18,6 +17,7 @@ from actors.relay.grammar import (
     without_commands,
 )
 from tests.relay.kinds import KINDS, of_kind
+from tests.scripted import PieceTokenizer
 
 PIECES = [
     "<call>",

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar, command_text, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff, whole_text
 from actors.relay.tokenizer import TransformersTokenizer
 from tests.relay.kinds import KINDS, of_kind
+from tests.scripted import PieceTokenizer
 
 PROMPT = RelayPrompt(student_ids=(1, 2), teacher_ids=(3,))
 WORDS = PieceTokenizer(["one ", "two "])

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.engines.base import EngineError, Generation, GenerationRequest
-from actors.engines.scripted import PieceTokenizer, ScriptedEngine
 from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, token_holding, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay, relay_all
@@ -20,6 +19,7 @@ from actors.relay.placements import Placement, own_tokens
 from actors.relay.sequence import RelaySequence, RelaySetup
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source, Trajectory
+from tests.scripted import PieceTokenizer, ScriptedEngine
 
 PIECES = [
     "<call>",

@@ -6,13 +6,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.engines.scripted import PieceTokenizer, ScriptedEngine
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.loop import relay_all
 from actors.relay.seeds import derived_seed
 from actors.relay.sequence import RelaySetup
 from actors.settings import RelayLimits, SamplingSettings
+from tests.scripted import PieceTokenizer, ScriptedEngine
 
 TOKENIZER = PieceTokenizer(["<call>", "</call>", "<", "call", ">", *"/1ab "])
 TURN = TOKENIZER.encode("a<call>1</call>")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from actors.engines.base import EngineError, Generation, StopReason
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.placements import Placement, Plan
 from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source
+from tests.scripted import PieceTokenizer
 
 PIECES = ["<call>", "</call>", "</", "call", ">\n", *"<>/cal0123456789bxyz \n", "call>", "xy", "<call", "<<"]
 TOKENIZER = PieceTokenizer(PIECES)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from actors.engines.base import Generation, StopReason
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.solo import solo
 from actors.trajectory import FinishReason, Source
+from tests.scripted import PieceTokenizer
 
 TOKENIZER = PieceTokenizer(["a", "b"])
 

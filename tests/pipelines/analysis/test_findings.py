@@ -108,8 +108,8 @@ def test_citer_is_met_at_the_relay_students_call_ratio(system) -> None:
     results = {
         "base": system(0.3),
         "relay": system(0.55, 0.1),
-        systems.citer_at(0.3): system(0.7, 0.2),
-        systems.citer_at(0.9): system(0.75, 0.4),
+        "citer@0.3": system(0.7, 0.2),
+        "citer@0.9": system(0.75, 0.4),
     }
     (evidence,) = found(results)["relay_above_citer"].evidence
     assert evidence.estimate.value == pytest.approx(0.55 - (0.3 + 0.5 * 0.4), abs=0.06)
@@ -167,7 +167,7 @@ def test_systems_on_different_problems_are_named(system) -> None:
 
 def test_keys_are_distinct_and_every_system_has_a_finding() -> None:
     names = [value for key, value in vars(systems).items() if key.isupper() and not key.startswith("_")]
-    all_claims = claims([*names, systems.citer_at(0.5), systems.relay_with("weak")])
+    all_claims = claims([*names, "citer@0.5", systems.relay_with("weak")])
     assert len({claim.key for claim in all_claims}) == len(all_claims)
     needed = {name for claim in all_claims for part in claim.parts for name in part.needs}
     assert {*names, "citer@0.5", "relay@weak"} == needed

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory
 from pipelines.data.problem import Problem
 from pipelines.records.traces import Segment, TracedCall, segments, teacher_answered, trace_of
+from tests.scripted import PieceTokenizer
 
 TOKENIZER = PieceTokenizer(
     ["ab", "c<", "call", ">", "2", "</", ">d", "x", "<call>", "\\boxed{4}", "\\boxed{", "\\bo", "xed{", "}", "4}", " "]

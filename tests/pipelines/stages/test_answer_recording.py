@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.engines.scripted import PieceTokenizer
 from actors.grading import Verdict
 from actors.relay.grammar import CommandGrammar
 from actors.reward import RewardSettings, graded_groups
@@ -18,6 +17,7 @@ from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, 
 from pipelines.data.problem import Problem
 from pipelines.records.answers import AnswersError, AnswerTable
 from pipelines.stages.answer_recording import answer_table
+from tests.scripted import PieceTokenizer
 
 TOKENIZER = PieceTokenizer(["ab", "x", "<call>", "</call>", "2", "\\boxed{", "4", "}", " "])
 GRAMMAR = CommandGrammar(TOKENIZER)

@@ -6,10 +6,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.engines.scripted import PieceTokenizer
 from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands
 from pipelines.experiment.stages import WarmupSettings
 from pipelines.stages.command_insertion import insert_commands
+from tests.scripted import PieceTokenizer
 
 PIECES = [*"0123456789", *"+;<> \n", "</", "\\boxed{", "}", "a", "word"]
 TOKENIZER = PieceTokenizer([*PIECES, "call"])

@@ -160,13 +160,12 @@ def train(
                 experiment=experiment,
                 directory=directory,
                 tracker=Tracker(directory, experiment.tracking, {}),
-                system=SimpleNamespace(
+                actors=lambda: SimpleNamespace(
                     learner=learner,
                     rollout=rollout,
                     sync_weights=sync_weights,
                     learning=lambda *_: contextlib.nullcontext(),
                 ),
-                decoder=None,
                 warm_student="",
             )
             grpo(run, PROBLEMS)

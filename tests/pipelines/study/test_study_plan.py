@@ -30,7 +30,10 @@ def test_runs_are_placed_in_the_study_and_share_one_folder(write_study, tmp_path
         "grpo": tmp_path / "out/runs/grpo",
     }
     assert {run.experiment.share_dir for run in study.runs.values()} == {tmp_path / "out/shared"}
-    assert study.stages_of("relay") == ("evaluate-base-student", "evaluate-final-relay")
+    assert [place.stage for place in study.systems.values() if place.run == "relay"] == [
+        "evaluate-base-student",
+        "evaluate-final-relay",
+    ]
 
 
 def test_without_a_directory_it_is_that_of_its_name(write_study, tmp_path: Path, monkeypatch) -> None:
@@ -85,10 +88,8 @@ def test_a_system_that_no_run_evaluates_is_refused(write_study, place: str, righ
 def test_systems_of_citer_are_its_thresholds(write_study) -> None:
     citer = {"citer": {"enabled": True, "thresholds": [0.5, 1.0]}}
     systems = {"citer@0.5": "relay/citer/citer@0.5", "citer@1": "relay/citer/citer@1"}
-    assert load_study(write_study({"systems": systems}, relay=citer)).stages_of("relay") == (
-        "evaluate-citer-citer@0.5",
-        "evaluate-citer-citer@1",
-    )
+    places = load_study(write_study({"systems": systems}, relay=citer)).systems.values()
+    assert [place.stage for place in places] == ["evaluate-citer-citer@0.5", "evaluate-citer-citer@1"]
     (problem,) = problems(write_study({"systems": {"citer@0.7": "relay/citer/citer@0.7"}}, relay=citer))
     assert "did you mean `relay/citer/citer@0.5`?" in problem
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
-from actors.engines.scripted import PieceTokenizer, ScriptedEngine
 from actors.relay.grammar import CALL_CLOSE, CALL_START
 from actors.settings import SamplingSettings
+from tests.scripted import PieceTokenizer, ScriptedEngine
 
 TOKENIZER = PieceTokenizer(["a", "<", "call", ">", "</", ">\n", "<call>", *"0123456789", *"cl/ "])
 
