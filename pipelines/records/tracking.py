@@ -189,7 +189,7 @@ class Tracker:
                 return self._start_wandb("offline", settings, config, environ)
             self._lose_wandb(error)
             return None
-        logger.info("W&B run %s", started.url or started.dir)
+        logger.info("W&B run %s", started.dir if mode == "offline" else started.url)
         return started
 
     def _lose_wandb(self, error: Exception) -> None:

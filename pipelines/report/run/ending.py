@@ -31,6 +31,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
     console.print()
     if run.evaluations:
         console.print(results(headline_table(run)))
+        console.print()
     console.print(Text(found.headline, style=_TONES[found.tone]))
     for detail in found.details:
         console.print(Text(detail))

@@ -6,6 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.tiny_models import write_tokenizer
+from pipelines.data.chat_templates import ChatTemplate
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
 
@@ -55,3 +56,14 @@ def test_prompts_keep_the_order_of_the_problems(student: Path, teacher: Path) ->
 
 def test_no_problems_make_no_prompts(student: Path, teacher: Path) -> None:
     assert PromptBuilder(student, teacher, suffix="").prompts([]) == ()
+
+
+def test_a_question_is_tokenized_once(student: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = PromptBuilder(student, teacher, suffix="")
+    other = Problem(question="2+1", gold="3", kind="known")
+    first = builder.prompts([QUESTION, other, QUESTION])
+    assert first[0] == first[2] != first[1]
+    asked: list[str] = []
+    monkeypatch.setattr(ChatTemplate, "prompts", lambda _, contents: asked.extend(contents) or [])
+    assert builder.prompts([other, QUESTION]) == (first[1], first[0])
+    assert asked == []
