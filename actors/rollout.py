@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -68,6 +68,10 @@ class RolloutOrder:
             raise ValueError(
                 f"an order of {len(self.prompts)} prompts has {len(self.seeds)} seeds: one for each, or none"
             )
+
+    def at_version(self, version: int) -> RolloutOrder:
+        """Return the order for this policy version."""
+        return replace(self, version=version)
 
     def sample_seeds(self) -> list[int] | None:
         """Return the seed of each sample, those of a prompt side by side; None if random numbers are the engines'."""

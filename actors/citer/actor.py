@@ -42,6 +42,10 @@ class CiterOrder:
     begun: tuple[tuple[int, ...], ...] = ()
     """output that each prompt's answers begin with, recorded as the student's; none if empty"""
 
+    def at_version(self, version: int) -> CiterOrder:
+        """Return the order itself: CITER's student does not change."""
+        return self
+
 
 class CiterActor:
     """Has no state but its models, so that Ray may restart it and repeat a call."""

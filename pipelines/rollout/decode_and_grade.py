@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.relay.handoff import RelayPrompt
 from actors.relay.placements import Plan
 from actors.relay.seeds import derived_seed
 from actors.reward import GradedGroups
@@ -14,6 +15,7 @@ from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
+from pipelines.rollout.order import Order
 from pipelines.rollout.pool import OrderStream, RolloutPool
 
 if TYPE_CHECKING:
@@ -32,6 +34,21 @@ class Decoder:
     """of the run; None leaves random numbers to the engines"""
 
 
+class Orders(Protocol):
+    """How problems become orders, and how their answers are graded: a `Decoding`, or CITER's."""
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def limits(self) -> RelayLimits: ...
+
+    @property
+    def problems_per_order(self) -> int: ...
+
+    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int, plans: Sequence[Plan]) -> Order: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """How a stage decodes."""
@@ -45,6 +62,28 @@ class Decoding:
     """names this decoding among those of its run: random numbers follow from it, the run's seed and a problem's number"""
     want_logprobs: bool = False
     problems_per_order: int = 1
+
+    def order(
+        self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int, plans: Sequence[Plan]
+    ) -> RolloutOrder:
+        """Return the order to decode some prompts, of which `first` is the first one's number."""
+        return RolloutOrder(
+            prompts=prompts,
+            samples=self.samples,
+            policy=self.policy,
+            limits=self.limits,
+            sampling=self.sampling,
+            teacher_sampling=self.teacher_sampling,
+            version=decoder.pool.version,
+            want_logprobs=self.want_logprobs,
+            placements=tuple(plans),
+            seeds=self._seeds(decoder.seed, first, len(prompts)),
+        )
+
+    def _seeds(self, seed: int | None, first: int, count: int) -> tuple[int, ...]:
+        if seed is None:
+            return ()
+        return tuple(derived_seed(seed, self.draws, number) for number in range(first, first + count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,28 +103,15 @@ class GradedOrder:
 class GradedStream:
     """Problems given one by one or in portions, which come back as they are finished; to be closed."""
 
-    def __init__(self, decoder: Decoder, decoding: Decoding) -> None:
+    def __init__(self, decoder: Decoder, decoding: Orders) -> None:
         self._decoder, self._decoding = decoder, decoding
         self._portions: dict[int, tuple[int, Sequence[Problem]]] = {}
         self._orders: OrderStream[GradedGroups] = decoder.pool.stream(self._grade)
 
     def add(self, problems: Sequence[Problem], first: int, plans: Sequence[Plan] = ()) -> int:
         """Have some problems decoded, of which `first` is the first one's number; return the order's own number."""
-        decoding = self._decoding
-        index = self._orders.add(
-            RolloutOrder(
-                prompts=self._decoder.prompts.prompts(problems),
-                samples=decoding.samples,
-                policy=decoding.policy,
-                limits=decoding.limits,
-                sampling=decoding.sampling,
-                teacher_sampling=decoding.teacher_sampling,
-                version=self._decoder.pool.version,
-                want_logprobs=decoding.want_logprobs,
-                placements=tuple(plans),
-                seeds=self._seeds(first, len(problems)),
-            )
-        )
+        prompts = self._decoder.prompts.prompts(problems)
+        index = self._orders.add(self._decoding.order(self._decoder, prompts, first, plans))
         self._portions[index] = first, problems
         return index
 
@@ -103,29 +129,19 @@ class GradedStream:
         """Give up what is not finished."""
         self._orders.close()
 
-    def _seeds(self, first: int, count: int) -> tuple[int, ...]:
-        seed, draws = self._decoder.seed, self._decoding.draws
-        if seed is None:
-            return ()
-        return tuple(derived_seed(seed, draws, number) for number in range(first, first + count))
-
     def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
+        """Have the reward actor grade an order's answers, when they are decoded and the actor is there."""
         _, problems = self._portions[index]
-        return grade(self._decoder.reward, batch, problems, self._decoding.samples, self._decoding.limits)
-
-
-def grade(
-    reward: ActorHandle[Any], batch: ray.ObjectRef[Any], problems: Sequence[Problem], samples: int, limits: RelayLimits
-) -> ray.ObjectRef[GradedGroups]:
-    """Have the reward actor grade `samples` answers to each problem, when they are decoded and the actor is there."""
-    golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
-    call = reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
-    graded: ray.ObjectRef[GradedGroups] = call.remote(batch, golds, samples, forms, limits.max_new_tokens)
-    return graded
+        golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
+        call = self._decoder.reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
+        graded: ray.ObjectRef[GradedGroups] = call.remote(
+            batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens
+        )
+        return graded
 
 
 def decode_and_grade(
-    decoder: Decoder, problems: Sequence[Problem], decoding: Decoding, plans: Sequence[Plan] = ()
+    decoder: Decoder, problems: Sequence[Problem], decoding: Orders, plans: Sequence[Plan] = ()
 ) -> Iterator[GradedOrder]:
     """Yield all problems in portions, as they are finished.
 

@@ -8,18 +8,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.rollout import RolloutOrder, StaleWeightsError
+from actors.rollout import StaleWeightsError
 from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError, as_raised
 from cluster.weight_transport import InFlight
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.calls_in_flight import Arrivals, Call, LateError
+from pipelines.rollout.order import Order
 from rewards.schemes import RewardError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class _Worker:
 class _Order:
     stream: OrderStream[Any]
     index: int
-    content: RolloutOrder
+    content: Order
     attempts: int = 0
     batch: ray.ObjectRef[Any] | None = None
     """None while it waits"""
@@ -100,7 +101,7 @@ class OrderStream(Generic[Graded]):
         """those that are not yet returned"""
         self._numbers = itertools.count()
 
-    def add(self, order: RolloutOrder) -> int:
+    def add(self, order: Order) -> int:
         """Queue an order, and return its number. Decoding may begin later, by whichever policy the pool has then."""
         number = next(self._numbers)
         self._orders[number] = _Order(self, number, order)
@@ -211,7 +212,7 @@ class RolloutPool:
         """Return a stream without orders, to be closed when it is done with."""
         return OrderStream(self, grade)
 
-    def run(self, orders: Sequence[RolloutOrder], grade: Grade[Graded]) -> Iterator[Finished[Graded]]:
+    def run(self, orders: Sequence[Order], grade: Grade[Graded]) -> Iterator[Finished[Graded]]:
         """Yield the orders as they are finished. Raises as `OrderStream.next`."""
         stream: OrderStream[Graded]
         with closing(self.stream(grade)) as stream:
@@ -251,7 +252,7 @@ class RolloutPool:
             order = self.waiting.popleft()
             self._loads[worker] += order.sequences
             order.version = self.version
-            order.batch = worker.actor.rollout.remote(replace(order.content, version=self.version))
+            order.batch = worker.actor.rollout.remote(order.content.at_version(self.version))
             self._arrivals.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
 
     def _finish_running(self, run: _Running, call: Call[Any]) -> None:

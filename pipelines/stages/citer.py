@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from actors.citer.actor import CiterOrder
 from actors.citer.fitting import RouterFit
 from actors.citer.labels import Label, LabelledTokens, Reference, chosen_for_rollout
+from actors.relay.handoff import RelayPrompt
+from actors.relay.placements import Plan
 from actors.relay.seeds import derived_seed
-from actors.reward import GradedGroups
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch, UInt8
@@ -24,7 +24,8 @@ from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import CITER
-from pipelines.rollout.decode_and_grade import Decoding, GradedOrder, decode_and_grade, grade
+from pipelines.rollout.decode_and_grade import Decoder, Decoding, GradedOrder, decode_and_grade
+from pipelines.rollout.pool import RolloutPool
 from pipelines.run import Run
 from pipelines.stages.publishing import log_step, publish_steps
 from pipelines.terminal.progress import Progress
@@ -52,6 +53,38 @@ def train_router(run: Run, problems: Sequence[Problem]) -> Path:
     return run.directory.stage_dir(CITER) / str(run.directory.summary(CITER)["router"])
 
 
+@dataclass(frozen=True, slots=True)
+class _RoutedDecoding:
+    """How the routed pair decodes; calls are not bounded, since nobody issues commands."""
+
+    router: Path | None
+    threshold: float
+    samples: int
+    limits: RelayLimits
+    sampling: SamplingSettings
+    teacher_sampling: SamplingSettings
+    seed: int
+    draws: str
+    begun: Sequence[tuple[int, ...]]
+    problems_per_order: int = _PROBLEMS_PER_ORDER
+
+    def order(
+        self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int, plans: Sequence[Plan]
+    ) -> CiterOrder:
+        return CiterOrder(
+            prompts=prompts,
+            samples=self.samples,
+            router=None if self.router is None else str(self.router),
+            threshold=self.threshold,
+            sampling=self.sampling,
+            teacher_sampling=self.teacher_sampling,
+            max_new_tokens=self.limits.max_new_tokens,
+            teacher_timeout_s=self.limits.teacher_timeout_s,
+            seed=derived_seed(self.seed, self.draws, first),
+            begun=tuple(self.begun[first : first + len(prompts)]),
+        )
+
+
 def decode_routed(
     run: Run,
     problems: Sequence[Problem],
@@ -64,35 +97,19 @@ def decode_routed(
     samples: int = 1,
     begun: Sequence[tuple[int, ...]] = (),
 ) -> Iterator[GradedOrder]:
-    """Yield all problems in portions, decoded by the routed pair and graded, in their order.
+    """Yield all problems in portions, decoded by the routed pair and graded, as they are finished.
 
-    `draws` names this decoding among those of the run, as in `Decoding`. Of the limits, calls are not bounded: nobody issues
-    commands. `begun`, if given, is the output that each problem's answers begin with. Raises `DeadlineError` if a portion
-    takes longer than `rollout.deadline_s`.
+    `draws` names this decoding among those of the run, as in `Decoding`. `begun`, if given, is the output that each
+    problem's answers begin with. Raises `RolloutError`.
     """
-    citer = _actor(run)
-    ahead = max(2 * run.experiment.citer.max_sequences // (_PROBLEMS_PER_ORDER * samples), 1)
-    running: deque[tuple[int, Sequence[Problem], ray.ObjectRef[Any], ray.ObjectRef[Any]]] = deque()
-    for start in range(0, len(problems), _PROBLEMS_PER_ORDER):
-        portion = problems[start : start + _PROBLEMS_PER_ORDER]
-        order = CiterOrder(
-            prompts=run.prompts.prompts(portion),
-            samples=samples,
-            router=None if router is None else str(router),
-            threshold=threshold,
-            sampling=sampling,
-            teacher_sampling=run.experiment.teacher.sampling,
-            max_new_tokens=limits.max_new_tokens,
-            teacher_timeout_s=limits.teacher_timeout_s,
-            seed=derived_seed(run.experiment.seed, draws, start),
-            begun=tuple(begun[start : start + _PROBLEMS_PER_ORDER]),
-        )
-        batch = citer.rollout.remote(order)
-        running.append((start, portion, batch, grade(run.actors().reward, batch, portion, samples, limits)))
-        if len(running) > ahead:
-            yield _finished(run, *running.popleft())
-    while running:
-        yield _finished(run, *running.popleft())
+    settings = run.experiment
+    at_once = 2 * settings.citer.max_sequences
+    pool = RolloutPool([_actor(run)], at_once, settings.rollout.deadline_s)
+    teacher_sampling = settings.teacher.sampling
+    decoding = _RoutedDecoding(
+        router, threshold, samples, limits, sampling, teacher_sampling, settings.seed, draws, begun
+    )
+    return decode_and_grade(replace(run.decoder(), pool=pool), problems, decoding)
 
 
 def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], list[Reference]]:
@@ -163,11 +180,9 @@ def _labels_by_rollout(
         begun=[tokens.begun(int(row), references) for row in rows],
     )
     label = np.empty(len(rows), np.uint8)
-    done = 0
     for order in orders:
         correct = order.graded.correct
-        label[done : done + len(correct)] = np.where(correct, Label.STUDENT, Label.TEACHER)
-        done += len(correct)
+        label[order.first : order.first + len(correct)] = np.where(correct, Label.STUDENT, Label.TEACHER)
     return label
 
 
@@ -182,13 +197,6 @@ def _metrics(label: UInt8, references: int, rollouts: int, fit: RouterFit) -> di
         **asdict(fit),
     }
     return {f"{CITER}/{name}": value for name, value in values.items()}
-
-
-def _finished(
-    run: Run, first: int, portion: Sequence[Problem], batch: ray.ObjectRef[Any], graded: ray.ObjectRef[Any]
-) -> GradedOrder:
-    columns: GradedGroups = results(graded, "decoding with CITER", run.experiment.rollout.deadline_s, ROLLOUT_DEADLINE)
-    return GradedOrder(portion, batch, columns, first)
 
 
 def _actor(run: Run) -> ActorHandle[Any]:
