@@ -124,10 +124,10 @@ def test_shown_traces_are_even_over_kinds_and_keep_their_order() -> None:
 def test_failed_write_keeps_the_old_report(chain_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (chain_run / "report.html").write_text("old")
 
-    def fail(source: str, target: Path) -> None:
+    def fail(source: Path, target: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pipelines.report.assembly.os.replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(chain_run)
     assert (chain_run / "report.html").read_text() == "old"
