@@ -77,6 +77,7 @@ def drive(experiment: Experiment) -> Path:
             run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
             evaluate_base(run)
             kept = training_problems(run)
+            run = replace(run, experiment=experiment.with_steps_for(len(kept)))
             evaluate_citer(run, kept)
             warm_up(run, kept)
             evaluate_warmup(run)

@@ -103,6 +103,13 @@ class Experiment(Settings):
             return self.evaluation.warmup
         return (Policy.STUDENT, Policy.RELAY) if self.warmup.enabled else ()
 
+    def with_steps_for(self, problems: int) -> Experiment:
+        """Return the experiment with `grpo.steps` in place of `grpo.epochs`, for so many filtered training problems."""
+        if self.grpo.epochs is None:
+            return self
+        grpo = self.grpo.model_copy(update={"steps": self.grpo.steps_of(problems), "epochs": None})
+        return self.model_copy(update={"grpo": grpo})
+
     def with_final_teacher(self) -> Experiment:
         """Return the experiment as the final evaluation sees it: with that evaluation's teacher."""
         if self.evaluation.teacher is None:

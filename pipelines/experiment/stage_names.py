@@ -20,9 +20,10 @@ def evaluation_within_grpo(step: int) -> str:
 
 
 def evaluated_steps(experiment: Experiment) -> range:
-    """Return the GRPO steps after which there is an evaluation; the final one is none of these."""
-    every = experiment.grpo.evaluate_every
-    return range(every, experiment.grpo.steps, every)
+    """Return the GRPO steps after which there is an evaluation, but for the final one; none while steps are not known."""
+    grpo = experiment.grpo
+    # How many steps an epoch has is not known before the filter has run.
+    return range(grpo.evaluate_every, grpo.steps or 0, grpo.evaluate_every)
 
 
 def citer_policy(threshold: float) -> str:

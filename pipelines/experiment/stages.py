@@ -51,7 +51,12 @@ class GrpoSettings(Settings):
     """GRPO with relayed rollouts (paper section 2.3)."""
 
     enabled: bool = True
-    steps: int = Field(100, gt=0)
+    steps: int | None = Field(100, gt=0, description="rollout steps; give these or epochs")
+    epochs: float | None = Field(
+        None,
+        gt=0.0,
+        description="passes over the filtered training problems, in whole steps of prompts_per_step; give these or steps",
+    )
     prompts_per_step: int = Field(128, gt=0)
     group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
     mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
@@ -77,8 +82,28 @@ class GrpoSettings(Settings):
         "continue under the new ones",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_or_epochs(cls, values: object) -> object:
+        if not isinstance(values, dict) or values.get("epochs") is None:
+            return values
+        if values.get("steps") is not None:
+            raise ValueError(
+                f"give steps ({values['steps']}) or epochs ({values['epochs']}), and null for the other, not both"
+            )
+        return values | {"steps": None}
+
+    def steps_of(self, problems: int) -> int:
+        """Return the steps of training on so many problems: the whole ones of the epochs, and at least one."""
+        if self.epochs is None:
+            assert self.steps is not None
+            return self.steps
+        return max(int(self.epochs * problems / self.prompts_per_step), 1)
+
     @model_validator(mode="after")
     def _consistent(self) -> GrpoSettings:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("give steps or epochs: both are null")
         if self.mini_batches > self.prompts_per_step:
             raise ValueError(
                 f"mini_batches ({self.mini_batches}) should be at most prompts_per_step ({self.prompts_per_step})"

@@ -95,7 +95,7 @@ def publish_within_grpo(run: Run) -> None:
 
 def evaluate_final(run: Run) -> None:
     """Evaluate the student that the run ends with."""
-    step = run.experiment.grpo.steps if run.experiment.grpo.enabled else 0
+    step = (run.experiment.grpo.steps or 0) if run.experiment.grpo.enabled else 0
     for policy in run.experiment.evaluation.final:
         _evaluate(run, FINAL, step, policy, run.trained_student)
 

@@ -46,13 +46,13 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 
 
 def _train(run: Run, problems: list[Problem]) -> None:
-    settings = run.experiment.grpo
-    first, cursor = _load(run)
+    settings, total = run.experiment.grpo, run.experiment.grpo.steps_of(len(problems))
+    first, cursor = _load(run, total)
     discard_within_grpo(run, first)
     clock = PhaseClock()
     per_step = settings.prompts_per_step * settings.group_size
     with (
-        Progress(settings.steps, "GRPO", done=first, sequences=per_step) as progress,
+        Progress(total, "GRPO", done=first, sequences=per_step) as progress,
         closing(_stream(run)) as stream,
     ):
         supply = GroupSupply(
@@ -60,17 +60,17 @@ def _train(run: Run, problems: list[Problem]) -> None:
             problems,
             cursor,
             seed=run.experiment.seed,
-            steps=settings.steps - first,
+            steps=total - first,
             per_step=settings.prompts_per_step,
             extra=settings.extra_prompts,
             max_staleness=settings.max_staleness,
         )
         ahead: StepGroups | None = None
-        for step in range(first, settings.steps):
+        for step in range(first, total):
             groups = ahead or _roll_out(run, supply)
             clock.seconds["rollout"] = groups.seconds
             with run.actors().learning(clock.phase):
-                if settings.async_depth and step + 1 < settings.steps:
+                if settings.async_depth and step + 1 < total:
                     learned, ahead = _learn_and_roll_out(run, groups, supply, clock)
                 else:
                     learned, ahead = _learn(run, groups, clock), None
@@ -93,7 +93,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
                 1, accuracy=percent(metrics["rollout/accuracy"]), calls=percent(metrics["rollout/call_ratio"])
             )
     export_student(run, run.directory.stage_dir(GRPO) / MODEL)
-    run.directory.mark_done(GRPO, {"steps": settings.steps})
+    run.directory.mark_done(GRPO, {"steps": total})
 
 
 class PhaseClock:
@@ -193,8 +193,11 @@ def _metrics(step: StepGroups, learned: GrpoMetrics, clock: PhaseClock) -> dict[
     }
 
 
-def _load(run: Run) -> tuple[int, Cursor]:
-    """Load the learner and give its weights to the rollout workers; return the steps done before, and where to go on."""
+def _load(run: Run, steps: int) -> tuple[int, Cursor]:
+    """Load the learner for `steps` steps and give its weights to the rollout workers.
+
+    Return the steps done before, and where to go on.
+    """
     settings = run.experiment.grpo
     checkpoints = _checkpoints(run)
     step = int(checkpoints[-1].name) if checkpoints else 0
@@ -204,7 +207,7 @@ def _load(run: Run) -> tuple[int, Cursor]:
         run.actors().learner.load(
             warm,
             settings.optimizer,
-            total_steps=settings.steps * settings.mini_batches,
+            total_steps=steps * settings.mini_batches,
             reference=warm if settings.loss.kl_coefficient else None,
             seed=run.experiment.seed,
         )

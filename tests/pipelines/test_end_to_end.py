@@ -255,6 +255,17 @@ def test_a_submitted_job_shows_its_named_actors(
 
 
 @pytest.mark.slow
+def test_an_epoch_is_as_long_as_the_filter_leaves_it(small_experiment: Path, tmp_path: Path) -> None:
+    epoch = ["grpo.steps=null", "grpo.epochs=1", "grpo.prompts_per_step=4", "grpo.evaluate_every=3"]
+    finish(start(small_experiment, tmp_path / "run", epoch))
+    run = RunDirectory(tmp_path / "run")
+    steps = int(run.summary("filter")["kept"]) // 4  # type: ignore[call-overload]
+    assert grpo_steps(run.path) == list(range(1, steps + 1))
+    assert run.summary("grpo")["steps"] == steps > 3
+    assert run.stage_done("evaluate-grpo-0003-relay")
+
+
+@pytest.mark.slow
 def test_two_zero_3_ranks_run_through(small_experiment: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     finish(start(small_experiment, run_dir, ["learner.zero_stage=3", "learner.ranks=2"]))

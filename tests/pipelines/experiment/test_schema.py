@@ -14,6 +14,7 @@ from pipelines.experiment.loading import ConfigError, load, resolved_yaml, with_
 from pipelines.experiment.models import ModelSettings
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_names import evaluated_steps
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from tests.pipelines.small import SMALL
 
@@ -199,6 +200,22 @@ def test_the_home_folder_may_be_written_short_in_every_path(small: Path, monkeyp
     assert (found.models.student.path, found.models.teacher.path) == ("/home/ada/m", "org/model")
     assert found.models.cache_dir == Path("/home/ada/.cache/relayllm-ray")
     assert getattr(found.data.evaluation[0], "path") == Path("/home/ada/e.jsonl")  # noqa: B009
+
+
+def test_training_is_as_long_as_its_steps_or_its_epochs(small: Path) -> None:
+    by_steps = load(small, ["grpo.steps=7"], Experiment)
+    assert by_steps.with_steps_for(1000) == by_steps
+    by_epochs = load(small, ["grpo.steps=null", "grpo.epochs=1.5", "grpo.prompts_per_step=8"], Experiment)
+    assert by_epochs.grpo.steps is None
+    assert [by_epochs.with_steps_for(problems).grpo.steps for problems in (80, 79, 1)] == [15, 14, 1]
+    assert evaluated_steps(by_epochs) == range(0)
+    given = by_epochs.model_copy(update={"grpo": by_epochs.grpo.model_copy(update={"evaluate_every": 5})})
+    assert list(evaluated_steps(given.with_steps_for(80))) == [5, 10]
+
+
+def test_steps_and_epochs_exclude_each_other(small: Path) -> None:
+    assert "give steps (7) or epochs (2), and null for the other" in problems(small, "grpo.steps=7", "grpo.epochs=2")
+    assert "give steps or epochs: both are null" in problems(small, "grpo.steps=null")
 
 
 def test_a_model_comes_from_pretraining_or_a_path() -> None:

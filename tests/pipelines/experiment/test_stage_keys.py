@@ -87,6 +87,7 @@ EXAMPLES = {
     },
     "own data": changed(EVERYTHING, ("data", "train"), FILE),
 }
+IN_EPOCHS = EVERYTHING | {"grpo": EVERYTHING["grpo"] | {"epochs": 2.0}}
 
 
 def leaves(value: object, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -155,7 +156,7 @@ def test_the_examples_have_every_setting_of_the_schema() -> None:
         path for path in paths if not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
     }
     seen = set()
-    for values in EXAMPLES.values():
+    for values in (*EXAMPLES.values(), IN_EPOCHS):
         for key, value in leaves(resolved(values)):
             if value is not None and value != []:
                 types: list[object] = [Experiment]
@@ -167,6 +168,16 @@ def test_the_examples_have_every_setting_of_the_schema() -> None:
                 seen.add(general)
     lists = {path[:-1] for path in seen if path[-1] in ("0", "*")}
     assert sorted(items - seen - lists) == []
+
+
+def test_epochs_are_in_the_keys_of_what_follows_from_them() -> None:
+    two, three = (changed(IN_EPOCHS, ("grpo", "epochs"), epochs) for epochs in (2.0, 3.0))
+    first, second = (stage_keys(Experiment.model_validate(values)) for values in (two, three))
+    assert {stage for stage in first if first[stage] != second[stage]} == {
+        "grpo",
+        "evaluate-final-student",
+        "evaluate-final-relay",
+    }
 
 
 def keys(*overrides: str) -> dict[str, str]:

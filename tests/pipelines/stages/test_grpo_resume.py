@@ -125,9 +125,9 @@ def train(
                 assert set(begun) == {rollout.version}
             return Learning(learner, [group.first for group in step.groups])
 
-        def load(run: Any) -> Any:
+        def load(run: Any, steps: int) -> Any:
             nonlocal first_step
-            first_step, cursor = load_checkpoint(run)
+            first_step, cursor = load_checkpoint(run, steps)
             return first_step, cursor
 
         def log_step(directory: RunDirectory, tracker: Tracker, name: str, step: int, metrics: Any) -> None:
