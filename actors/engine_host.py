@@ -1,4 +1,4 @@
-"""What the actors that hold a vLLM engine share: its construction, its health, and dying with it."""
+"""What all actors with a vLLM engine share: starting the engine, reporting its health, and ending when it dies."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Activity:
     """What an actor is doing."""
 
     tokens: int
-    """that its engine has written since it started"""
+    """tokens that its engine has written since it started"""
     finished: int
-    """sequences that are finished in orders that are not"""
+    """finished sequences of unfinished orders"""
 
 
 class EngineHost:
-    """An actor around one engine. When the engine dies so does the actor, and Ray starts both anew."""
+    """An actor around one engine. When the engine dies, the actor ends, and Ray starts both again."""
 
     engine_type: ClassVar[type[VllmEngine]] = VllmEngine
 
@@ -38,13 +38,13 @@ class EngineHost:
         self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)
         self._waits = sleeps and _restarted()
         if not self._waits:
-            _ = self.engine  # which starts it
+            _ = self.engine  # the first access starts the engine
 
     @cached_property
     def engine(self) -> VllmEngine:
-        """The engine; one that sleeps on a shared GPU comes up after a restart when it is first needed.
+        """The engine. If it sleeps on a shared GPU, a restarted actor starts it only when it is first needed.
 
-        The learner may hold the GPU's memory until then. Raises `EngineError` if there is no room even so.
+        The learner may hold the GPU's memory until then. Raises `EngineError` if that delayed start fails.
         """
         try:
             return self._start_engine()
@@ -53,11 +53,11 @@ class EngineHost:
                 raise
             raise EngineError(
                 "the engine was lost and cannot start again on the GPU that it shares with the learner: "
-                f"{error}. Resume the run; if this comes again, lower gpu_memory_utilization of the engine"
+                f"{error}. Resume the run; if this happens again, lower gpu_memory_utilization of the engine"
             ) from error
 
     def ready(self) -> int:
-        """Return the process id; answering means that the engine is up, unless it waits until it is needed."""
+        """Return the process id. An answer means that the engine is up, or that it starts when it is needed."""
         return os.getpid()
 
     def load(self) -> EngineLoad:
@@ -65,7 +65,7 @@ class EngineHost:
         return self.engine.load
 
     def activity(self) -> Activity:
-        """Return what it is doing; cheap, to be asked for every few seconds, and no reason to start an engine that waits."""
+        """Return what the actor is doing. The call is cheap, so it may come every few seconds, and it never starts an engine."""
         is_up = "engine" in vars(self)
         return Activity(self.engine.load.generated_tokens if is_up else 0, self.finished)
 
@@ -102,11 +102,12 @@ class EngineHost:
             raise
 
     def exit_if_dead(self) -> None:
+        """End this process if the engine is dead, so that Ray restarts the actor."""
         try:
             self.engine.check()
         except EngineError:
             logger.exception("the engine is dead: ending this actor, so that Ray restarts it")
-            for process in multiprocessing.active_children():  # vLLM's core, which would keep the GPU's memory
+            for process in multiprocessing.active_children():  # vLLM's core process would keep the GPU's memory
                 process.kill()
             os._exit(1)
 

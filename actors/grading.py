@@ -1,4 +1,4 @@
-"""Grading answers under hard limits of time and memory, whatever they contain."""
+"""Grades answers under hard limits of time and memory, whatever the answers contain."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from rewards.verification import AnswerForm, verify_quickly
 
 
 class GradingSettings(Settings):
-    """Processes that compare answers symbolically, and what one answer may cost."""
+    """Processes that compare answers symbolically, and the limits of one comparison."""
 
-    workers: int = Field(2, ge=1, description="processes")
+    workers: int = Field(2, ge=1, description="number of processes")
     timeout_s: float = Field(
-        5.0, gt=0.0, description="one answer's deadline; past it the process is killed, the answer wrong"
+        5.0, gt=0.0, description="deadline of one answer; past it the process is killed and the answer counts as wrong"
     )
     memory_mib: int = Field(
-        1024, ge=256, description="address space of one process; an answer that needs more is wrong"
+        1024, ge=256, description="address space of one process; an answer that needs more counts as wrong"
     )
     start_timeout_s: float = Field(120.0, gt=0.0, description="deadline for a process to start")
 
@@ -49,22 +49,22 @@ class Verdict:
 
     correct: bool
     answer: str | None
-    """the boxed answer, None if there is none"""
+    """the boxed answer; None if there is none"""
     timed_out: bool = False
-    """not known to be wrong: the comparison was killed at its deadline"""
+    """the comparison was killed at its deadline, so the answer may still be right"""
     crashed: bool = False
-    """not known to be wrong: the comparison ended its process, twice"""
+    """the comparison ended its process twice, so the answer may still be right"""
 
 
 @dataclass(frozen=True, slots=True)
 class GradingHealth:
-    """State of a pool; counts are since its start."""
+    """State of a pool. The counts of answers are since its start."""
 
     workers: int
     alive: int
     graded: int
     symbolic: int
-    """compared in a process"""
+    """answers compared in a worker process"""
     timed_out: int
     crashed: int
 
@@ -72,9 +72,9 @@ class GradingHealth:
 class GradingPool:
     """Grades texts against gold answers.
 
-    Text and number comparison happen in the caller's process; only what needs symbolic algebra goes to worker
-    processes. A worker past its item's deadline is killed and replaced; no other item is touched. Workers are started
-    by exec, not by fork, so that a threaded process can hold a pool. Safe for concurrent `grade` calls on any loop.
+    Texts and numbers are compared in the caller's process. Only answers that need symbolic algebra go to worker processes.
+    A worker that misses its item's deadline is killed and replaced; other items are not affected. Workers are started by
+    exec, not by fork, so that a process with threads can hold a pool. `grade` calls may overlap, on any event loop.
     """
 
     def __init__(self, settings: GradingSettings | None = None) -> None:
@@ -88,9 +88,9 @@ class GradingPool:
         self._graded = self._symbolic = self._timed_out = self._crashed = 0
 
     async def grade(self, items: Sequence[tuple[str, str]], forms: Sequence[AnswerForm] | None = None) -> list[Verdict]:
-        """Return the verdict on each `(text, gold)`, in order; `forms` are the golds', all free if None.
+        """Return the verdict on each `(text, gold)`, in order. `forms` are the forms of the golds; None means all free.
 
-        Raises `GradingError` if processes cannot start.
+        Raises `GradingError` if a grading process cannot start.
         """
         forms = ["free"] * len(items) if forms is None else forms
         answers = [extract_answer(text) for text, _ in items]
@@ -114,12 +114,12 @@ class GradingPool:
         return verdicts
 
     def health(self) -> GradingHealth:
-        """Return the pool's state; a worker just killed counts as not alive until its replacement has started."""
+        """Return the pool's state. A killed worker counts as not alive until its replacement has started."""
         alive = sum(worker.alive for worker in self._workers)
         return GradingHealth(len(self._workers), alive, self._graded, self._symbolic, self._timed_out, self._crashed)
 
     def close(self) -> None:
-        """Kill the workers; verdicts still awaited come back as crashed or cancelled."""
+        """Kill the workers. Comparisons that still run end as crashed; those that have not begun are cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.close()
@@ -162,7 +162,7 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self.ready = False
         self.busy = False
-        """an item is with the process"""
+        """whether the process has an item"""
         self._start()
 
     @property
@@ -174,9 +174,9 @@ class _Worker:
         return self._process is not None and self._process.poll() is None
 
     def compare(self, answer: str, gold: str) -> _Reply:
-        """Return the reply to one item; whatever happened, a live or starting process is left for the next one.
+        """Return the reply to one item. Afterwards, a live or starting process is ready for the next item in any case.
 
-        An item crashes only if it ends two processes: the first may have been killed for reasons of the machine's.
+        An item counts as crashed only if it ends two processes, because the first may have been killed for another reason.
         """
         line = json.dumps([answer, gold]).encode() + b"\n"
         for _ in range(2):
@@ -189,7 +189,7 @@ class _Worker:
         return reply
 
     def close(self) -> None:
-        """Kill the process for good; a thread that waits for it goes on. Call `release` when none does."""
+        """Kill the process for good, so that no thread waits for it any more. Call `release` after those threads have ended."""
         with self._lock:
             self._closed = True
             self._kill()
@@ -215,7 +215,10 @@ class _Worker:
         return {CORRECT: _Reply.CORRECT, WRONG: _Reply.WRONG}.get(received, _Reply.CRASHED)
 
     def _await_ready(self) -> None:
-        """Wait for the process to start, out of any item's time; one that died while idle is replaced."""
+        """Wait until the process has started, which does not count towards an item's deadline. Replace it if it died while idle.
+
+        Raises `GradingError` if the process does not start.
+        """
         if self.ready and not self.alive:
             self._replace()
         if not self.ready:
@@ -223,11 +226,11 @@ class _Worker:
             if received != READY:
                 why = "was too slow to start" if received is None else f"ended at its start, replying {received!r}"
                 self._replace()
-                raise GradingError(f"a grading process {why}; its standard error is on this process's")
+                raise GradingError(f"a grading process {why}; this process's standard error has what it wrote")
             self.ready = True
 
     def _read_line(self, deadline: float) -> bytes | None:
-        """Return a line, what came of one if the process ended, or None at the deadline."""
+        """Return one line; only its beginning if the process ended; None if the deadline (of `time.monotonic`) passed."""
         assert self._process is not None and self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         poll = select.poll()

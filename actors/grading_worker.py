@@ -1,6 +1,7 @@
-"""The process that grades one answer at a time for a `GradingPool`, and that may be killed at any moment.
+"""The process that grades one answer at a time for a `GradingPool`. The pool may kill it at any moment.
 
-Reads lines of JSON `[answer, gold]` from standard input; writes `ready` once it is warm, then `1` or `0` for each.
+It reads JSON lines `[answer, gold]` from standard input. It writes `ready` when its imports are done, then `1` (correct) or
+`0` (wrong) for each line.
 """
 
 import json
@@ -16,7 +17,7 @@ WRONG = b"0\n"
 
 
 def main(memory_mib: int, backstop_s: int) -> None:
-    """Serve until standard input closes. `backstop_s` ends an item whose parent died first."""
+    """Serve until standard input closes. An item that takes longer than `backstop_s` ends the process: its parent may be dead."""
     from rewards.verification import verify_symbolically
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

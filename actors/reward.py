@@ -1,4 +1,4 @@
-"""The reward actor: grades groups of trajectories and names their scenarios, rewards and advantages."""
+"""The reward actor: it grades groups of trajectories, and computes their scenarios, rewards and advantages."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from rewards.schemes import RewardError, RewardSettings, group_rewards, overlong
 from rewards.verification import AnswerForm
 
 SCENARIOS = tuple(Scenario)
-"""scenarios by their number in `GradedGroups.scenario`"""
+"""all scenarios; `GradedGroups.scenario` holds indices into this tuple"""
 
 NO_SCENARIO = 255
-"""number of a group without a trainable trajectory"""
+"""value of `GradedGroups.scenario` for a group without a trainable trajectory"""
 
 UNGRADED = re.compile(r"<call>[^<]*</call>|</?call>")
-"""what grading takes out of an output: its commands"""
+"""commands, which are removed from an output before grading"""
 
 
 @dataclass(frozen=True, eq=False)
 class GradedGroups:
-    """What grading found, as columns over N trajectories in the order of their batch: consecutive groups of one size.
+    """Results of grading, as columns over N trajectories in the order of their batch. Groups are consecutive and of one size.
 
-    Untrainable rows are graded, but have no part in their group's scenario, mean or standard deviation, and reward and
-    advantage 0: those with a failed call, and with `reward.cut_off: excluded` those that were cut off.
+    A row is untrainable if a call failed, or if it was cut off and `reward.cut_off` is `excluded`. Untrainable rows are graded,
+    but they do not affect their group's scenario, mean or standard deviation. Their reward and advantage are 0.
     """
 
     group_size: int
     scenario: UInt8
     """[N / group_size] index into `SCENARIOS`, or `NO_SCENARIO`"""
     correct: Bool
-    """[N] an answer that was cut off is wrong, unless `reward.cut_off` is `graded`"""
+    """[N] whether the answer is right; one that was cut off is wrong, unless `reward.cut_off` is `graded`"""
     timed_out: Bool
-    """[N] counted as wrong because the comparison ran into its deadline or ended its process"""
+    """[N] the comparison missed its deadline or ended its process, so the answer counts as wrong"""
     trainable: Bool
-    """[N]"""
+    """[N] whether the row may be in the loss"""
     called: Bool
     """[N] the teacher wrote at least one token"""
     reward: Float32
@@ -54,17 +54,17 @@ class GradedGroups:
     teacher_tokens: NDArray[np.int32]
     """[N] output tokens that the teacher wrote"""
     calls: NDArray[np.int32]
-    """[N] executed commands, failed ones included"""
+    """[N] number of calls, failed ones included"""
     failed_calls: NDArray[np.int32]
-    """[N]"""
+    """[N] number of failed calls"""
     requested_tokens: NDArray[np.int64]
-    """[N] sum over the calls of the tokens that the teacher was to write"""
+    """[N] tokens that the teacher was asked for, summed over the calls"""
     written_tokens: NDArray[np.int64]
-    """[N] sum over the calls of tokens written by the teacher"""
+    """[N] tokens that the teacher wrote, summed over the calls"""
     teacher_prompt_tokens: NDArray[np.int64]
-    """[N] sum over the calls of the tokens of the teacher's context"""
+    """[N] tokens of the teacher's context, summed over the calls"""
     teacher_cached_tokens: NDArray[np.int64]
-    """[N] of these, tokens that the teacher's prefix cache held"""
+    """[N] how many of `teacher_prompt_tokens` the teacher's prefix cache held"""
     rejected: NDArray[np.int32]
     """[N, 4] commands not executed: zero, malformed, unterminated, over_limit"""
     finish: UInt8
@@ -80,7 +80,7 @@ class GradedGroups:
 
     @property
     def cut_off(self) -> Bool:
-        """[N] the answer ended at a limit, of tokens or of context, and not by an end of text."""
+        """[N] whether the answer ended at a limit of tokens or context, not by an end of text."""
         return self.finish == FinishReason.LENGTH
 
 
@@ -99,10 +99,11 @@ class RewardActor:
         forms: Sequence[AnswerForm] | None = None,
         max_new_tokens: int | None = None,
     ) -> GradedGroups:
-        """Grade a batch whose rows are groups of `group_size` consecutive trajectories, one gold answer for each group.
+        """Grade groups of `group_size` consecutive trajectories, with one gold answer for each group.
 
-        `forms` are the forms of the golds, all free if None. `max_new_tokens` is the answers' limit, which the penalty on
-        overlong answers needs. Raises `ValueError` if the sizes do not agree, and `RewardError` if a reward is not finite.
+        `forms` are the forms of the golds; None means all free. `max_new_tokens` is the limit of an answer, which the penalty
+        on overlong answers needs; None applies no penalty. Raises `ValueError` if the sizes do not agree, `RewardError` if a
+        scheme returns no valid reward, and `GradingError` if a grading process cannot start.
         """
         if group_size < 1 or len(batch) != len(golds) * group_size:
             raise ValueError(
@@ -124,7 +125,7 @@ class RewardActor:
 
 
 def answer_text(text: str) -> str:
-    """Return an output's text without its commands, which a student may write even inside its final answer."""
+    """Return an output's text without its commands. A student may write one even inside its final answer."""
     return UNGRADED.sub("", text)
 
 
@@ -136,7 +137,7 @@ def graded_groups(
     golds: Sequence[str],
     max_new_tokens: int | None = None,
 ) -> GradedGroups:
-    """Return scenarios, rewards and advantages of a batch whose rows have these verdicts; see `grade_groups`."""
+    """Return the results of grading a batch whose rows have these verdicts; see `grade_groups`."""
     output_tokens = np.diff(batch.token_offsets)
     teacher_tokens = _row_sums(batch.sources == Source.TEACHER, batch.token_offsets)
     written = _call_sums(batch, "written")

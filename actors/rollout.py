@@ -1,4 +1,4 @@
-"""The rollout worker actor: the student's engine, relaying to the shared teacher."""
+"""The rollout worker: an actor with the student's engine, which relays to the shared teacher."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cluster.weight_transport import InFlight
 
 
 class Policy(StrEnum):
-    """Who writes."""
+    """Who writes an answer."""
 
     STUDENT = "student"
     """the student alone: commands are forbidden in decoding"""
@@ -36,12 +36,12 @@ class Policy(StrEnum):
     RELAY = "relay"
     """the student, with calls to the teacher"""
     RANDOM_PLACEMENT = "random_placement"
-    """the student alone, with calls where the order's placements say: the counterfactual of relayed answers"""
+    """the student, with planned calls at random places instead of its own: the counterfactual of relayed answers"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutOrder:
-    """Some prompts to decode, each `samples` times."""
+    """Prompts to decode, each `samples` times."""
 
     prompts: tuple[RelayPrompt, ...]
     samples: int
@@ -50,23 +50,23 @@ class RolloutOrder:
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
     version: int
-    """policy version that has to sample"""
+    """policy version that the worker must hold"""
     want_logprobs: bool = False
     placements: tuple[Plan, ...] = ()
-    """planned calls, the samples of each prompt side by side; for the policy `RANDOM_PLACEMENT`, and none for others"""
+    """for the policy `RANDOM_PLACEMENT`, one plan per sample, those of a prompt side by side; empty for other policies"""
     seeds: tuple[int, ...] = ()
-    """one for each prompt, of which those of its samples are derived; none leaves random numbers to the engines"""
+    """one seed per prompt, from which its samples' seeds are derived; empty leaves random numbers to the engines"""
 
     def __post_init__(self) -> None:
         expected = len(self.prompts) * self.samples if self.policy is Policy.RANDOM_PLACEMENT else 0
         if len(self.placements) != expected:
             raise ValueError(
                 f"an order of {len(self.prompts)} prompts x {self.samples} samples with the policy {self.policy} has "
-                f"{len(self.placements)} plans of calls, and should have {expected}"
+                f"{len(self.placements)} plans of calls, but should have {expected}"
             )
         if self.seeds and len(self.seeds) != len(self.prompts):
             raise ValueError(
-                f"an order of {len(self.prompts)} prompts has {len(self.seeds)} seeds: one for each, or none"
+                f"an order of {len(self.prompts)} prompts has {len(self.seeds)} seeds: give one for each, or none"
             )
 
     def at_version(self, version: int) -> RolloutOrder:
@@ -74,18 +74,18 @@ class RolloutOrder:
         return replace(self, version=version)
 
     def sample_seeds(self) -> list[int] | None:
-        """Return the seed of each sample, those of a prompt side by side; None if random numbers are the engines'."""
+        """Return the seed of each sample, those of a prompt side by side; None if the order has no seeds."""
         if not self.seeds:
             return None
         return [derived_seed(seed, sample) for seed in self.seeds for sample in range(self.samples)]
 
 
 class StaleWeightsError(RuntimeError):
-    """The worker holds other weights than the order asks for, as after a restart."""
+    """The worker holds other weights than the order asks for, for example after a restart."""
 
 
 class RolloutWorker(EngineHost):
-    """Decodes orders; every sequence is a task of its own, and all share the two engines' batches."""
+    """Decodes orders. Every sequence is a task of its own, and all sequences share the two engines' batches."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class RolloutWorker(EngineHost):
         import ray
 
         super().__init__(student, student_engine, device, seed, sleeps)
-        from transformers import AutoTokenizer  # which the engine has loaded by now, without the garbage collector
+        from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
         self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
@@ -117,7 +117,7 @@ class RolloutWorker(EngineHost):
         self._teacher_context_tokens = teacher_engine.max_model_len
 
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> int:
-        """Load `weights` as policy `version` and return it, or raise `EngineError`; a dead engine ends the process."""
+        """Load `weights` as policy `version`, and return the version. Raises `EngineError`; a dead engine ends the process."""
         await self.done_or_dead(self.engine.update_weights(weights, version, in_flight))
         return version
 
@@ -140,11 +140,12 @@ class RolloutWorker(EngineHost):
     async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
         """Return the samples of each prompt side by side, in the order of the prompts.
 
-        Raises `StaleWeightsError` before decoding if the weights are not the order's, `EngineError` if the student fails.
+        Raises `StaleWeightsError`, before decoding, if the worker's policy version is not the order's. Raises `EngineError`
+        if the student fails, or, for the policy `TEACHER`, the teacher.
         """
         if order.policy is not Policy.TEACHER and self.engine.version != order.version:
             raise StaleWeightsError(
-                f"weights are of policy version {self.engine.version}, the order is for {order.version}"
+                f"weights are of policy version {self.engine.version}, but the order is for {order.version}"
             )
         counted = 0
 

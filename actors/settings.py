@@ -1,4 +1,4 @@
-"""Settings that actors take: engines, sampling, relay limits, learner, optimizer and loss."""
+"""Settings of the actors: engines, sampling, relay limits, learner, optimizer and loss."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cluster.settings import Settings
 
 
 class SamplingSettings(Settings):
-    """How an engine draws tokens. Training must keep `top_p` 1 and `top_k` off, or importance ratios are biased."""
+    """How an engine draws tokens. In training, `top_p` must be 1 and `top_k` off; else importance ratios are biased."""
 
-    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 is greedy; else from 0.01 to 2, as vLLM draws")
+    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 is greedy; else from 0.01 to 2, as vLLM requires")
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(-1, ge=-1, description="-1 is off")
 
@@ -20,7 +20,9 @@ class SamplingSettings(Settings):
     @classmethod
     def _as_vllm_takes_it(cls, temperature: float) -> float:
         if 0.0 < temperature < 0.01:
-            raise ValueError("should be 0, which is greedy, or from 0.01 to 2: vLLM raises what is between to 0.01")
+            raise ValueError(
+                "should be 0, which is greedy, or from 0.01 to 2: vLLM would use 0.01 for values in between"
+            )
         return temperature
 
     @property
@@ -29,25 +31,25 @@ class SamplingSettings(Settings):
 
 
 class RelayLimits(Settings):
-    """Bounds of one relayed sequence."""
+    """Limits of one relayed sequence."""
 
-    max_new_tokens: int = Field(8192, gt=0, description="output tokens, the teacher's and the commands' included")
+    max_new_tokens: int = Field(8192, gt=0, description="output tokens, including the teacher's and those of commands")
     max_calls: int = Field(
-        3, ge=0, description="executed calls per trajectory; past it commands are forbidden in decoding"
+        3, ge=0, description="executed calls per trajectory; past this limit, commands are forbidden in decoding"
     )
     call_tokens: int | None = Field(
         None,
         gt=0,
-        description="every executed call asks for so many tokens, whatever n its command says: the baseline of a fixed "
-        "length; the learned length if empty",
+        description="every executed call asks for this number of tokens, whatever n its command says (the baseline with a "
+        "fixed length); if empty, the command's n counts",
     )
     teacher_timeout_s: float = Field(
-        120.0, gt=0.0, description="one call's deadline; past it the student goes on alone"
+        120.0, gt=0.0, description="deadline of one call; past it the student goes on alone"
     )
 
 
 class EngineSettings(Settings):
-    """One vLLM engine."""
+    """Settings of one vLLM engine."""
 
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     max_model_len: int = Field(16384, gt=0, description="tokens of prompt and output together")
@@ -60,9 +62,9 @@ class EngineSettings(Settings):
     kv_cache_gib: float = Field(
         1.0,
         gt=0.0,
-        description="host memory of the KV cache, on the CPU; all of it is written to when the engine starts",
+        description="host memory of the KV cache, for engines on the CPU; the engine takes all of it when it starts",
     )
-    enforce_eager: bool = Field(False, description="no graph capture and no compilation: quick starts, slower steps")
+    enforce_eager: bool = Field(False, description="no graph capture and no compilation: faster start, slower steps")
 
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -77,38 +79,39 @@ class OptimizerSettings(Settings):
     eps: float = Field(1e-8, gt=0.0)
     max_grad_norm: float = Field(1.0, gt=0.0)
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="after the ramp, down to 0 at the last step"
+        "constant", description="course of the rate after the ramp; linear and cosine reach 0 after the last step"
     )
     ramp_steps: int = Field(0, ge=0, description="optimizer steps of linear increase from 0 to lr")
 
 
 class LearnerSettings(Settings):
-    """The DeepSpeed learner: how the model is spread and how tokens are packed."""
+    """The DeepSpeed learner: how the model is spread over ranks, and how tokens are packed."""
 
     ranks: int = Field(1, ge=1)
     zero_stage: Literal[0, 1, 2, 3] = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    max_tokens_per_micro_batch: int = Field(16384, gt=0, description="tokens of one packed forward pass")
+    max_tokens_per_micro_batch: int = Field(16384, gt=0, description="most tokens of one packed forward pass")
     logprob_chunk_tokens: int = Field(
         1024, gt=0, description="most positions whose vocabulary logits exist at one time"
     )
     logprob_chunk_mib: int = Field(
-        256, gt=0, description="most memory of those logits, so that a large vocabulary makes smaller chunks"
+        256, gt=0, description="most memory of those logits; a larger vocabulary has smaller chunks"
     )
     gradient_checkpointing: bool = Field(
-        False, description="activations are computed again in the backward pass: a third more time, far less memory"
+        False, description="compute activations again in the backward pass: a third more time, far less memory"
     )
     torch_compile: bool = Field(
-        False, description="norms and MLPs as fused kernels; the first steps take minutes. Not with ZeRO-3"
+        False, description="compile norms and MLPs to fused kernels; the first steps take minutes. Not with ZeRO-3"
     )
     liger_kernels: bool = Field(
-        False, description="Liger's Triton kernels for norms, rotary embedding and MLPs; GPUs only"
+        False, description="use Liger's Triton kernels for norms, rotary embedding and MLPs; GPUs only"
     )
     offload_optimizer: bool = Field(
-        False, description="optimizer states and step on the host: less GPU memory, slower steps; needs ZeRO 1 to 3"
+        False,
+        description="keep optimizer states and step on the host: less GPU memory, slower steps; needs ZeRO 1 to 3",
     )
     max_non_finite_steps: int = Field(
-        10, ge=1, description="the run stops at so many optimizer steps in a row whose gradient is not finite"
+        10, ge=1, description="the run stops after this many optimizer steps in a row whose gradient is not finite"
     )
 
     @model_validator(mode="after")
@@ -134,7 +137,7 @@ RUNNING_OF_LEARNER = (
     "offload_optimizer",
     "max_non_finite_steps",
 )
-"""settings of the learner that decide on time, memory and when to give up, and on results by no more than rounding"""
+"""settings of the learner that affect time, memory and when to give up, but change results by rounding only"""
 
 
 class GrpoLossSettings(Settings):
@@ -142,14 +145,16 @@ class GrpoLossSettings(Settings):
 
     clip_low: float = Field(0.2, gt=0.0, lt=1.0)
     clip_high: float = Field(0.2, gt=0.0)
-    dual_clip: float | None = Field(None, gt=1.0, description="bound on the loss of negative advantages, off if empty")
+    dual_clip: float | None = Field(
+        None, gt=1.0, description="bound on the loss where the advantage is negative; off if empty"
+    )
     tis_cap: float | None = Field(
         None,
         ge=1.0,
-        description="truncated importance sampling: bound on a token's weight proximal / behaviour policy; off if empty",
+        description="truncated importance sampling: upper bound of a token's weight, proximal / behaviour policy; off if empty",
     )
     kl_coefficient: float = Field(
-        0.01, ge=0.0, description="weight of the k3 KL to the warm-up policy; 0 loads no reference"
+        0.01, ge=0.0, description="weight of the k3 estimate of the KL to the warm-up policy; 0 loads no reference"
     )
     aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
-    train_teacher_tokens: bool = Field(False, description="true reproduces the released code, which does not mask them")
+    train_teacher_tokens: bool = Field(False, description="put teacher tokens in the loss, as the released code does")

@@ -1,4 +1,4 @@
-"""The teacher actor: one engine that serves the calls of all rollout workers in one continuous batch."""
+"""The teacher actor: one engine that serves the calls of all rollout workers in one batch."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from actors.engine_host import EngineHost
 
 
 class TeacherActor(EngineHost):
-    """Its weights never change, so its prefix cache never goes stale and speeds up every later call of a sequence."""
+    """The teacher's engine. Its weights never change, so its prefix cache stays valid, which speeds up later calls of a sequence."""

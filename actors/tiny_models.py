@@ -1,4 +1,4 @@
-"""The embedded default's models: a digit-level tokenizer with a chat template, and tiny Qwen3 architectures."""
+"""The models of the embedded default: a tokenizer for single digits with a chat template, and tiny Qwen3 architectures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TinyModelSettings(Settings):
 
 
 def write_tokenizer(folder: Path, command_tokens: CommandTokens) -> None:
-    """Write the tokenizer to `folder`; with "special", `<call>` and `</call>` are one token each."""
+    """Write the tokenizer to `folder`. With `command_tokens` "special", `<call>` and `</call>` are one token each."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
@@ -57,7 +57,7 @@ def write_tokenizer(folder: Path, command_tokens: CommandTokens) -> None:
 
 
 def write_config(folder: Path, settings: TinyModelSettings) -> None:
-    """Write the Qwen3 configuration for a model with the tokenizer that lies in `folder`."""
+    """Write the Qwen3 configuration of a model to `folder`, which must hold the model's tokenizer."""
     from transformers import AutoTokenizer, GenerationConfig, Qwen3Config
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -38,9 +38,9 @@ class CallEnding(IntEnum):
     END_OF_TEXT = 1
     """the teacher ended the text; the trajectory ends with it"""
     BUDGET = 2
-    """the request was cut to the tokens that the trajectory had left, and those were written"""
+    """the request was cut to the room left in the output or in the teacher's context, and that room was filled"""
     FAILED = 3
-    """the teacher failed or missed its deadline; nothing was written and the student went on alone"""
+    """the teacher failed, missed its deadline or had no room in its context; nothing was written, and the student went on"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +48,34 @@ class Call:
     """One call of the teacher: an executed command, or a planned call."""
 
     position: int
-    """index in the output at which the teacher began: of the first token after the command"""
+    """index in the output of the teacher's first token"""
     requested: int
-    """tokens that the teacher was to write: n, or `RelayLimits.call_tokens`, or what a plan says"""
+    """tokens that the teacher was asked for: n, or `RelayLimits.call_tokens`, or the plan's number"""
     written: int
     """output tokens the teacher wrote"""
     duration_s: float
     ending: CallEnding
     commanded: int = 0
-    """n, as the student wrote it; 0 for a call that no command asked for"""
+    """n as the student wrote it; 0 for a call without a command"""
     prompt_tokens: int = 0
-    """tokens of the teacher's context: what it had to prefill; 0 if it did not answer"""
+    """tokens of the teacher's context; 0 if it did not answer"""
     cached_tokens: int = 0
-    """of these, tokens that the teacher's prefix cache held"""
+    """how many of `prompt_tokens` the teacher's prefix cache held, so that it did not prefill them"""
 
 
 CALL_COLUMNS = tuple(column.name for column in fields(Call))
-"""columns of `TrajectoryBatch.call_columns`"""
+"""names of the columns of `TrajectoryBatch.call_columns`"""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedCommands:
-    """Commands that the student wrote and that were not executed, by reason."""
+    """Counts of the commands that the student wrote but that were not executed, by reason."""
 
     zero: int = 0
     malformed: int = 0
     unterminated: int = 0
     over_limit: int = 0
-    """begun where commands are forbidden, and drawn again: not part of the answer"""
+    """begun where commands are forbidden; their tokens were taken back, so they are not part of the answer"""
 
     @property
     def total(self) -> int:
@@ -97,9 +97,9 @@ class Trajectory:
     versions: Int32
     """[T] policy version that sampled the token; -1 for teacher tokens"""
     constrained: Bool
-    """[T] the token was drawn again where a forbidden command had begun, with the tokens excluded that commands had begun with.
+    """[T] whether the token replaces the first token of a forbidden command.
 
-    Its log-prob is not the policy's.
+    Its draw excluded all tokens that such commands had begun with. So its log-prob is not the policy's.
     """
     calls: tuple[Call, ...]
     rejected: RejectedCommands
@@ -113,7 +113,7 @@ class Trajectory:
 
     @property
     def call_ratio(self) -> float:
-        """Teacher-written tokens / all output tokens (the paper's rho, on written tokens)."""
+        """Teacher-written tokens / all output tokens, in [0, 1] (the paper's rho, counted on written tokens)."""
         return self.teacher_tokens / max(len(self.token_ids), 1)
 
     @property
@@ -123,7 +123,7 @@ class Trajectory:
 
     @property
     def trainable(self) -> bool:
-        """False if a call failed: what the student wrote after it answers an event, not a policy."""
+        """Whether the trajectory may be trained on. It may not if a call failed, because the failure affected what followed."""
         return all(call.ending != CallEnding.FAILED for call in self.calls)
 
 
@@ -131,7 +131,7 @@ class Trajectory:
 class TrajectoryBatch:
     """N trajectories as columns; row i of a ragged column is `flat[offsets[i]:offsets[i + 1]]`.
 
-    Pickle protocol 5 moves the arrays out of band, so Ray workers on one node share them without copies.
+    Pickle protocol 5 passes the arrays without copying them, so Ray workers on one node share their memory.
     """
 
     prompt_ids: Int32
@@ -143,7 +143,7 @@ class TrajectoryBatch:
     versions: Int32
     constrained: Bool
     call_columns: NDArray[np.float64]
-    """[C, 8] the calls of all rows, one column for each field of `Call`"""
+    """[C, 8] the C calls of all rows, with one column for each field of `Call`"""
     call_offsets: NDArray[np.int64]
     rejected: Int32
     """[N, 4] zero, malformed, unterminated, over_limit"""
@@ -173,12 +173,12 @@ class TrajectoryBatch:
         return (self[i] for i in range(len(self)))
 
     def call_column(self, name: str) -> NDArray[np.float64]:
-        """Return [C] one field of all calls, by its name in `Call`."""
+        """Return one field of all calls, [C], by its name in `Call`."""
         return self.call_columns[:, CALL_COLUMNS.index(name)]
 
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory]) -> TrajectoryBatch:
-        """Pack trajectories into columns, keeping their order."""
+        """Return the trajectories as columns, in their order."""
         calls = [astuple(call) for trajectory in trajectories for call in trajectory.calls]
         return cls(
             prompt_ids=_flat([t.prompt_ids for t in trajectories], np.int32),
@@ -201,7 +201,7 @@ class TrajectoryBatch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[TrajectoryBatch]) -> TrajectoryBatch:
-        """All rows of all batches, in order."""
+        """Return one batch with all rows of all batches, in order."""
         columns: dict[str, object] = {}
         for column in fields(cls):
             parts = [getattr(batch, column.name) for batch in batches]

@@ -1,1 +1,1 @@
-"""Benchmarks: one file for each question, over one frame (`harness.py`)."""
+"""Benchmarks: one file for each question. All use the common code in `harness.py`."""

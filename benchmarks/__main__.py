@@ -1,4 +1,4 @@
-"""Runs every question file, then renders the tables of docs/performance.md from the results."""
+"""Runs the benchmarks, then writes the tables of docs/performance.md from their results."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PAGE = FOLDER.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 LIMIT_S = 20 * 60.0
 LONG = {"agreement"}
-"""run only by name: too long for the limit"""
+"""benchmarks that run only by name, because they take longer than the limit"""
 
 
 def questions() -> list[str]:
-    """Return the names of the question files."""
+    """Return the names of all benchmarks."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in FRAME and not path.stem.startswith("_"))
 
 
 def rendered(results: Path) -> str:
-    """Return the tables of all machines whose results lie in `results`, as Markdown."""
+    """Return the tables of all machines with results in the folder `results`, as Markdown."""
     parts = []
     for path in sorted(results.glob("*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -45,17 +45,17 @@ def rendered(results: Path) -> str:
 
 
 def render(page: Path, results: Path) -> None:
-    """Replace what stands between the page's markers by the tables. Raises `ValueError` without the markers."""
+    """Replace the text between the page's markers by the tables. Raises `ValueError` if the markers are missing."""
     text = page.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{page} needs the lines {BEGIN} and {END}, for the tables between them")
+        raise ValueError(f"{page} needs the lines {BEGIN} and {END}, which enclose the tables")
     page.write_text(f"{before}{BEGIN}\n\n{rendered(results)}\n\n{END}{after}", encoding="utf-8")
 
 
 def run_all(names: list[str], quick: bool, limit_s: float = LIMIT_S) -> list[str]:
-    """Run the question files one after the other within `limit_s` seconds; return the names of those that failed."""
+    """Run these benchmarks one after the other, within `limit_s` seconds in total; return the names of those that failed."""
     deadline, failed = time.monotonic() + limit_s, []
     for name in names:
         command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
@@ -64,7 +64,7 @@ def run_all(names: list[str], quick: bool, limit_s: float = LIMIT_S) -> list[str
             code = subprocess.run(command, cwd=FOLDER.parent, timeout=max(deadline - started, 1.0)).returncode
         except subprocess.TimeoutExpired:
             code = -1
-            print(f"{name} was stopped: all benchmarks have {limit_s:g} s together", file=sys.stderr)
+            print(f"{name} was stopped: all benchmarks together may take {limit_s:g} s", file=sys.stderr)
         if code:
             failed.append(name)
         print(f"-- {name}: {time.monotonic() - started:.0f} s{' FAILED' if code else ''}\n", flush=True)
@@ -78,10 +78,10 @@ def _short() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help=f"some of: {', '.join(questions())}; by default all but {', '.join(LONG)}"
+        "names", nargs="*", help=f"any of: {', '.join(questions())}; by default all except {', '.join(LONG)}"
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that all work; nothing is saved")
-    parser.add_argument("--render", action="store_true", help="run nothing, only render the page")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that all work; nothing is saved")
+    parser.add_argument("--render", action="store_true", help="run nothing, only write the tables")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(questions())):
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(questions())}")

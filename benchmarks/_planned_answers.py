@@ -1,4 +1,4 @@
-"""Who writes how much of each answer, so that all schedules of a benchmark decode the same turns."""
+"""Plans of answers: who writes how many tokens in each turn. With them, all schedules of a benchmark decode the same turns."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from actors.relay.sequence import RelaySequence, RelaySetup, StudentTurn
 from actors.settings import RelayLimits, SamplingSettings
 
 CALL_SHARES = (20, 30, 20, 15, 10, 5)
-"""percent of the answers with 0, 1, … 5 calls"""
+"""percentages of the answers with 0, 1, … 5 calls"""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerPlan:
-    """The turns of one answer: the student's first, then the teacher's and the student's in turn."""
+    """The turns of one answer. The student has the first turn; then teacher and student alternate."""
 
     student: tuple[int, ...]
-    """tokens of the student's turns, one more than there are calls"""
+    """tokens of each of the student's turns; there is one more turn than calls"""
     teacher: tuple[int, ...]
-    """tokens of the calls"""
+    """tokens of each call"""
 
     @property
     def tokens(self) -> int:
-        """Length of the answer."""
+        """Length of the answer in tokens."""
         return sum(self.student) + sum(self.teacher)
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Turns of log-normal lengths, in tokens: half of them are longer than the median, few are very much longer."""
+    """Log-normal distribution of the lengths of turns, in tokens. Half are longer than the median; a few are much longer."""
 
     student_median: int
     teacher_median: int
@@ -52,7 +52,7 @@ class Lengths:
 
     @property
     def context(self) -> int:
-        """Tokens that hold the prompt and any answer."""
+        """Tokens of context that are enough for the prompt and any answer."""
         return self.prompt + 2 * len(CALL_SHARES) * self.longest
 
     def _turn(self, random: Random, median: int) -> int:
@@ -60,16 +60,17 @@ class Lengths:
 
 
 class PlannedSequence(RelaySequence):
-    """An answer with the turns of a plan, whatever is written. The student's engine watches for commands, as in relay decoding.
+    """An answer with the turns of a plan, whatever tokens the models write.
 
-    It counts what the student's engine had to prefill when the answer came back to it.
+    The student's engine looks for commands, as in relay decoding. The sequence counts the tokens that the student's engine had
+    to prefill after each call.
     """
 
     def __init__(self, prompt: RelayPrompt, setup: RelaySetup, plan: AnswerPlan) -> None:
         self.back_prompt_tokens = 0
-        """tokens that the student's engine was given again, after calls"""
+        """prompt tokens that the student's engine was given after calls"""
         self.back_cached_tokens = 0
-        """of these, tokens that its prefix cache held"""
+        """how many of `back_prompt_tokens` its prefix cache held"""
         places = accumulate(plan.student[:-1])
         calls = tuple(Placement(place, tokens) for place, tokens in zip(places, plan.teacher, strict=True))
         limits = setup.limits.model_copy(update={"max_new_tokens": plan.tokens})
@@ -92,7 +93,7 @@ class PlannedSequence(RelaySequence):
 def sequences(
     plans: Sequence[AnswerPlan], grammar: CommandGrammar, lengths: Lengths, ids: range, seed: int
 ) -> list[PlannedSequence]:
-    """Return a sequence for each plan, with prompts of random `ids`: other ones for each seed, so that none is cached."""
+    """Return a sequence for each plan, with prompts of random `ids`. Each seed gives other prompts, so that none is cached."""
     random = Random(seed)
     setup = RelaySetup(
         grammar=grammar,

@@ -1,4 +1,4 @@
-"""Does one run, and writes a fingerprint of each trajectory of each GRPO step: `_recorded_run.py FILE EXPERIMENT override …`"""
+"""Does one run and writes a fingerprint of each trajectory of each GRPO step: `_recorded_run.py FILE EXPERIMENT override …`"""
 
 from __future__ import annotations
 

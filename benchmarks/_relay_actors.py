@@ -1,4 +1,4 @@
-"""The rollout worker and the teacher of a run, as they decode planned answers, and the Ray that they run in."""
+"""A run's rollout worker and teacher, adapted to decode planned answers, and a local Ray to run them in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
 
 PLAIN_IDS = range(6, 16)
-"""the digits: ids of prompts"""
+"""token ids of the digits, which the prompts consist of"""
 START_S = 240.0
 
 Schedule = Literal["relay", "lock_step", "alone"]
@@ -34,37 +34,37 @@ Schedule = Literal["relay", "lock_step", "alone"]
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What an actor has spent since its start, or between two moments."""
+    """What an actor has spent since its start, or between two points in time."""
 
     steps: int
-    """of its engine"""
+    """steps of its engine"""
     busy_s: float
     """wall time inside these steps"""
     cpu_s: float
-    """processor time of its process"""
+    """CPU time of its process"""
 
     def __sub__(self, earlier: Spent) -> Spent:
         return Spent(self.steps - earlier.steps, self.busy_s - earlier.busy_s, self.cpu_s - earlier.cpu_s)
 
     @property
     def step_s(self) -> float:
-        """Wall time of a step."""
+        """Mean wall time of a step, in seconds."""
         return self.busy_s / max(self.steps, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What decoding all answers of a plan took."""
+    """The measurements of decoding all planned answers."""
 
     wall_s: float
     student_back: tuple[int, int]
-    """tokens of prompts that came back to the student's engine, and how many of them its prefix cache held"""
+    """prompt tokens of the student's turns after calls, and how many of them its prefix cache held"""
     teacher_back: tuple[int, int]
-    """the same of the teacher's engine, from an answer's second call on"""
+    """prompt tokens of the teacher's turns from an answer's second call on, and how many of them its prefix cache held"""
 
     @classmethod
     def of(cls, answers: Sequence[PlannedSequence], wall_s: float) -> Played:
-        """Return the figures of finished answers."""
+        """Return the measurements of finished answers."""
         back = [call for answer in answers for call in answer.trajectory().calls[1:]]
         return cls(
             wall_s,
@@ -74,7 +74,7 @@ class Played:
 
 
 class PlannedEngine(VllmEngine):
-    """Writes the tokens that are asked for, and goes on past an end of text."""
+    """An engine that writes all requested tokens, because it ignores the end-of-text token."""
 
     def _sampling_params(self, request: GenerationRequest) -> SamplingParams:
         params = super()._sampling_params(request)
@@ -83,7 +83,7 @@ class PlannedEngine(VllmEngine):
 
 
 class MeteredHost(EngineHost):
-    """Says what it has spent."""
+    """An engine host that reports what it has spent."""
 
     def spent(self) -> Spent:
         """Return what this actor has spent since its start."""
@@ -92,12 +92,12 @@ class MeteredHost(EngineHost):
 
 
 class PlannedTeacher(MeteredHost, TeacherActor):
-    """The teacher, which can also decode its part of the answers by itself."""
+    """The teacher. It can also decode its turns alone."""
 
     engine_type = PlannedEngine
 
     async def play(self, plans: Sequence[AnswerPlan], lengths: Lengths, seed: int) -> Played:
-        """Decode the teacher's turns; the student's are there at once."""
+        """Decode the teacher's turns and return the measurements. The student's turns take no time."""
         answers = sequences(plans, self.engine.grammar, lengths, PLAIN_IDS, seed)
         started = perf_counter()
         await relayed(answers, Instant(PLAIN_IDS[0]), self)
@@ -105,12 +105,12 @@ class PlannedTeacher(MeteredHost, TeacherActor):
 
 
 class PlannedWorker(MeteredHost, RolloutWorker):
-    """A rollout worker that decodes planned answers by either schedule, or its part of them by itself."""
+    """A rollout worker that decodes planned answers by either schedule. It can also decode the student's turns alone."""
 
     engine_type = PlannedEngine
 
     async def play(self, plans: Sequence[AnswerPlan], lengths: Lengths, seed: int, schedule: Schedule) -> Played:
-        """Decode all answers."""
+        """Decode all answers by `schedule` and return the measurements. With "alone", the teacher's turns take no time."""
         answers = sequences(plans, self._grammar, lengths, PLAIN_IDS, seed)
         teacher = Instant(PLAIN_IDS[0]) if schedule == "alone" else self._teacher
         decode = in_lock_step if schedule == "lock_step" else relayed
@@ -133,7 +133,7 @@ def write_model(folder: Path, settings: TinyModelSettings) -> str:
 
 @contextmanager
 def local_ray() -> Iterator[None]:
-    """Start a Ray of this benchmark's own, and end it with the block."""
+    """Start a local Ray for this benchmark, and end it after the block."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -141,7 +141,7 @@ def local_ray() -> Iterator[None]:
     ray.init(
         address="local",
         namespace="benchmark",
-        num_cpus=16,  # logical: the actors share the cores
+        num_cpus=16,  # logical CPUs; the actors share the real cores
         num_gpus=0,
         include_dashboard=False,
         log_to_driver=False,
@@ -154,7 +154,7 @@ def local_ray() -> Iterator[None]:
 
 
 def start(actor: type, name: str, *arguments: object) -> ActorHandle[Any]:
-    """Start an actor with an engine on one CPU thread, without waiting for it."""
+    """Start an actor with an engine on one CPU thread, and return its handle without waiting for the start."""
     import ray
 
     environment = engine_environment(Device.CPU, threads=1)
@@ -167,7 +167,7 @@ def start(actor: type, name: str, *arguments: object) -> ActorHandle[Any]:
 def pair(
     student: str, teacher: str, student_engine: EngineSettings, teacher_engine: EngineSettings
 ) -> Iterator[tuple[ActorHandle[Any], ActorHandle[Any]]]:
-    """Start a worker and its teacher from two model folders, and end them with the block."""
+    """Start a worker and its teacher from two model folders, yield both, and end them after the block."""
     import ray
 
     actors = [

@@ -1,4 +1,4 @@
-"""Relay decoding, lock-step decoding of the same turns, and an engine that costs nothing."""
+"""Two schedules, relay decoding and lock-step decoding of the same turns, and an engine that takes no time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from actors.relay.sequence import RelaySequence, StudentTurn, TeacherTurn
 
 
 async def relayed(sequences: Sequence[RelaySequence], student: Engine, teacher: Engine) -> None:
-    """Decode all sequences, none waiting for another."""
+    """Decode all sequences at the same time. No sequence waits for another."""
     await asyncio.gather(*(relay(sequence, student, teacher) for sequence in sequences))
 
 
 async def in_lock_step(sequences: Sequence[RelaySequence], student: Engine, teacher: Engine) -> None:
-    """Decode all sequences in rounds: every student's turn to its end, then all calls in one batch, and again."""
+    """Decode all sequences in rounds. In each round, all student turns run to their end, and then all calls run in one batch."""
 
     async def student_turns(sequence: RelaySequence) -> None:
         while isinstance(turn := sequence.next_turn(), StudentTurn):
@@ -37,9 +37,9 @@ async def in_lock_step(sequences: Sequence[RelaySequence], student: Engine, teac
 
 
 class Instant:
-    """An engine that writes at once: what is left is what the other one needs by itself.
+    """An engine that writes at once, so that only the time of the other engine remains.
 
-    With `s_per_token` it takes that time instead, as an engine on a device of its own would.
+    With `s_per_token`, it takes that time for each token, like an engine on a device of its own.
     """
 
     def __init__(self, token: int, s_per_token: float = 0.0) -> None:
@@ -47,7 +47,7 @@ class Instant:
         self._s_per_token = s_per_token
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Return `max_tokens` times the same token."""
+        """Return a turn of `max_tokens` equal tokens."""
         count = request.max_tokens
         await asyncio.sleep(count * self._s_per_token)
         return Generation(

@@ -1,4 +1,4 @@
-"""Stand-ins for the actors of a run, within the driver's process: they answer without doing the work."""
+"""Stand-ins for the actors of a run, inside the driver's process. They answer without doing any work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.rollout.pool import RolloutPool
 
 
 class Reference:
-    """In the place of a Ray object reference."""
+    """Replaces a Ray object reference."""
 
     def __init__(self, result: Future[Any]) -> None:
         self._result = result
@@ -30,20 +30,20 @@ class Reference:
 class Answers:
     """Ends the calls of all stand-ins in random order, in a thread of its own.
 
-    It waits until the workers have all the orders that they take, or all that there are, and then ends half of them: so
-    the number of calls under way is what real workers would have.
+    It waits until the workers are full, or have all remaining orders. Then it ends half of the calls under way. So the number
+    of calls under way is about that of real workers.
     """
 
     capacity: int
-    """orders that all workers together take"""
+    """orders that all workers together can have at the same time"""
     orders: int = 0
-    """that are still to come, or under way"""
+    """orders that are still to come or under way"""
     _pending: list[tuple[Future[Any], object]] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _closed: bool = False
 
     def later(self, result: object) -> Reference:
-        """Return a call that is going to end with `result`."""
+        """Return a call that will end with `result`."""
         future: Future[Any] = Future()
         with self._changed:
             self._pending.append((future, result))
@@ -52,7 +52,7 @@ class Answers:
         return Reference(future)
 
     def expect(self, orders: int) -> None:
-        """Say how many orders the next step has."""
+        """Set how many orders the next step has."""
         with self._changed:
             self.orders = orders
 
@@ -81,21 +81,21 @@ class Answers:
 
 
 class Method:
-    """In the place of an actor's method."""
+    """Replaces an actor's method."""
 
     def __init__(self, call: Any) -> None:
         self.remote = call
 
 
 class StandInWorker:
-    """A rollout worker whose batches are never looked at; an order ends with its grading."""
+    """Replaces a rollout worker. Nobody reads its batches; an order ends when its grading ends."""
 
     def __init__(self) -> None:
         self.rollout = Method(lambda order: order)
 
 
 class StandInReward:
-    """A reward actor that finds the same in all groups."""
+    """Replaces the reward actor. It returns the same results for every group."""
 
     def __init__(self, answers: Answers, group_size: int) -> None:
         graded = graded_group(group_size)
@@ -103,7 +103,7 @@ class StandInReward:
 
 
 def graded_group(size: int) -> GradedGroups:
-    """Return what the reward actor says of one group."""
+    """Return random grading results of one group, the same on every call."""
     rng = np.random.default_rng(0)
     integers = {name: rng.integers(1, 60, size) for name in ("output", "teacher", "requested")}
     return GradedGroups(
@@ -129,5 +129,5 @@ def graded_group(size: int) -> GradedGroups:
 
 
 def stand_in_decoder(prompts: PromptBuilder, workers: list[Any], reward: Any, sequences_in_flight: int) -> Decoder:
-    """Return what decodes and grades with stand-ins."""
+    """Return a decoder that uses these stand-ins."""
     return Decoder(RolloutPool(workers, sequences_in_flight, deadline_s=3600.0), reward, prompts, seed=0)

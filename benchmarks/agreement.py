@@ -1,6 +1,6 @@
-"""How far do two runs of one seed agree? The share of equal trajectories, step by step.
+"""How much do two runs with the same seed agree? Measures the share of equal trajectories, step by step.
 
-The demo's experiment is run twice with one rollout worker and once with two. Takes as long as three demos, so
+The demo's experiment runs twice with one rollout worker and once with two. This takes as long as three demos, so
 `python -m benchmarks` runs it only by name.
 """
 
@@ -22,7 +22,7 @@ from pipelines.experiment.schema import Experiment
 EXPERIMENT = Path(__file__).parents[1] / "experiments/demo.yaml"
 WORKERS = {"first run": 1, "second run": 1, "with two workers": 2}
 STEPS = (1, 2, 5, 10, 20, 50)
-"""and the last"""
+"""steps that are compared; the last step is added"""
 QUICK = [
     "grpo.steps=3",
     "warmup.samples=64",
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def equal_share(one: Sequence[str], other: Sequence[str]) -> float:
-    """Return the share of places that hold the same trajectory in both runs."""
+    """Return the share of positions, in [0, 1], that have the same fingerprint in both runs."""
     return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
 
 

@@ -1,4 +1,4 @@
-"""Driver: what it costs by itself for each trajectory, and how that grows with workers and with trajectories.
+"""How much time does the driver itself take for each trajectory, and how does that grow with workers and trajectories?
 
 Engines, learner and reward actor are stand-ins that answer at once.
 """
@@ -29,7 +29,7 @@ from pipelines.rollout.decode_and_grade import Decoder, Decoding, decode_and_gra
 
 GROUP = 8
 IN_FLIGHT = 512
-"""sequences of one worker, as in the default experiment"""
+"""sequences in flight on one worker, as in the default experiment"""
 WORKERS, TRAJECTORIES = (2, 16, 64, 256), (1_000, 10_000, 100_000)
 PER_TRAJECTORY = Goal("value", "<=", 100.0)
 LINEAR = Goal("ratio", "<=", 1.2)
@@ -39,7 +39,7 @@ DECODING = Decoding(
 
 
 def step(decoder: Decoder, problems: list[Problem]) -> None:
-    """Do what the driver does in one step of GRPO: order, collect, hand to the learner, measure."""
+    """Do the driver's work of one GRPO step: send orders, collect results, make the learner's columns, compute metrics."""
     groups = list(decode_and_grade(decoder, problems, DECODING))
     graded = [group.graded for group in groups]
     advantages = np.concatenate([columns.advantage for columns in graded])
@@ -55,7 +55,7 @@ def problems_of(trajectories: int) -> list[Problem]:
 
 @contextmanager
 def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Decoder, Answers]]:
-    """Give what decodes with `workers` stand-ins of this process."""
+    """Yield a decoder with `workers` stand-ins in this process, and the object that ends their calls."""
     answers = Answers(capacity=workers * (IN_FLIGHT // GROUP))
     thread = threading.Thread(target=answers.run, daemon=True)
     thread.start()
@@ -68,7 +68,7 @@ def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Decoder, Answe
 
 
 def microseconds(prompts: PromptBuilder, workers: int, trajectories: int) -> float:
-    """Return the driver's time for each trajectory of a step."""
+    """Return the driver's time for each trajectory of a step, in microseconds."""
     problems = problems_of(trajectories)
     with local(prompts, workers) as (decoder, answers):
         answers.expect(len(problems))
@@ -79,7 +79,7 @@ def microseconds(prompts: PromptBuilder, workers: int, trajectories: int) -> flo
 
 
 def scaling(prompts: PromptBuilder, quick: bool) -> list[Row]:
-    """Return rows for numbers of workers and of trajectories."""
+    """Return the rows for several numbers of workers, and for several numbers of trajectories."""
     workers, trajectories = (WORKERS[:2], TRAJECTORIES[:2]) if quick else (WORKERS, TRAJECTORIES)
     rows: list[Row] = []
     for names in (
@@ -94,7 +94,7 @@ def scaling(prompts: PromptBuilder, quick: bool) -> list[Row]:
 
 
 def growth(prompts: PromptBuilder, trajectories: int, steps: int) -> Row:
-    """Return by how much the driver's memory grows from the third to the last of some steps."""
+    """Return a row with the growth of the driver's memory from the third to the last of `steps` steps."""
     problems, sizes = problems_of(trajectories), []
     with local(prompts, 16) as (decoder, answers):
         for _ in range(steps):
@@ -107,14 +107,14 @@ def growth(prompts: PromptBuilder, trajectories: int, steps: int) -> Row:
 
 
 class RemoteWorker:
-    """A real actor in the place of a rollout worker."""
+    """A real Ray actor that replaces a rollout worker and does nothing."""
 
     def rollout(self, order: object) -> int:
         return 0
 
 
 class RemoteReward:
-    """A real actor in the place of the reward actor."""
+    """A real Ray actor that replaces the reward actor and does nothing."""
 
     def __init__(self) -> None:
         self._graded = graded_group(GROUP)
@@ -124,7 +124,7 @@ class RemoteReward:
 
 
 def over_ray(prompts: PromptBuilder, trajectories: int, runs: int) -> Row:
-    """Return the time for each trajectory with real actors, which do nothing, on this machine's cores."""
+    """Return a row with the time for each trajectory if the stand-ins are real Ray actors on this machine's cores."""
     import ray
 
     problems = problems_of(trajectories)
@@ -146,7 +146,7 @@ def _resident_bytes() -> int:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--without-ray", action="store_true", help="leave out the row over real actors")
+    parser.add_argument("--without-ray", action="store_true", help="leave out the row with real actors")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_tokenizer(Path(folder), "text")
@@ -159,7 +159,8 @@ def main() -> None:
     notes = [
         f"Groups of {GROUP}, one in each order; up to {IN_FLIGHT} sequences in flight on a worker. Microseconds of wall time "
         "for each trajectory of a step: prompts, orders, collecting, columns for the learner, metrics.",
-        "Workers and reward actor are objects of the driver's process, but in the last row: 256 actors do not fit here.",
+        "Workers and reward actor are objects in the driver's process, because 256 actors do not fit on this machine. Only the "
+        "last row has real actors.",
     ]
     report("driver", rows, options, notes)
 

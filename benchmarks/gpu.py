@@ -1,7 +1,7 @@
-"""How close does our packed forward and backward pass come to what a GPU can multiply?
+"""How close does our packed forward and backward pass come to the GPU's speed of matrix multiplication?
 
-Needs PyTorch and transformers and nothing else: neither Ray nor DeepSpeed, nor the rest of this project's environment. A
-random model of Qwen3's shape takes the forward and backward pass of one GRPO step, in packs of up to 16k tokens.
+A random model of Qwen3's shape takes the forward and backward pass of one GRPO step, in packs of up to 16k tokens. The
+benchmark needs only PyTorch and transformers, not Ray, DeepSpeed or the rest of this project's environment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIB, GIB = 2**20, 2**30
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Of the objective; the defaults of `GrpoLossSettings`, which needs pydantic."""
+    """The defaults of `GrpoLossSettings`, repeated here because that class needs pydantic."""
 
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -48,7 +48,7 @@ def main() -> None:
     options = _options()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.quick:
-        print("gpu: there is no GPU here; --quick runs it on the CPU at a tiny size", flush=True)
+        print("gpu: this machine has no GPU; --quick runs the benchmark on the CPU at a tiny size", flush=True)
         return
     shape = SHAPES[options.model]
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -88,9 +88,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pack", type=int, help="most tokens of a pack; 16384 by default")
     parser.add_argument("--rows", type=int, help="trajectories of the step; 32 by default")
     parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--chunk-tokens", type=int, default=1024, help="as learner.logprob_chunk_tokens")
-    parser.add_argument("--chunk-mib", type=int, default=256, help="as learner.logprob_chunk_mib")
-    parser.add_argument("--checkpointing", action="store_true", help="as learner.gradient_checkpointing")
+    parser.add_argument("--chunk-tokens", type=int, default=1024, help="same as learner.logprob_chunk_tokens")
+    parser.add_argument("--chunk-mib", type=int, default=256, help="same as learner.logprob_chunk_mib")
+    parser.add_argument("--checkpointing", action="store_true", help="same as learner.gradient_checkpointing")
     options = parser.parse_args()
     options.model = options.model or ("tiny" if options.quick else "1.7b")
     options.pack = options.pack or (256 if options.quick else 16384)
@@ -112,7 +112,7 @@ def _packs(policy: PolicySequences, max_tokens: int, device: torch.device) -> li
 
 
 def _objective(policy: PolicySequences, packed: PackedRows) -> Callable[[Tensor, slice], Tensor]:
-    """Return the clipped objective, with the mean over all trained tokens of the step."""
+    """Return the clipped objective, as a mean over all trained tokens of the step."""
     everything = np.arange(len(policy.sequences))
     weight = row_weights(target_counts(policy.sequences, everything), "token_mean")
 
@@ -136,7 +136,7 @@ def _objective(policy: PolicySequences, packed: PackedRows) -> Callable[[Tensor,
 def _difference_from_single_rows(
     model: PackedCausalLM, policy: PolicySequences, max_tokens: int, device: torch.device
 ) -> float:
-    """Return the mean |difference| of the targets' log-probs between packs and rows that go through by themselves."""
+    """Return the mean absolute difference, in nats, between the targets' log-probs in packs and in rows processed alone."""
     scores = []
     for limit in (max_tokens, 1):
         of_tokens = torch.zeros(len(policy.sequences.token_ids), device=device)
@@ -149,9 +149,10 @@ def _difference_from_single_rows(
 
 
 def _flops(shape: ModelShape, policy: PolicySequences) -> float:
-    """Return the FLOPs of forward and backward pass: three products of matrices for each of the forward pass.
+    """Return the FLOPs of forward and backward pass: three times those of the forward pass's matrix products.
 
-    Causal attention counts the half that is not masked, the LM head the trained positions; nothing computed again counts.
+    Of causal attention, only the unmasked half counts. Of the LM head, only the trained positions count. Recomputed
+    activations do not count.
     """
     width, of_heads = shape.hidden_size, shape.heads * shape.head_dim
     of_layer = width * (2 * of_heads + 2 * shape.kv_heads * shape.head_dim) + 3 * width * shape.intermediate_size
@@ -162,13 +163,13 @@ def _flops(shape: ModelShape, policy: PolicySequences) -> float:
 
 
 def _matmul_flops_per_s(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Return the fastest rate of a product of two square matrices."""
+    """Return the highest measured FLOP/s of a product of two square matrices."""
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / min(_times(lambda: left @ right, 10, device))
 
 
 def _times(action: Callable[[], object], runs: int, device: torch.device) -> list[float]:
-    """Return the seconds that each of `runs` takes, after one that does not count."""
+    """Return the seconds of each of `runs` runs. A first run is not counted."""
     seconds = []
     for _ in range(runs + 1):
         if device.type == "cuda":

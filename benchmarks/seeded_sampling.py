@@ -1,6 +1,6 @@
-"""What does it cost that every turn samples with a seed of its own?
+"""How much slower is sampling if every turn has a seed of its own?
 
-vLLM draws the tokens of all requests without a seed together, and those of requests with one by one.
+vLLM draws the tokens of all requests without a seed together, but those of requests with a seed one by one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cluster.devices import Device, engine_environment
 
 STUDENTS = {"demo's student": STEPS.student, "53 M parameters": TOKENS.student}
 THREADS = 1
-"""of the engine, as in the demo"""
+"""threads of the engine, as in the demo"""
 SLOTS = 192
 """sequences that are decoded at the same time, as in the demo"""
 TOKENS_EACH = 64
@@ -56,7 +56,7 @@ def _engine(folder: Path, student: TinyModelSettings, slots: int) -> VllmEngine:
 
 
 def _decoding(engine: VllmEngine, slots: int, tokens: int, seeded: bool) -> Callable[[], float]:
-    """A contestant: µs per token that the engine writes."""
+    """Return a contestant whose value is the µs for each token that the engine writes."""
     seeds = count()
 
     def run() -> float:

@@ -1,7 +1,7 @@
-"""Start-up: from the command to the first rollout token with cached models, where the seconds go, what is serial, and
-what the processor has to do at the least.
+"""How long does a run take from the command to the first rollout token, with cached models, and where does the time go?
 
-Every start is a process of its own, so that nothing is imported already.
+It also measures how long each actor takes to start alone, and the CPU time of the start, which no schedule can avoid. Every
+start is a process of its own, so that nothing is imported yet.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ REST = "the driver and Ray"
 
 
 class StartedError(Exception):
-    """The run has written its first token, which is all that was wanted of it."""
+    """The run has written its first token, so the benchmark ends it."""
 
 
 class Marks:
-    """Seconds of one phase after the other."""
+    """Records the seconds of consecutive phases. A call ends the phase that it names."""
 
     def __init__(self, since: float) -> None:
         self._last = since
@@ -58,17 +58,17 @@ class Start:
     actors_up_s: float
     """from the first actor's start until all are up"""
     processor_s: dict[str, float]
-    """seconds of processor within that time, by who took them"""
+    """CPU seconds within that time, by actor"""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What the kernel says of a process."""
+    """The kernel's record of a process."""
 
     parent: int
     title: str
     processor_s: float
-    """user and system, those of ended children included"""
+    """user and system CPU time, including ended children"""
 
 
 def processes() -> dict[int, Process]:
@@ -85,7 +85,7 @@ def processes() -> dict[int, Process]:
 
 
 def processor_seconds(found: dict[int, Process], root: int) -> dict[str, float]:
-    """Return what `root` and all processes below it have taken: each actor with its own, and the rest."""
+    """Return the CPU seconds of `root` and all its descendants, by actor. Other processes count as the rest."""
     seconds = dict.fromkeys([*TITLES.values(), REST], 0.0)
     for pid, process in found.items():
         owner, above = REST, pid
@@ -98,7 +98,7 @@ def processor_seconds(found: dict[int, Process], root: int) -> dict[str, float]:
 
 
 def settings(models: Path, run_dir: Path) -> list[str]:
-    """Return changes to the demo's settings: models that are there already, and nothing tracked."""
+    """Return overrides of the demo's settings: existing models, and no tracking."""
     sources = [
         f"models.{role}.{value}" for role in ("student", "teacher") for value in ("pretrain=null", f"path={models}")
     ]
@@ -106,7 +106,7 @@ def settings(models: Path, run_dir: Path) -> list[str]:
 
 
 def whole(models: Path, run_dir: Path, since: float) -> Start:
-    """Let the driver start a run, up to its first token; return what it took since `since`."""
+    """Let the driver start a run up to its first token; return its times, counted from `since` (seconds since the epoch)."""
     from pipelines.experiment.loading import load
     from pipelines.experiment.schema import Experiment
 
@@ -156,11 +156,11 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         driver.drive(experiment)
     except StartedError:
         return Start(marks.seconds, actors_up_s, taken)
-    raise RuntimeError("the run has ended without a first token")
+    raise RuntimeError("the run ended without a first token")
 
 
 def single(models: Path, run_dir: Path) -> dict[str, float]:
-    """Start each actor by itself, with all cores to itself; return the seconds that each takes."""
+    """Start one actor after the other, so that each has all cores; return the seconds of each start."""
     import ray
 
     from actors.learner.group import LearnerGroup
@@ -172,7 +172,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
     from pipelines.experiment.schema import Experiment
 
     class Nobody:
-        """In the place of the teacher, which is never called."""
+        """Replaces the teacher, which is never called."""
 
     experiment = load(DEMO, settings(models, run_dir), Experiment)
     threads, engine = experiment.cluster.engine_threads, experiment.rollout.engine
@@ -201,7 +201,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
 
 
 def in_a_process(what: str, models: Path, folder: Path) -> dict[str, Any]:
-    """Return what `whole` or `single` find in a new process, as JSON has it."""
+    """Run `whole` or `single` in a new process; return its result, converted through JSON."""
     result = folder / "result.json"
     command = [sys.executable, "-m", "benchmarks.startup", "--child", what, str(models), str(result), str(time.time())]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -220,7 +220,7 @@ def child(what: str, models: str, result: str, since: str) -> None:
 
 
 def write_model(folder: Path) -> None:
-    """Write a random model of the demo's size."""
+    """Write a random model of the demo's size to `folder`."""
     from transformers import AutoConfig, Qwen3ForCausalLM
 
     from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
@@ -251,7 +251,9 @@ def rows_of(starts: list[Start], alone: dict[str, float], cores: int) -> list[Ro
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--child", nargs=4, metavar=("WHAT", "MODELS", "RESULT", "SINCE"), help="one start, for itself")
+    parser.add_argument(
+        "--child", nargs=4, metavar=("WHAT", "MODELS", "RESULT", "SINCE"), help="internal: measure one start"
+    )
     options = parser.parse_args()
     if options.child:
         child(*options.child)
@@ -264,9 +266,10 @@ def main() -> None:
         starts = [Start(**in_a_process("whole", folder / "model", folder)) for _ in range(runs)]
     total = median(sum(start.phases_s.values()) for start in starts)
     notes = [
-        f"The demo, with models of its size that are there already; {total:.3g} s in the median.",
-        "An actor alone has all cores to itself, from its creation until it answers; below, they start side by side.",
-        "Side by side they cannot be faster than all their seconds of processor / the cores.",
+        f"The demo with existing models of the same size; the median is {total:.3g} s.",
+        "The time of an actor alone is from its creation until it answers, with all cores for itself. In a run, all actors start "
+        "side by side.",
+        "Side by side, the start takes at least the CPU seconds of all actors / the number of cores.",
     ]
     report("startup", rows_of(starts, alone, len(os.sched_getaffinity(0))), options, notes)
 

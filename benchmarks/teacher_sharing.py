@@ -1,7 +1,7 @@
-"""What do 1, 2 and 4 rollout workers get out of one teacher, and does each get its share?
+"""What is the throughput of one teacher for 1, 2 and 4 rollout workers, and does each worker get a fair share?
 
-The students are not computed: they write at a fixed pace, as on devices of their own, or they would take the cores that
-the teacher runs on. All else is as in a run: the relay loop in one actor for each worker, and one teacher actor.
+The students are not computed. They write at a fixed pace, as if on devices of their own; otherwise they would take the teacher's
+cores. Everything else is as in a run: one actor with the relay loop for each worker, and one teacher actor.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ STUDENT_S_PER_TOKEN = 0.002
 WINDOW_S = 4.0
 LENGTHS = Lengths(10, 7, longest=80)
 PIECES = ["<call>", "</call>", " ", *"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"]
-"""of the workers' tokenizer: one for each id that the teacher may write"""
+"""token texts of the workers' tokenizer, one for each id that the teacher may write"""
 
 
 class Metered:
-    """Counts the tokens that an engine writes until the clock says `ends`."""
+    """An engine that counts the tokens of the turns that end before `ends` (a time of `perf_counter`)."""
 
     def __init__(self, engine: Engine, ends: float) -> None:
         self._engine = engine
@@ -53,7 +53,7 @@ class Metered:
         self.tokens = 0
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Return the engine's turn."""
+        """Return the wrapped engine's turn."""
         generation = await self._engine.generate(request)
         if perf_counter() < self._ends:
             self.tokens += len(generation.token_ids)
@@ -61,10 +61,10 @@ class Metered:
 
 
 class PacedWorker:
-    """A rollout worker whose student takes a fixed time for a token."""
+    """A rollout worker whose student takes a fixed time for each token."""
 
     def __init__(self, teacher: str) -> None:
-        """Connect to the teacher actor of that name."""
+        """Connect to the teacher actor with the name `teacher`."""
         import ray
 
         self._teacher = RemoteEngine(ray.get_actor(teacher))
@@ -72,7 +72,7 @@ class PacedWorker:
         self._grammar = CommandGrammar(PieceTokenizer(PIECES))
 
     async def serve(self, seed: int, window_s: float) -> int:
-        """Decode answers for so many seconds, as many as can be in flight; return the tokens that the teacher wrote then."""
+        """Decode answers for `window_s` seconds, IN_FLIGHT at a time; return the tokens that the teacher wrote in that time."""
         random = Random(seed)
         ends = perf_counter() + window_s
         teacher = Metered(self._teacher, ends)
@@ -88,16 +88,17 @@ class PacedWorker:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What some workers and their teacher did in the same seconds."""
+    """The measurements of some workers and their teacher over the same time."""
 
     teacher_tokens: Sequence[int]
-    """written for each worker"""
+    """tokens that the teacher wrote for each worker"""
     wall_s: float
     steps: int
-    """of the teacher's engine"""
+    """steps of the teacher's engine"""
     generated_tokens: int
+    """tokens that the teacher's engine wrote"""
     busy_s: float
-    """of the teacher's engine"""
+    """time inside the steps of the teacher's engine"""
 
     @property
     def tokens_per_s(self) -> float:
@@ -105,7 +106,7 @@ class Window:
 
     @property
     def occupancy_percent(self) -> float:
-        """Of the teacher's slots, in the mean over its steps."""
+        """Percentage of the teacher's slots in use, on average over its steps."""
         return 100 * self.generated_tokens / (self.steps * SLOTS)
 
     @property
@@ -114,12 +115,12 @@ class Window:
 
     @property
     def least_share(self) -> float:
-        """The slowest worker's tokens, relative to the mean."""
+        """Tokens of the slowest worker / mean tokens of a worker."""
         return min(self.teacher_tokens) * len(self.teacher_tokens) / max(sum(self.teacher_tokens), 1)
 
 
 def observe(teacher: ActorHandle[Any], workers: Sequence[ActorHandle[Any]], seed: int, window_s: float) -> Window:
-    """Let the workers decode for so many seconds."""
+    """Let the workers decode for `window_s` seconds; return the measurements."""
     import ray
 
     before: EngineLoad = ray.get(teacher.load.remote())
@@ -139,7 +140,7 @@ def observe(teacher: ActorHandle[Any], workers: Sequence[ActorHandle[Any]], seed
 
 
 def rows(windows: dict[int, list[Window]]) -> list[Row]:
-    """Return the rows of all numbers of workers; the throughput of one worker is the baseline."""
+    """Return the rows for each number of workers. The throughput with one worker is the baseline."""
     found: list[Row] = []
     one = [window.tokens_per_s for window in windows[1]]
     for count, seen in windows.items():
@@ -173,7 +174,7 @@ def main() -> None:
     notes = [
         f"a teacher with {SLOTS} slots; {IN_FLIGHT} answers in flight for each worker; windows of {window_s:g} s",
         f"students that write a token in {1000 * STUDENT_S_PER_TOKEN:g} ms instead of computing it",
-        "0 to 5 calls an answer, of log-normal lengths",
+        "0 to 5 calls in an answer, of log-normal lengths",
     ]
     report("teacher_sharing", rows(windows), options, notes)
 

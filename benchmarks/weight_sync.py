@@ -1,4 +1,7 @@
-"""Weight sync: from the learner's optimizer step to the first token under the new version, against a copy of the same bytes."""
+"""How long does a weight sync take, from the optimizer step to the first token under the new version?
+
+The baseline is a plain copy of the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ NAMESPACE = "weight-sync"
 
 
 class MeasuredWorker(RolloutWorker):
-    """A rollout worker that can also take weights as they were taken before: through a file in /dev/shm."""
+    """A rollout worker that can also take weights through a file in /dev/shm, as earlier versions did."""
 
     through_file = False
 
@@ -59,22 +62,22 @@ class MeasuredWorker(RolloutWorker):
 
 
 class Nobody:
-    """In the place of the teacher, which is never called."""
+    """Replaces the teacher, which is never called."""
 
 
 @dataclass(slots=True)
 class Bench:
-    """A learner and a rollout worker, and what one sync between them takes."""
+    """A learner and a rollout worker, and measurements of the syncs between them."""
 
     learner: LearnerGroup
     worker: Any
     pool: RolloutPool
     transport: SharedMemoryTransport
     parts: dict[str, list[float]]
-    """seconds of the parts of each sync of an idle engine"""
+    """for each part of a sync, its seconds in all syncs with an idle engine"""
 
     def sync(self, in_flight: InFlight, turns: int = 0, through_file: bool = False) -> float:
-        """Take an optimizer step, sync, and sample one token; return the seconds since the step."""
+        """Take an optimizer step, sync, and sample one token; return the seconds from the step to that token."""
         import ray
 
         self.pool.in_flight = in_flight
@@ -122,7 +125,7 @@ def _order(samples: int, tokens: int, version: int) -> RolloutOrder:
 
 
 def _check(batch: TrajectoryBatch, turns: int, old: int, in_flight: InFlight) -> None:
-    """No request is lost, and tokens name the version that wrote them."""
+    """Assert that no request was lost, and that tokens have the policy version that wrote them."""
     assert len(batch) == turns
     versions = set(batch.versions.tolist())
     assert versions == {old} if in_flight is InFlight.FINISH else versions <= {old, old + 1}, versions
@@ -130,7 +133,7 @@ def _check(batch: TrajectoryBatch, turns: int, old: int, in_flight: InFlight) ->
 
 @contextmanager
 def bench(folder: Path) -> Iterator[Bench]:
-    """Start a learner rank and a rollout worker with the model in `folder`."""
+    """Start a learner rank and a rollout worker with the model in `folder`, and yield a bench with both."""
     import ray
 
     engine = EngineSettings(dtype="float32", max_model_len=128, max_num_seqs=64, block_size=32)
@@ -165,7 +168,7 @@ def _engine_env() -> dict[str, str]:
 
 
 def write_model(folder: Path, size: TinyModelSettings) -> int:
-    """Write a random model of this size to `folder`; return its parameters' number."""
+    """Write a random model of this size to `folder`; return its number of parameters."""
     from transformers import AutoConfig, Qwen3ForCausalLM
 
     write_tokenizer(folder, "text")
@@ -176,7 +179,7 @@ def write_model(folder: Path, size: TinyModelSettings) -> int:
 
 
 def copies(of_bytes: int) -> Callable[[], float]:
-    """Return a contestant that copies so many bytes within memory that is in use already."""
+    """Return a contestant that copies `of_bytes` bytes between two arrays whose memory is already allocated."""
     source, target = np.ones(of_bytes, np.uint8), np.zeros(of_bytes, np.uint8)
 
     def run() -> float:
@@ -218,7 +221,7 @@ def main() -> None:
             rows += measure(name, Path(folder) / name, runs)
     notes = [
         "Seconds from the end of the optimizer step, on one learner rank, to the first token under the new version, on one engine.",
-        f"Turns in flight are {TURNS} samples of up to {TURN_TOKENS} tokens; none may be lost, which is checked.",
+        f"Turns in flight are {TURNS} samples of up to {TURN_TOKENS} tokens. The benchmark checks that none is lost.",
     ]
     report("weight_sync", rows, options, notes)
 

@@ -1,1 +1,1 @@
-"""What is about machines, not about learning: sessions, resources, devices, weight transport."""
+"""Code about machines, not about learning: sessions, resources, devices, weight transport."""

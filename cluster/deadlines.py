@@ -1,4 +1,4 @@
-"""Waiting for actors, no longer than a key of the experiment allows."""
+"""Waits for actors, but no longer than a key of the experiment allows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ START_TIMEOUT = "cluster.start_timeout_s"
 
 
 def results(calls: ray.ObjectRef[Any] | Sequence[ray.ObjectRef[Any]], what: str, seconds: float, key: str) -> Any:
-    """Return the result of one call to an actor, or the list of those of several.
+    """Return the result of one actor call, or the list of results of several calls.
 
-    Raises `DeadlineError` after `seconds`, which is the value of `key`.
+    `what` names the calls in the message. Raises `DeadlineError` after `seconds`, which is the value of `key`.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""The one place that knows CPU from GPU: process environments, collective back end, resources per process."""
+"""All differences between CPU and GPU in one place: process environments, collective back ends, weight transfer."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from enum import StrEnum
 
 
 class Device(StrEnum):
-    """What engines and learner ranks run on."""
+    """The kind of device that engines and learner ranks run on."""
 
     CPU = "cpu"
     GPU = "gpu"
 
     @property
     def collective_backend(self) -> str:
-        """Return the torch.distributed back end of the learner ranks."""
+        """The torch.distributed back end of the learner ranks."""
         return "gloo" if self is Device.CPU else "nccl"
 
     @property
     def torch_name(self) -> str:
-        """Return what torch calls it."""
+        """Torch's name of the device."""
         return "cpu" if self is Device.CPU else "cuda"
 
     @property
     def engines_can_sleep(self) -> bool:
-        """Return whether a vLLM engine can give its memory back and take it again; on the CPU vLLM refuses to."""
+        """Whether a vLLM engine can free its memory and take it back. vLLM does not support this on the CPU."""
         return self is Device.GPU
 
 
 class WeightBackend(StrEnum):
-    """What carries weights from the learner to the engines; the GPU ones by their names in vLLM."""
+    """What carries weights from the learner to the engines. The values for GPUs are vLLM's names."""
 
     SHARED_MEMORY = "shared_memory"
     NCCL = "nccl"
@@ -46,10 +46,11 @@ def own_gpus() -> set[str]:
 
 
 def weight_backend(learner_gpus: Set[str], engine_gpus: Set[str]) -> WeightBackend:
-    """Return what carries weights between GPUs that are named as by `own_gpus`.
+    """Return what carries weights from the learner's GPUs to the engines' GPUs, both named as by `own_gpus`.
 
-    CUDA IPC hands memory to a process on the same GPU. NCCL refuses two ranks on one GPU, so where only some are shared
-    the weights go through host memory.
+    If the learner has a rank on every GPU of the engines, CUDA IPC passes memory within each GPU. If they share no GPU,
+    NCCL sends the weights. If they share only some, the weights go through host memory, because NCCL refuses two ranks on one
+    GPU.
     """
     if engine_gpus and engine_gpus <= learner_gpus:
         return WeightBackend.CUDA_IPC
@@ -59,7 +60,7 @@ def weight_backend(learner_gpus: Set[str], engine_gpus: Set[str]) -> WeightBacke
 
 
 def common_environment(threads: int) -> dict[str, str]:
-    """Return what every actor process gets: bounded threads that sleep when idle, no telemetry."""
+    """Return the environment of every actor process: a bounded number of threads, which sleep when idle, and no telemetry."""
     return {
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -72,9 +73,9 @@ def common_environment(threads: int) -> dict[str, str]:
 def engine_environment(device: Device, threads: int) -> dict[str, str]:
     """Return the environment of an actor that holds a vLLM engine.
 
-    On the CPU the engine core runs inside the actor (no second process on few cores), OpenMP threads are not pinned
-    (pinned and spinning threads of two engines on one core stall each other) and nothing is compiled. On GPUs the
-    engine core has a process of its own, so that scheduling never waits for Python in the actor.
+    On the CPU, the engine core runs inside the actor, because there are few cores for a second process. OpenMP threads are
+    not pinned, because pinned threads of two engines on one core stall each other. Nothing is compiled. On GPUs, the engine
+    core has a process of its own, so that scheduling never waits for Python in the actor.
     """
     common = common_environment(threads) | {"VLLM_LOGGING_LEVEL": "ERROR"}
     if device is Device.GPU:
@@ -88,7 +89,7 @@ def engine_environment(device: Device, threads: int) -> dict[str, str]:
 
 
 def forget_kv_cache_variable() -> None:
-    """Have an engine on the CPU go by its settings: vLLM prefers this variable, which the user may have for other uses."""
+    """Unset VLLM_CPU_KVCACHE_SPACE, because vLLM prefers it to the engine's settings. The user may have set it for other uses."""
     os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
 
 

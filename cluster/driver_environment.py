@@ -1,7 +1,7 @@
-"""The driver's variables that its actors get as well, on whatever node they are: hub, proxies, certificates.
+"""The environment variables that actors on all nodes get from the driver: for the model hub, proxies and certificates.
 
-They travel in a function that every worker process of the job runs first, and not in Ray's runtime environment: Ray
-writes the latter, with all values, to its logs, and tokens and proxies with a password are secrets.
+A function that every worker process of the job runs first sets them. They are not part of Ray's runtime environment,
+because Ray writes that with all values to its logs, and tokens and proxy passwords are secrets.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ NAMES = (
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
 )
-"""passed on beside all that begin with `PREFIX`; docs/configuration.md has the same list"""
+"""passed on in addition to all names that begin with `PREFIX`; docs/configuration.md has the same list"""
 
 SET_FOR_ACTORS = frozenset({"HF_HUB_DISABLE_TELEMETRY"})
-"""by `cluster.devices`, whatever the driver has"""
+"""not passed on, because `cluster.devices` sets them for actors, whatever the driver has"""
 
 _PATHS = frozenset(
     {
@@ -47,7 +47,7 @@ _PATHS = frozenset(
 
 
 def passed_on(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the variables of `environ` that actors get; relative paths in them are taken from `folder`."""
+    """Return the variables of `environ` that actors get. Relative paths in them are resolved against `folder`."""
     chosen = {
         name: value
         for name, value in environ.items()
@@ -60,7 +60,7 @@ def passed_on(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 def worker_setup(variables: Mapping[str, str]) -> Callable[[], None]:
-    """Return the function that gives `variables` to the worker process that runs it."""
+    """Return a function that sets `variables` in the worker process that runs it."""
     values = dict(variables)
 
     def take_the_drivers_variables() -> None:

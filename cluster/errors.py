@@ -1,4 +1,4 @@
-"""What ends a run and is no bug: messages for the person who started it."""
+"""Errors that end a run but are not bugs. Their messages are for the person who started the run."""
 
 
 class RunError(RuntimeError):
@@ -6,13 +6,13 @@ class RunError(RuntimeError):
 
 
 def as_raised(error: BaseException) -> BaseException:
-    """Return what an actor raised: Ray hands out an error whose text is the actor's whole traceback."""
+    """Return the exception that the actor raised. Ray's error has the actor's whole traceback as its text."""
     return getattr(error, "cause", None) or error
 
 
 class ClusterError(RunError):
-    """The cluster cannot hold the run, or has lost a part of it."""
+    """The cluster has no room for the run, or has lost a part of it."""
 
 
 class DeadlineError(RunError):
-    """Actors did not answer in time; the message names the key that gives them longer."""
+    """Actors did not answer in time. The message names the key of the deadline."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and outlive a power loss, whatever ends their writer."""
+"""Writes files and folders that appear whole or not at all, even if the writer is killed, and that survive a power loss."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ REPLACED = ".replaced"
 
 
 class FolderError(RuntimeError):
-    """A folder cannot be made; the message says why."""
+    """A folder cannot be made. The message says why."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file at `path`: a reader, and a kill or power loss at any time, sees the old content or the new."""
+    """Replace the file at `path`. At any time, even after a kill or power loss, it has either the old or the new content.
+
+    Raises `FolderError` if its folder cannot be made.
+    """
     make_directory(path.parent)
     partial = partial_path(path)
     try:
@@ -33,7 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents so that they outlive a power loss. Raises `FolderError`."""
+    """Make a directory and its parents so that they survive a power loss. Raises `FolderError` if that fails."""
     if path.is_dir():
         return
     if path.parent != path:
@@ -48,12 +51,12 @@ def make_directory(path: Path) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """Return where to write what is to become `path`."""
+    """Return the path to write to until the content is complete and moves to `path`."""
     return path.with_name(f".{path.name}{PARTIAL}")
 
 
 def start_folder(path: Path) -> Path:
-    """Make and return the empty folder that is to become `path`, dropping what an interrupted writer left there."""
+    """Make and return an empty folder, which `commit_folder` moves to `path`. Leftovers of an interrupted writer are removed."""
     partial = partial_path(path)
     shutil.rmtree(partial, ignore_errors=True)
     make_directory(path.parent)
@@ -62,7 +65,7 @@ def start_folder(path: Path) -> Path:
 
 
 def commit_folder(path: Path) -> None:
-    """Put what `start_folder` began, flushed to disk, in the place of `path`; what was there is removed."""
+    """Flush the folder of `start_folder` to disk, and move it to `path`. An earlier folder there is removed."""
     partial, replaced = partial_path(path), path.with_name(f".{path.name}{REPLACED}")
     for item in [*partial.rglob("*"), partial]:
         sync(item)
@@ -76,10 +79,10 @@ def commit_folder(path: Path) -> None:
 
 @contextmanager
 def directory_commit(final: Path) -> Iterator[Path]:
-    """Yield an empty directory that becomes `final` as a whole when the block succeeds, and vanishes when it fails.
+    """Yield an empty directory. When the block succeeds, it becomes `final` as a whole; when the block fails, it is removed.
 
-    An earlier `final` is replaced. What killed runs left beside it is removed on entry, so there may be one commit at a
-    time in one parent directory.
+    An earlier `final` is replaced. On entry, leftovers of killed runs beside it are removed. So only one commit at a time
+    may be under way in a parent directory.
     """
     make_directory(final.parent)
     _recover(final.parent)
@@ -92,9 +95,10 @@ def directory_commit(final: Path) -> Iterator[Path]:
 
 
 def prune(paths: Sequence[Path], keep: int) -> list[Path]:
-    """Remove all but the last `keep` of `paths`, which go from old to new; returns those removed.
+    """Remove all but the last `keep` of `paths`, which are ordered from old to new; return those removed.
 
-    Raises ValueError if `keep` is negative. Each gets a hidden name first: a kill leaves none half there.
+    Each path is renamed to a hidden name first, so that a kill leaves none of them half removed. Raises ValueError if `keep`
+    is negative.
     """
     if keep < 0:
         raise ValueError(f"keep should be 0 or more, not {keep}")
@@ -109,7 +113,7 @@ def prune(paths: Sequence[Path], keep: int) -> list[Path]:
 
 
 def _recover(parent: Path) -> None:
-    """Remove what interrupted commits left, and bring back a directory that one had moved aside."""
+    """Remove the leftovers of interrupted commits, and restore a directory that one of them had moved aside."""
     for replaced in parent.glob(f".*{REPLACED}"):
         final = parent / replaced.name.removeprefix(".").removesuffix(REPLACED)
         if final.exists():
@@ -128,7 +132,7 @@ def _remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or what a folder says of its files, outlive a power loss."""
+    """Flush a file, or a folder's list of entries, to disk, so that it survives a power loss."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Engines and learner in turn on the same GPUs: who has the memory, and in which order it changes hands."""
+"""Lets engines and learner use the same GPUs in turn: who has the memory, and in which order it changes hands."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 _THROUGH_RESTARTS = {"max_task_retries": -1}
-"""of a call that waits for the actor to be back"""
+"""options of a call that waits until a restarted actor is back"""
 
 
 class TurnError(RunError):
-    """Memory did not change hands; the message names the engine and the cause. The run can be resumed."""
+    """An engine did not free or take its memory. The message names the engine and the cause. The run can be resumed."""
 
 
 class Learner(Protocol):
-    """What a turn needs of the learner; each call returns when all ranks are done, or raises at its deadline."""
+    """The learner's methods that `GpuTurns` needs. Each call returns when all ranks are done, or raises at its deadline."""
 
     def free_memory(self, keep_weights: bool) -> None:
-        """Give the GPUs' memory back, all but the weights if they are kept; a second call gives those back too."""
+        """Free the GPUs' memory, except the weights if `keep_weights`. A second call without it frees those too."""
         ...
 
     def take_memory(self) -> None:
@@ -35,11 +35,11 @@ class Learner(Protocol):
 
 
 class StudentEngines(Protocol):
-    """What a turn needs of the rollout workers."""
+    """The rollout workers' properties that `GpuTurns` needs."""
 
     @property
     def engines(self) -> Sequence[ActorHandle[Any]]:
-        """Return those that work."""
+        """The workers that are alive."""
         ...
 
 
@@ -47,29 +47,30 @@ class StudentEngines(Protocol):
 class GpuTurns:
     """Gives the GPUs to the learner and back to the engines.
 
-    The students get new weights before they write again, so their old ones are dropped. The teacher's do not change: they
-    are kept in host memory. An engine that is restarted while it sleeps does not start before it is woken.
+    The students' old weights are dropped, because they get new ones before they write again. The teacher's weights never
+    change, so they are kept in host memory. If an engine's actor restarts while the engine sleeps, the engine starts only
+    when it is woken.
     """
 
     learner: Learner
     students: StudentEngines
     teacher: ActorHandle[Any] | None
-    """None where it stays awake, on other GPUs than the learner's"""
+    """None if the teacher stays awake, because it is on other GPUs than the learner"""
     deadline_s: float
-    """for the engines' part of each step, in which turns in flight come to their end"""
+    """deadline of each step of the engines, including the end of the turns in flight"""
     engines_sleep: bool = False
 
     def to_learner(self) -> None:
-        """Have the engines sleep, when they have written what they are at, and give the learner its memory."""
+        """Let the engines finish their turns and sleep, then give the learner its memory. Raises `TurnError`."""
         self.engines_sleep = True
         self._wait("falling asleep", [*self._students("sleep", False), *self._teacher("sleep", True)])
         self.learner.take_memory()
 
     def to_engines(self, sync_weights: Callable[[], None]) -> None:
-        """Wake the engines, the students with what `sync_weights` brings them.
+        """Wake the engines; the students get new weights by `sync_weights`. Raises `TurnError`.
 
-        At no time is more in the GPUs' memory than one step needs: the learner keeps only its weights while the students
-        have only theirs, and the KV caches come last.
+        The order keeps the GPUs' peak memory low: while the weights are sent, the learner and the students hold nothing but
+        weights. The KV caches come last.
         """
         self.learner.free_memory(keep_weights=True)
         self._wait("waking the weights", self._students("wake_weights"))

@@ -1,4 +1,4 @@
-"""Loading large packages without the garbage collector going over them again and again."""
+"""Imports large packages with the garbage collector paused, so that it does not scan them again and again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Pause the process's collector for the block, and leave what is there at the first one's end out of later collections.
+    """Pause the garbage collector for the block. The first block also excludes all present objects from later collections.
 
-    torch and vLLM make a million objects that stay as long as the process: a quarter of what importing them takes is
-    looking for garbage among them, and every full collection afterwards would take a quarter of a second.
+    torch and vLLM make a million objects that live as long as the process. Looking for garbage among them takes a quarter of
+    the import time, and would take a quarter of a second in every later full collection.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -22,6 +22,6 @@ def loading() -> Iterator[None]:
     finally:
         if not gc.get_freeze_count():
             gc.freeze()
-            atexit.register(gc.unfreeze)  # extension modules report what is left at the end as leaks
+            atexit.register(gc.unfreeze)  # otherwise extension modules report these objects as leaks at exit
         if was_on:
             gc.enable()

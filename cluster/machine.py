@@ -1,4 +1,4 @@
-"""How much memory the machines have: this one, or the nodes of the Ray cluster that this process has joined."""
+"""Finds how much memory this machine has, or the nodes of the Ray cluster that this process has joined."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ _GPUS_GIB = {
     "T4": 16, "V100": 32, "A10G": 24, "A10": 24, "L4": 24, "L40S": 48, "A100": 80, "A100-40G": 40, "A100-80G": 80,
     "H100": 80, "H200": 141, "B200": 180,
 }  # fmt: skip
-"""memory by Ray's names of accelerator types, the largest model of each"""
+"""GPU memory by Ray's names of accelerator types; of several models with one name, the largest"""
 
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Memory in bytes."""
+    """Memory of one or more machines, in bytes."""
 
     where: str
+    """the machines in words, for messages"""
     total: float
-    """of all nodes"""
+    """host memory of all nodes"""
     largest: float
-    """of the node with the most"""
+    """host memory of the node that has the most"""
     available: float
-    """of `total`, what nobody uses now"""
+    """unused part of `total`"""
     gpu: float | None = None
-    """of the smallest GPU; None if there is none or its size is not known"""
+    """memory of the smallest GPU; None if there is no GPU or its size is not known"""
 
 
 def this_machine() -> Machines:
-    """Return the memory of this machine, or what its container may have of it."""
+    """Return the memory of this machine, or of its container if that has a lower limit."""
     rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(rows[name].split()[0]) * 1024.0 for name in ("MemTotal", "MemAvailable"))
     limits = [int(text) for file in _CGROUP_LIMITS if (text := _read(file)).isdigit()]
@@ -42,7 +43,10 @@ def this_machine() -> Machines:
 
 
 def nodes_of_cluster() -> Machines:
-    """Return the memory of all live nodes of the cluster, as Ray counted it when they started; of this machine exactly."""
+    """Return the memory of all live nodes of the cluster.
+
+    If this machine is the only node, its memory is read now. Otherwise it is what Ray counted as free when each node started.
+    """
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -57,7 +61,7 @@ def nodes_of_cluster() -> Machines:
 
 
 def _offered(resources: Mapping[str, float]) -> float:
-    """Return what was free when a node started: Ray gives 70 % of it to workers, and the rest, or less, to objects."""
+    """Return a node's free memory at its start, in bytes. Ray gives 70 % of it to workers, and at most the rest to objects."""
     memory = float(resources.get("memory", 0))
     return max(memory / _SHARE_OF_WORKERS, memory + float(resources.get("object_store_memory", 0)))
 

@@ -1,4 +1,4 @@
-"""How much host memory an actor has, and how full its node is."""
+"""Measures how much host memory an actor uses, and how full its node is."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ _CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ("inactive_file", "active_file")),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_cache",)),
 )
-"""folder, file of the limit, file of what is used, and rows of memory.stat that are caches; versions 2 and 1"""
+"""for control groups of version 2 and 1: folder, file of the limit, file of the use, and the rows of memory.stat with caches"""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """What one process found."""
+    """Memory use as one process measured it."""
 
     own_bytes: int
-    """of the process, and of an actor's children: without files and without what is shared"""
+    """memory of the process, and of its children if it is an actor, without files and shared memory"""
     node_used_share: float
-    """of the node's memory, or its container's, what is in use"""
+    """share of the memory of the node, or of its container, that is in use"""
 
 
 def memory_use(actor: object = None) -> MemoryUse:
-    """Return the memory of this process; `actor.__ray_call__.remote(memory_use)` has it of an actor.
+    """Return the memory use of this process. For an actor, call `actor.__ray_call__.remote(memory_use)`.
 
-    An actor's children count with it: an engine's core is one. Those of a driver are Ray's processes and all actors, and do not.
+    An actor's child processes are included, because an engine's core may be one. A driver's are not: they are Ray's processes
+    and all actors.
     """
     process, own = psutil.Process(), 0
     children = [] if actor is None else process.children(recursive=True)
@@ -41,7 +42,7 @@ def memory_use(actor: object = None) -> MemoryUse:
 
 
 def node_used_share() -> float:
-    """Return the share of this machine's memory that is in use, or of what its container may have."""
+    """Return the share, in [0, 1], of this machine's memory that is in use, or of its container's if that is fuller."""
     memory = psutil.virtual_memory()
     found = (memory.total - memory.available) / memory.total
     for folder, limit_file, used_file, caches in _CGROUPS:

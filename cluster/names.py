@@ -1,4 +1,4 @@
-"""One run of a name on one cluster: another is refused, by the name of the one that runs."""
+"""Ensures that a cluster has only one run of each name. A second one is refused with a message about the first."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from cluster.errors import ClusterError
 
 _SECONDS_TO_GO = 30.0
-"""for the actors of a driver that has just ended"""
+"""how long the actors of an ended driver may take to disappear"""
 
 
 class NameTakenError(ClusterError):
-    """Another run of this name is on the cluster."""
+    """The cluster already has a run of this name."""
 
 
 def require_free(namespace: str, name: str, seconds: float = _SECONDS_TO_GO) -> None:
     """Return when no actor of a run called `name` is left on the cluster.
 
-    Raises `NameTakenError` if its driver is alive, or its actors are still there after `seconds`.
+    Raises `NameTakenError` if that run's driver is alive, or if its actors are still there after `seconds`.
     """
     deadline = time.monotonic() + seconds
     while taken := _actors_of(namespace):
@@ -29,7 +29,7 @@ def require_free(namespace: str, name: str, seconds: float = _SECONDS_TO_GO) -> 
 
 
 def _actors_of(namespace: str) -> list[tuple[str, str]]:
-    """Return name and namespace of a run's actors, those that pretrain its models included."""
+    """Return name and namespace of a run's actors, including those that pretrain its models."""
     import ray
 
     listed = ray.util.list_named_actors(all_namespaces=True)
@@ -43,7 +43,7 @@ def _driver_of(actor: str, namespace: str) -> dict[str, Any] | None:
 
     try:
         job = ray.get_actor(actor, namespace)._actor_id.job_id.hex()
-    except ValueError:  # gone meanwhile
+    except ValueError:  # the actor has ended since it was listed
         return {"IsDead": True}
     return next((found for found in ray._private.state.jobs() if found["JobID"] == job), None)
 

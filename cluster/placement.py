@@ -1,4 +1,4 @@
-"""Resources of a run: one placement group with a bundle for each actor."""
+"""Reserves the resources of a run: one placement group, in which every actor has its place."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What one actor needs."""
+    """The resources that one actor needs."""
 
     actor: str
     """the actor's name, as the dashboard shows it"""
     cpus: float
     gpus: float
     beside: str | None = None
-    """an earlier bundle's actor on whose GPU this one has to be; any GPU with room if empty"""
+    """name of an actor, from an earlier bundle, whose place and so GPU this one shares; None for a place of its own"""
 
     @property
     def resources(self) -> dict[str, float]:
@@ -29,16 +29,16 @@ class Bundle:
 
 
 class PlacementError(ClusterError):
-    """The cluster cannot hold the run."""
+    """The cluster did not offer the resources of the run."""
 
 
 def total(bundles: Sequence[Bundle]) -> tuple[float, float]:
-    """Return CPUs and GPUs of all bundles together."""
+    """Return the sums of CPUs and of GPUs over all bundles."""
     return sum(bundle.cpus for bundle in bundles), sum(bundle.gpus for bundle in bundles)
 
 
 def table(bundles: Sequence[Bundle]) -> str:
-    """Return the bundles as text, one line each and the sum."""
+    """Return the bundles as a text table, with one line each and a line with the sums."""
     cpus, gpus = total(bundles)
     rows = [(bundle.actor, f"{bundle.cpus:g}", f"{bundle.gpus:g}") for bundle in bundles]
     rows = [("actor", "CPUs", "GPUs"), *rows, ("total", f"{cpus:g}", f"{gpus:g}")]
@@ -46,7 +46,7 @@ def table(bundles: Sequence[Bundle]) -> str:
 
 
 def places(bundles: Sequence[Bundle]) -> dict[str, int]:
-    """Return each actor's place in the placement group: the same one for actors that are beside each other."""
+    """Return the index of each actor's bundle in the placement group. An actor that is `beside` another has the same index."""
     found: dict[str, int] = {}
     for bundle in bundles:
         found[bundle.actor] = len(set(found.values())) if bundle.beside is None else found[bundle.beside]
@@ -56,7 +56,7 @@ def places(bundles: Sequence[Bundle]) -> dict[str, int]:
 def reserve(bundles: Sequence[Bundle], name: str, timeout_s: float) -> PlacementGroup:
     """Return a placement group that holds all bundles, or raise `PlacementError` after `timeout_s`.
 
-    Ray would wait for ever for what a cluster can never offer.
+    The deadline is needed because Ray waits forever for resources that a cluster can never offer.
     """
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group

@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster: the one that is given, or a local one that ends with the run."""
+"""Connects to a given Ray cluster, or starts a local one that ends with the run."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 from cluster.driver_environment import passed_on, worker_setup
 
 VERBOSE = "RELAYLLM_VERBOSE"
-"""a variable; set, everything that Ray, vLLM and the actors write comes to the driver's screen"""
+"""environment variable; if it is set, all output of Ray, vLLM and the actors appears on the driver's terminal"""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""what asks a run to stop"""
+"""signals that ask a run to stop"""
 
 
 def address_of(setting: str | None) -> str | None:
-    """Return the address of the running cluster to join, as the setting or RAY_ADDRESS says; None for a local one."""
+    """Return the address of the cluster to join: the setting, else RAY_ADDRESS; None for a local cluster."""
     return setting or os.environ.get("RAY_ADDRESS") or None
 
 
 def verbose() -> bool:
-    """Whether the user wants to see what Ray, vLLM and the actors write; it is in Ray's logs in any case."""
+    """Return whether the output of Ray, vLLM and the actors appears on the terminal. It is in Ray's logs in any case."""
     return bool(os.environ.get(VERBOSE))
 
 
@@ -33,9 +33,10 @@ def verbose() -> bool:
 def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_needed: float) -> Iterator[str]:
     """Connect to the cluster at `address` (or RAY_ADDRESS), or start a local one; disconnect at the end.
 
-    Gives the address at which other processes of this machine may join while the block lasts. A local cluster offers at
-    least `cpus_needed` logical CPUs: on a laptop the actors share the cores. The driver's import path travels to the
-    workers, so the code need not be installed on them; so do the variables of `cluster.driver_environment`.
+    Yields the address at which other processes of this machine can join during the block. A local cluster offers at least
+    `cpus_needed` logical CPUs, so that a run also starts on a laptop, where the actors share the cores. Workers get the
+    driver's import path, so the code need not be installed on them. They also get the variables of
+    `cluster.driver_environment`.
     """
     import ray
 
@@ -50,7 +51,7 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray.init(
-                address="local",  # else Ray would join whatever cluster was last started on this machine
+                address="local",  # otherwise Ray would join the cluster that was last started on this machine
                 namespace=namespace,
                 num_cpus=max(os.cpu_count() or 1, int(cpus_needed + 0.999)),
                 num_gpus=None if gpus_needed else 0,
@@ -67,7 +68,7 @@ def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_ne
 
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Put this process's signal handlers back after the block: Ray installs its own, which end the process."""
+    """Restore this process's signal handlers after the block, because Ray installs its own, which end the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

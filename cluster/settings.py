@@ -1,4 +1,4 @@
-"""The base of every settings model: frozen, typed, and closed to unknown keys; and the types of paths and seeds."""
+"""The base class of all settings models, which are frozen, typed and refuse unknown keys; and the types of paths and seeds."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ _VARIABLE = re.compile(r"\$\{?\w")
 
 
 class Settings(BaseModel):
-    """A block of an experiment YAML; unknown keys, wrong types and numbers that are not finite are errors, never ignored."""
+    """A block of an experiment YAML. Unknown keys, wrong types and numbers that are not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -20,7 +20,10 @@ def _with_home(path: Path) -> Path:
 
 
 def name_with_home(name: str) -> str:
-    """Return a path, or a name that may be one, with `~` as the home folder. Raises ValueError if that is unknown."""
+    """Return a path, or a name that may be a path, with a leading `~` replaced by the home folder.
+
+    Raises ValueError if the name has a variable such as `$HOME`, or if the home folder is unknown.
+    """
     if _VARIABLE.search(name):
         raise ValueError("variables are not expanded: write the path in full, or begin it with ~")
     if not name.startswith("~"):
@@ -32,7 +35,7 @@ def name_with_home(name: str) -> str:
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-"""what every random generator of the stack takes, and room to count on from it"""
+"""a seed that every random generator in use accepts, with room to add small numbers to it"""
 
 HomePath = Annotated[Path, AfterValidator(_with_home)]
-"""a path in which `~` is the home folder"""
+"""a path in which a leading `~` means the home folder"""

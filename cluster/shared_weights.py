@@ -1,4 +1,4 @@
-"""Weights in shared memory, for engines whose model lives in another process of the machine."""
+"""Weights in shared memory, for engines whose model is in another process of the machine."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from numpy.typing import NDArray
 from cluster.errors import RunError
 
 Weights = Mapping[str, NDArray[np.generic]]
-"""by name: float32, or bfloat16 viewed as uint16"""
+"""arrays by name: float32, or bfloat16 viewed as uint16"""
 Place = tuple[str, str, Sequence[int], int]
-"""name, dtype, shape and first byte of one array in shared memory"""
+"""name, dtype, shape and byte offset of one array in shared memory"""
 _ALIGNMENT_BYTES = 64
 _FOLDER = Path("/dev/shm")
 
 
 class SharedMemoryError(RunError):
-    """There is no room for weights in shared memory; the message says how much they need."""
+    """Shared memory has no room for the weights. The message says how much they need."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedWeights:
-    """Where weights lie in shared memory."""
+    """A shared-memory segment, and the places of the weights in it."""
 
     segment: str
     places: Sequence[Place]
 
 
 def total_bytes(weights: Weights) -> int:
-    """Return the bytes of all weights; an array that has two names counts once."""
+    """Return the bytes of all weights. An array with two names counts once."""
     return sum(array.nbytes for array in {id(array): array for array in weights.values()}.values())
 
 
 @contextmanager
 def share(weights: Weights) -> Iterator[SharedWeights]:
-    """Copy `weights` to shared memory, which is freed at the end of the block; raises `SharedMemoryError` if it is full.
+    """Copy `weights` to shared memory and yield their places. The memory is freed at the end of the block.
 
-    An array that has two names is there once. The engines of a machine take turns, so that it holds one copy at a time.
+    An array with two names is stored once. The engines of a machine take turns, so that only one copy exists at a time.
+    Raises `SharedMemoryError` if shared memory is full.
     """
     places: list[Place] = []
     first_bytes: dict[int, int] = {}
@@ -71,8 +72,8 @@ def share(weights: Weights) -> Iterator[SharedWeights]:
 
 @contextmanager
 def attach(shared: SharedWeights) -> Iterator[Weights]:
-    """Give the weights as views of the shared memory; nothing may refer to them after the block."""
-    with patch.object(resource_tracker, "register"):  # else this process would free the other one's memory when it ends
+    """Yield the weights as views of the shared memory. Nothing may refer to them after the block."""
+    with patch.object(resource_tracker, "register"):  # otherwise this process would free the other's memory at its end
         segment = shared_memory.SharedMemory(name=shared.segment)
     weights = _views(segment, shared)
     try:
@@ -84,7 +85,7 @@ def attach(shared: SharedWeights) -> Iterator[Weights]:
 
 @contextmanager
 def _turn() -> Iterator[None]:
-    """Wait until no other process of this user and machine is in the block; the kernel ends the turn of one that dies."""
+    """Wait until no other process of this user on this machine is in the block. If a process dies, the kernel ends its turn."""
     lock = os.open(_FOLDER / f"relayllm-weights-{os.getuid()}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -94,7 +95,7 @@ def _turn() -> Iterator[None]:
 
 
 def _allocate(segment: str, size: int) -> None:
-    """Take a new segment's memory: it is sparse otherwise, and writing to it when none is left kills the process."""
+    """Allocate a new segment's memory. Otherwise it is sparse, and writing to it when no memory is left kills the process."""
     file = os.open(_FOLDER / segment, os.O_RDWR)
     try:
         if size:
@@ -106,7 +107,7 @@ def _allocate(segment: str, size: int) -> None:
         raise SharedMemoryError(
             f"the student's weights need {size / 2**20:,.0f} MiB of shared memory, and {_FOLDER} has "
             f"{free.f_bavail * free.f_frsize / 2**20:,.0f} MiB left: make it larger (docker run --shm-size, or "
-            f"mount -o remount,size=...), or give Ray's object store less of it"
+            f"mount -o remount,size=...), or make Ray's object store smaller"
         ) from error
     finally:
         os.close(file)

@@ -1,4 +1,4 @@
-"""Watches a run's actors: says when one was restarted, and ends the run, with the reason, when one is lost for good."""
+"""Watches a run's actors. It logs restarts, and ends the run with the reason when an actor is lost for good."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cluster.errors import ClusterError
 logger = logging.getLogger(__name__)
 
 State = Mapping[str, Any]
-"""of one actor, as Ray's `actors(id)` gives it"""
+"""state of one actor, as returned by Ray's `actors(id)`"""
 
 _POLL_S = 5.0
 _LOOK_AGAIN_S = 5.0
-"""how long Ray may take to know that an actor whose call has failed is dead"""
+"""how long Ray may take to report that an actor is dead after a call to it has failed"""
 _WAKE = signal.SIGUSR1
 _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
@@ -39,16 +39,18 @@ class _Watched:
     essential: bool
     restarts: int = 0
     lost: str | None = None
-    """why, once it is dead for good"""
+    """the reason, once the actor is dead for good; None before"""
 
 
 class ActorWatch:
-    """A thread beside the run, from `with` to its end. An exception that leaves the block because an actor is lost
-    becomes an `ActorLostError` that says so; the loss of one that nobody waits for ends the block, too.
+    """Watches actors in a thread during a `with` block, which must be in the main thread.
+
+    If an exception leaves the block because an actor is lost, it becomes an `ActorLostError` with the reason. The loss of an
+    essential actor also interrupts the block, because it may be that no call waits for that actor.
     """
 
     def __init__(self, remedy: Callable[[str], str], read: Callable[[str], State] | None = None) -> None:
-        """`remedy` says for a role ("teacher", "rollout", …) which settings to turn if its memory ran out."""
+        """`remedy` returns, for a role ("teacher", "rollout", …), which settings to change if its memory ran out."""
         self._remedy, self._read = remedy, read or _read_state
         self._actors: dict[str, _Watched] = {}
         self._lock = threading.Lock()
@@ -59,19 +61,19 @@ class ActorWatch:
         self._before: Any = None
 
     def add(self, name: str, actor: Any, budget: int, essential: bool) -> None:
-        """Watch an actor that Ray restarts `budget` times; the run cannot go on without an `essential` one."""
+        """Watch an actor that Ray restarts up to `budget` times. The run cannot go on without an `essential` actor."""
         role = re.sub(r"-\d+$", "", name)
         with self._lock:
             self._actors[actor._actor_id.hex()] = _Watched(name, role, budget, essential)
 
     def forget(self, actors: Collection[Any]) -> None:
-        """Watch these no more: the run ends them itself."""
+        """Stop watching these actors, because the run ends them itself."""
         with self._lock:
             for actor in actors:
                 self._actors.pop(actor._actor_id.hex(), None)
 
     def look(self) -> bool:
-        """Read the state of all actors, and return whether an essential one is lost."""
+        """Read the state of all actors; return whether an essential one is lost."""
         with self._lock:
             for actor_id, actor in self._actors.items():
                 if actor.lost is None:
@@ -79,7 +81,7 @@ class ActorWatch:
             return any(actor.lost and actor.essential for actor in self._actors.values())
 
     def losses(self) -> str:
-        """Return a sentence for each lost actor, with its reason and what to do; empty if none is lost."""
+        """Return a line for each lost actor, with the reason and what to do; empty if none is lost."""
         with self._lock:
             lost = [actor for actor in self._actors.values() if actor.lost is not None]
         lines = []
@@ -100,9 +102,11 @@ class ActorWatch:
             actor.restarts = restarts
             why = self._cause(state)
             logger.warning("%s died and is restarted, %d of %d times: %s", actor.name, restarts, actor.budget, why)
-        never_up = restarts == 0 and "creation_task_failure" in str(state.get("DeathCause"))  # whose error says it all
+        never_up = restarts == 0 and "creation_task_failure" in str(
+            state.get("DeathCause")
+        )  # the error of its start says enough
         if state.get("State") == "DEAD" and not never_up:
-            actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last words)"
+            actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
 
     def _cause(self, state: State) -> str:
         said = cause_of_death(str(state.get("DeathCause") or ""))
@@ -124,11 +128,11 @@ class ActorWatch:
             except Exception:
                 if self._stop.is_set():
                     return
-                logger.exception("the watch over the actors goes on without this look at them")
+                logger.exception("the actors' states could not be read; the watch tries again")
 
     def _wake(self, number: int, frame: FrameType | None) -> None:
         if self._woke_main and not self._stop.is_set():
-            raise KeyboardInterrupt  # which Ray lets through; `__exit__` says what it stands for
+            raise KeyboardInterrupt  # Ray does not catch it, and `__exit__` replaces it by an ActorLostError
 
     def __enter__(self) -> ActorWatch:
         self._before = signal.signal(_WAKE, self._wake)
@@ -153,7 +157,7 @@ class ActorWatch:
 
 
 def cause_of_death(said: str) -> str:
-    """Return what Ray says of an actor's death, in a sentence."""
+    """Return the cause of an actor's death as one short text, from Ray's description `said`."""
     if not said:
         return "Ray gives no reason"
     match = re.search(r'error_message: "((?:[^"\\]|\\.)*)"', said)
@@ -167,7 +171,7 @@ def cause_of_death(said: str) -> str:
 
 
 def ran_out_of_memory(cause: str) -> bool | None:
-    """Return whether a cause of death is for want of memory; None if it may be, as with a kill that nobody explains."""
+    """Return whether an actor died because memory ran out; None if that is possible but not certain, as with an unexplained kill."""
     text = cause.lower()
     if "low on memory" in text or "memory ran out" in text or "oom_context" in text:
         return True
@@ -182,7 +186,7 @@ def ran_out_of_memory(cause: str) -> bool | None:
 
 
 def _by_an_actor(error: BaseException) -> bool:
-    """Return whether Ray's word of a failed call is behind the error."""
+    """Return whether a Ray error is among the causes of `error`."""
     from ray.exceptions import RayError
 
     seen: BaseException | None = error
@@ -201,7 +205,7 @@ def _read_state(actor_id: str) -> State:
 
 
 def _oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory, here or in this container."""
+    """Return how many processes the kernel has killed because memory ran out, in this container or on this machine."""
     for file in _OOM_COUNTERS:
         try:
             rows = dict(line.split()[:2] for line in Path(file).read_text().splitlines())

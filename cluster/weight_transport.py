@@ -1,4 +1,4 @@
-"""How new weights come from the learner to the rollout engines, and what becomes of the turns being written then."""
+"""Brings new weights from the learner to the rollout engines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class InFlight(StrEnum):
-    """What becomes of a student's turns that are being written when new weights arrive."""
+    """What happens to the student's turns that are being written when new weights arrive."""
 
     FINISH = "finish"
-    """they end under the old weights, and the new ones wait for them"""
+    """they finish under the old weights; the new weights wait for them"""
     CONTINUE = "continue"
-    """they go on under the new weights"""
+    """they continue under the new weights"""
 
 
 class WeightTransport(Protocol):
@@ -31,10 +31,10 @@ class WeightTransport(Protocol):
 
 
 class Sender(Protocol):
-    """What a transport needs of the learner; each call returns when all ranks are done, or raises at its deadline."""
+    """The learner's methods that a transport needs. Each call returns when all ranks are done, or raises at its deadline."""
 
     def weights(self) -> ray.ObjectRef[Any]:
-        """Put the weights in the object store."""
+        """Put the weights in the object store, and return a reference to them."""
         ...
 
     def gpus(self) -> set[str]:
@@ -42,26 +42,26 @@ class Sender(Protocol):
         ...
 
     def connect_engines(self, backend: WeightBackend, engines: Sequence[ActorHandle[Any]], in_flight: InFlight) -> None:
-        """Meet the engines in a transfer over `backend`, leaving an earlier one."""
+        """Leave any earlier transfer, and connect to the engines over `backend`."""
         ...
 
     def send_weights(self, version: int) -> None:
-        """Send the weights to the engines that were met last."""
+        """Send the weights, as policy `version`, to the engines of the last `connect_engines`."""
         ...
 
 
 class Receivers(Protocol):
-    """What a transport needs of the rollout workers."""
+    """The rollout workers' methods that a transport needs."""
 
     in_flight: InFlight
 
     @property
     def engines(self) -> Sequence[ActorHandle[Any]]:
-        """Return those that work."""
+        """The workers that are alive."""
         ...
 
     def processes(self) -> list[int]:
-        """Return the process ids of `engines`: others after a restart."""
+        """Return the process ids of `engines`. A restarted engine has another one."""
         ...
 
     def gpus(self) -> set[str]:
@@ -69,16 +69,16 @@ class Receivers(Protocol):
         ...
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
-        """Give all engines `weights` out of the object store."""
+        """Load `weights` from the object store into all engines, as policy `version`."""
         ...
 
     def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
-        """Note that the engines hold policy `version`; `weights` fetches it for one that restarts."""
+        """Record that the engines hold policy `version`. `weights` returns these weights for an engine that restarts."""
         ...
 
 
 class SharedMemoryTransport:
-    """Through Ray's object store: shared memory on one node, one copy for each node. Works on every device."""
+    """Sends weights through Ray's object store: shared memory, with one copy per node. Works on every device."""
 
     def __init__(self, learner: Sender, workers: Receivers) -> None:
         self._learner, self._workers = learner, workers
@@ -89,19 +89,19 @@ class SharedMemoryTransport:
 
 
 class GpuTransport:
-    """From GPU to GPU, by vLLM's weight-transfer engines: NCCL in packed buckets, or CUDA IPC where both share GPUs."""
+    """Sends weights from GPU to GPU with vLLM's weight-transfer engines: by NCCL, or by CUDA IPC if both share their GPUs."""
 
     def __init__(self, backend: WeightBackend, learner: Sender, workers: Receivers, beside_learning: bool) -> None:
-        """With `beside_learning` the engines write while the learner is at a step.
+        """With `beside_learning`, the engines write while the learner takes a step.
 
-        It then has other weights than those of the last sync, which an engine that restarts needs: a copy is kept.
+        An engine that restarts then needs the weights of the last sync, which the learner no longer has. So a copy is kept.
         """
         self._beside_learning = beside_learning
         self._backend, self._learner, self._workers = backend, learner, workers
         self._met: list[int] = []
 
     def sync(self, version: int) -> None:
-        """See `WeightTransport.sync`; engines that have restarted are met anew."""
+        """See `WeightTransport.sync`. If an engine has restarted, all engines are connected again first."""
         if (processes := self._workers.processes()) != self._met:
             self._learner.connect_engines(self._backend, self._workers.engines, self._workers.in_flight)
             self._met = processes
@@ -114,7 +114,7 @@ class GpuTransport:
 
 
 def weight_transport(device: Device, learner: Sender, workers: Receivers, beside_learning: bool) -> WeightTransport:
-    """Return the fastest transport between these actors, by where they run; see `GpuTransport` for `beside_learning`."""
+    """Return the fastest transport between these actors, given where they run. `GpuTransport` explains `beside_learning`."""
     if device is Device.CPU:
         return SharedMemoryTransport(learner, workers)
     backend = weight_backend(learner.gpus(), workers.gpus())

@@ -12,10 +12,10 @@ def group_advantages(
     normalisation: Literal["std", "mean"] = "std",
     epsilon: float = 1e-6,
 ) -> NDArray[np.float32]:
-    """Return [G] advantages of one group: (r - mean) / (std + epsilon), or r - mean under "mean".
+    """Return the advantages of one group of G rewards, [G]: (r - mean) / (std + epsilon), or r - mean for "mean".
 
-    The standard deviation is the sample's (one degree of freedom less), as in the released code. A group of one, or
-    with equal rewards, has zero advantages.
+    The formula is that of paper section 2.3. The standard deviation is the sample's (divided by G - 1), as in the released
+    code. In a group of one, or with equal rewards, all advantages are 0.
     """
     values = np.asarray(rewards, np.float64)
     if len(values) < 2 or np.all(values == values[0]):

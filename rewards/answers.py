@@ -1,4 +1,4 @@
-r"""Finding the final answer in a solution: the content of its last balanced `\boxed{...}`."""
+r"""Finds the final answer in a solution: the content of its last balanced `\boxed{...}`."""
 
 import re
 
@@ -12,10 +12,10 @@ def extract_answer(text: str) -> str | None:
 
 
 def answer_span(text: str) -> tuple[int, int] | None:
-    r"""Return where the content of the last balanced `\boxed{...}` or `\fbox{...}` begins and ends; None if there is none.
+    r"""Return start and end of the content of the last balanced `\boxed{...}` or `\fbox{...}`; None if there is none.
 
-    "Last" is by where the box opens, so of nested boxes the inner one counts. Braces may nest; escaped braces (`\{`)
-    do not count; a box that never closes is passed over. Linear in the length of the text.
+    The last box is the one that opens last, so of nested boxes it is the inner one. Braces may nest, and escaped braces
+    (`\{`) do not count. A box that never closes is ignored. The time is linear in the length of the text.
     """
     open_braces: list[int | None] = []
     last: tuple[int, int] | None = None

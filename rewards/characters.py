@@ -1,4 +1,4 @@
-"""Unicode in answers, written as the ASCII and LaTeX that golds and parsers use: `½`, `√2`, `x²`, `−5`, `≤`."""
+"""Rewrites Unicode in answers, such as `½`, `√2`, `x²`, `−5` and `≤`, to the ASCII and LaTeX that golds and parsers use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEGREES = {"√": "", "∛": "[3]", "∜": "[4]"}
 
 
 def in_latex(text: str) -> str:
-    """Return `text` with what Unicode offers for mathematics written as LaTeX; other characters stay. Linear in its length."""
+    """Return `text` with Unicode's mathematical characters rewritten as LaTeX. Other characters stay. Takes linear time."""
     if text.isascii():
         return text
     text = _RAISED_RUN.sub(lambda run: f"^{{{run.group().translate(_RAISED)}}}", text)

@@ -1,4 +1,4 @@
-"""Whether two expressions of sympy differ, however little: what a comparison with a fixed number of decimals cannot see."""
+"""Detects tiny differences between two sympy expressions, which a comparison of a fixed number of decimals misses."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     from sympy.core.relational import Relational
 
 _TOLERANCE = 1.000001e-6
-"""relative, where one side is written with decimals: `numbers.RELATIVE_TOLERANCE`, and room for the last digit's rounding"""
+"""relative tolerance if one side is written with decimals: `numbers.RELATIVE_TOLERANCE`, plus room for rounding errors"""
 _DIGITS = 400
-"""of working precision, to tell a difference from zero"""
+"""digits of working precision that are tried to tell a difference from zero"""
 
 
 def differ(first: object, second: object) -> bool:
-    """Whether two parsed answers are known to have different values; False where nothing is known.
+    """Return whether two parsed answers certainly have different values; False if that is not known.
 
-    Numbers, and expressions at a point, are compared exactly or to many digits, with a relative tolerance only where one
-    is written with decimals. Sets, tuples, intervals, matrices and equations are compared part by part.
+    Numbers are compared exactly, or to many digits. Only if one is written with decimals, there is a relative tolerance.
+    Expressions with variables are compared at one point. Sets, tuples, intervals, matrices and equations are compared part
+    by part.
     """
     from sympy import Eq, Expr, FiniteSet, Interval, MatrixBase, Tuple
     from sympy.core.relational import Relational
@@ -43,7 +44,10 @@ def differ(first: object, second: object) -> bool:
 
 
 def _relations_differ(first: Relational, second: Relational) -> bool:
-    """Whether both say the same of one expression, but of different bounds; other relations may be one in other words."""
+    """Return whether both relations bound the same expression in the same direction, by different bounds.
+
+    Other pairs of relations may be equivalent, so they do not count as different.
+    """
     a, b = (relation.reversed if relation.rel_op in ("<", "<=") else relation for relation in (first, second))
     return bool(a.rel_op == b.rel_op and a.lhs == b.lhs and differ(a.rhs, b.rhs)) or bool(
         a.rel_op == b.rel_op and a.rhs == b.rhs and differ(a.lhs, b.lhs)
@@ -55,7 +59,7 @@ def _some_differ(first: Sequence[Basic], second: Sequence[Basic]) -> bool:
 
 
 def _all_matched(first: Sequence[Basic], second: Sequence[Basic]) -> bool:
-    """Whether each element has one of the other set that is not known to be another value."""
+    """Return whether each element can be paired with one of the other set that is not known to differ from it."""
     rest = list(second)
     for element in first:
         match = next((index for index, other in enumerate(rest) if not differ(element, other)), None)

@@ -1,4 +1,4 @@
-r"""How an answer is set, apart from what it says: fonts, spacing, `\left`, Markdown, line spacing in matrices."""
+r"""Removes layout from an answer without changing its content: fonts, spacing, `\left`, Markdown, line spacing in matrices."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _WIDE_SPACE = re.compile(r"\\q?quad(?![A-Za-z])")
 _WIDE_BETWEEN_NUMBERS = re.compile(r"(?<=[\d}]) *,? *\\q?quad +(?=[-+\d\\])")
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _LAYERS = 2
-"""of Markdown or braces around a whole answer, at most: more is no dress that a model uses, and each costs a pass"""
+"""most layers of Markdown, or of braces, that are removed from around a whole answer; models use no more, and each costs a pass"""
 _BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d)")
 
 
 def canonical(text: str) -> str:
-    """Return `text` without the dress that parsers of LaTeX do not know. Linear in its length."""
+    """Return `text` without the layout that LaTeX parsers do not know. Takes linear time."""
     text = in_latex(text).strip()
     for _ in range(_LAYERS):
         text = dressed[2] if (dressed := _MARKDOWN.fullmatch(text)) else text
@@ -46,13 +46,13 @@ def canonical(text: str) -> str:
 
 
 def spaced(text: str) -> str:
-    r"""Return canonical `text` with every kind of space as one blank; `\quad` between two numbers separates a list."""
+    r"""Return canonical `text` with every kind of space as one blank. A `\quad` between two numbers becomes a comma."""
     text = _NO_SPACE.sub("", _WIDE_BETWEEN_NUMBERS.sub(", ", re.sub(r"\s+", " ", text)))
     return re.sub(r"\s+", " ", _SPACES.sub(" ", _WIDE_SPACE.sub(" ", text))).strip()
 
 
 def plain(text: str) -> str:
-    r"""Return canonical `text` without layout: `\left`, `$`, spacing, text wrappers, degree signs, a final full stop."""
+    r"""Return canonical `text` without `\left`, `$`, special spacing, text wrappers, degree signs and a final full stop."""
     text = _FRACTION.sub(r"\\frac", _DROPPED.sub("", spaced(text)))
     text = _unwrapped(text, _STYLED_OR_TEXT).replace(r"\%", "%").replace("{,}", ",")
     text = _PERCENT.sub("%", text)
@@ -60,12 +60,12 @@ def plain(text: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    """Return plain `text` without blanks, but for those that keep two numbers apart."""
+    """Return plain `text` without blanks, except those between two digits."""
     return _BETWEEN_DIGITS.sub("\0", text).replace(" ", "").replace("\0", " ")
 
 
 def _unwrapped(text: str, styled: re.Pattern[str]) -> str:
-    """Return `text` without the commands that `styled` opens, and their braces; what stands between them stays."""
+    """Return `text` without the commands that `styled` matches and without their braces. The text in the braces stays."""
     if "\\" not in text:
         return text
     parts: list[str] = []
@@ -87,7 +87,7 @@ def _unwrapped(text: str, styled: re.Pattern[str]) -> str:
 
 
 def _gap(parts: list[str], text: str, start: int) -> str:
-    """Return a blank where the text that goes on at `start` would otherwise lengthen a command's name."""
+    """Return a blank if the text at `start` would otherwise join the name of a command before it; else an empty string."""
     before = next((part for part in reversed(parts) if part), "")
     return " " if re.search(r"\\[A-Za-z]*$|[A-Za-z]$", before[-40:]) and text[start : start + 1].isalpha() else ""
 

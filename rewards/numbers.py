@@ -1,4 +1,4 @@
-"""Reading written numbers exactly: integers, decimals, fractions, mixed numbers, percentages, powers of ten, thousands."""
+"""Reads numbers exactly: integers, decimals, fractions, mixed numbers, percentages, powers of ten, thousands separators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 RELATIVE_TOLERANCE = Fraction(1, 10**6)
-"""how far a written decimal may lie from a gold value that is not an integer"""
+"""largest relative difference between a decimal and a gold value that is not an integer"""
 
 _PLAIN = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _EXPONENT = r"(?:[eE](?P<e>[+-]?\d{1,3})|(?:\\times|\\cdot|×|\*)10\^(?:\{(?P<p>[+-]?\d{1,3})\}|(?P<q>\d)))"
@@ -29,23 +29,23 @@ _BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
 
 @dataclass(frozen=True, slots=True)
 class WrittenNumber:
-    """A number and how it was written."""
+    """A number, and how it was written."""
 
     value: Fraction
-    """as written: 62.5 for 62.5%"""
+    """the value as written: 62.5 for 62.5%"""
     percent: bool
     decimal: bool
-    """written with a decimal point, so possibly rounded"""
+    """whether it has a decimal point, so that it may be rounded"""
 
     def times(self, scale: Fraction) -> WrittenNumber:
         return replace(self, value=self.value * scale)
 
 
 def parse_number(text: str) -> WrittenNumber | None:
-    """Return the number that the whole of `text` writes, or None if it writes something else.
+    """Return the number if all of `text` is one number, else None.
 
-    A blank is one between an integer and a fraction, which makes a mixed number, or one before each three digits; around
-    signs and braces it means nothing, and any other one between digits keeps two numbers apart.
+    A blank between an integer and a fraction makes a mixed number. Blanks before groups of three digits separate thousands.
+    Any other blank between digits separates two numbers, so the result is None. Blanks at other places are ignored.
     """
     text = text.strip()
     if match := _MIXED.fullmatch(text):
@@ -70,17 +70,17 @@ def parse_number(text: str) -> WrittenNumber | None:
 
 
 def join_thousands(text: str) -> str:
-    """Return `text` with the blanks taken out of numbers like `12 345 678`."""
+    """Return `text` with the blanks removed from numbers like `12 345 678`."""
     return _BLANK_THOUSANDS.sub(lambda number: number.group().replace(" ", ""), text)
 
 
 def has_numbers_apart(text: str) -> bool:
-    """Whether `text` has two numbers with nothing but blanks between them; algebra would read them as one."""
+    """Return whether `text` has two numbers with only blanks between them. Algebra would read them as one number."""
     return _APART.search(text) is not None
 
 
 def parse_based(text: str) -> tuple[str, int] | None:
-    """Return digits and base of a number like `120_3` or `1A_{16}`; None if `text` is something else."""
+    """Return the digits and the base of a number like `120_3` or `1A_{16}`; None if `text` is something else."""
     if match := _BASED.fullmatch(text.replace(" ", "")):
         return match[1].upper().lstrip("0") or "0", int(match[2])
     return None
@@ -95,10 +95,10 @@ def _mixed(match: re.Match[str]) -> WrittenNumber | None:
 
 
 def numbers_equal(answer: WrittenNumber, gold: WrittenNumber) -> bool:
-    """Whether two written numbers agree.
+    """Return whether an answer's number agrees with the gold number.
 
-    Integers and fractions must agree exactly, and so must anything with a gold integer; otherwise a decimal may be off
-    by `RELATIVE_TOLERANCE`. A percentage agrees both with its number and with a hundredth of it.
+    They must be equal if the gold value is an integer, or if neither has a decimal point. Otherwise they may differ by
+    `RELATIVE_TOLERANCE`. If only one is a percentage, 62.5% agrees with both 62.5 and 0.625.
     """
     if _close(answer, gold, Fraction(1)):
         return True

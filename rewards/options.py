@@ -1,4 +1,4 @@
-"""The option letter of a multiple-choice answer: `C`, `(C)`, `C.`, `C. twelve`, `C - twelve`, `**C**`, also in lower case."""
+"""Reads the option letter of a multiple-choice answer: `C`, `(C)`, `C.`, `C. twelve`, `C - twelve`, `**C**`, in either case."""
 
 import re
 
@@ -14,8 +14,8 @@ _ANOTHER = re.compile(rf"(?:\s|{_JOIN})*\([A-Z]\)|\s*{_JOIN}\s*[A-Z](?![\w'])", 
 def option_letter(answer: str) -> str | None:
     """Return the letter that `answer` (without layout) chooses, in upper case; None if it chooses none or several.
 
-    Only the letter counts, never the option's text: a text may stand in several options, in part or in other words.
-    What follows the letter is not read, unless it is another letter: `(A) or (B)` chooses none.
+    Only the letter counts, never the option's text, because several options may have similar texts. The text after the
+    letter is ignored, unless it is another letter: `(A) or (B)` chooses none.
     """
     answer = _MARKDOWN.sub("", answer).strip()
     found = _LETTER.match(answer)

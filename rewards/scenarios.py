@@ -1,4 +1,4 @@
-"""A prompt group's difficulty as a scenario (paper section 2.3)."""
+"""Scenarios: the difficulty of a prompt, judged by its group of trajectories (paper section 2.3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from enum import StrEnum
 
 
 class Scenario(StrEnum):
-    """What one prompt's group of trajectories says about the prompt."""
+    """How difficult a prompt is, by its group of trajectories."""
 
     STUDENT_SOLVABLE = "student_solvable"
-    """some trajectory without a call is correct"""
+    """a trajectory without a call is correct"""
     TEACHER_DEPENDENT = "teacher_dependent"
     """only trajectories with a call are correct"""
     TEACHER_UNSOLVABLE = "teacher_unsolvable"
@@ -18,7 +18,7 @@ class Scenario(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What rewards depend on in one trajectory."""
+    """The properties of one trajectory that its reward depends on."""
 
     correct: bool
     called: bool
@@ -26,13 +26,13 @@ class Outcome:
     call_ratio: float
     """teacher-written tokens / all output tokens, in [0, 1]"""
     cut_off: bool = False
-    """the answer ended at a limit and not by an end of text, and counts as unfinished"""
+    """whether the answer ended at a limit, not by an end of text, and so counts as unfinished"""
 
 
 def scenario_of(group: Sequence[Outcome]) -> Scenario:
-    """Return the scenario of one prompt's group; `ValueError` if the group is empty.
+    """Return the scenario of one prompt's group (paper section 2.3). Raises `ValueError` if the group is empty.
 
-    The argument is one group, never a batch: another prompt's outcomes must not bear on this one's difficulty.
+    Pass one group, never a batch: the outcomes of other prompts must not affect this prompt's difficulty.
     """
     if not group:
         raise ValueError("an empty group has no scenario")

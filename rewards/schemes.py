@@ -1,4 +1,4 @@
-"""Reward schemes by name: what each trajectory of a prompt group earns."""
+"""Reward schemes by name. A scheme computes the reward of each trajectory of a prompt group."""
 
 import importlib
 import math
@@ -15,7 +15,7 @@ class UnknownSchemeError(ValueError):
 
 
 class RewardError(ValueError):
-    """A reward scheme returned what no reward can be; the message names the scheme and the value."""
+    """A reward scheme returned a value that cannot be a reward, or the wrong number of rewards. The message names the scheme."""
 
 
 class RewardSettings(BaseModel):
@@ -26,30 +26,36 @@ class RewardSettings(BaseModel):
     scheme: str = Field(
         "difficulty_aware", description="a scheme's name, or `package.module:name` to import its module first"
     )
-    independence_bonus: float = Field(1.5, description="correct without a call; 1 takes the bonus away")
+    independence_bonus: float = Field(1.5, description="reward of a correct answer without a call; 1 means no bonus")
     missed_call: float = Field(
-        -1.0, description="wrong without a call, where a call would have helped (teacher-dependent)"
+        -1.0,
+        description="reward of a wrong answer without a call in a teacher-dependent group, where a call would have helped",
     )
-    exploration_weight: float = Field(1.0, description="times the call ratio, where none is correct; 0 takes it away")
+    exploration_weight: float = Field(
+        1.0,
+        description="in a teacher-unsolvable group, an answer with a call earns this times its call ratio; 0 means nothing",
+    )
     call_ratio_over: Literal["answer", "group_mean"] = Field(
         "answer",
-        description="the length that teacher tokens are divided by: the answer's own, as in the paper, or the group's mean, "
-        "so that no answer lowers its call ratio by going on for longer",
+        description="length that teacher tokens are divided by: the answer's own, as in the paper, or the group's mean, "
+        "so that no answer can lower its call ratio by being longer",
     )
     normalisation: Literal["std", "mean"] = Field(
-        "std", description="mean leaves out the division, which blows the small rewards of unsolvable groups up"
+        "std",
+        description="std divides by the group's standard deviation, which scales up the small rewards of unsolvable groups; "
+        "mean does not divide",
     )
     epsilon: float = Field(1e-6, gt=0.0, description="added to the standard deviation")
     cut_off: Literal["wrong", "graded", "excluded"] = Field(
         "wrong",
-        description="an answer that ended at a limit and not by an end of text is wrong and earns nothing for exploring; "
-        "graded like a finished one, as in the released code; or wrong and excluded from scenario, mean and loss. "
-        "Evaluations count it as wrong unless it is graded",
+        description="treatment of an answer that ended at a limit, not by an end of text. wrong: it is wrong, and earns "
+        "nothing for exploring. graded: it is graded like a finished one, as in the released code. excluded: it is wrong, and "
+        "left out of scenario, mean and loss. Evaluations count it as wrong unless it is graded",
     )
     overlong_tokens: int = Field(
         0,
         ge=0,
-        description="over the last so many tokens before limits.max_new_tokens a penalty grows from 0 to overlong_penalty, "
+        description="over this number of tokens before limits.max_new_tokens, a penalty grows from 0 to overlong_penalty, "
         "as in DAPO; 0 is off",
     )
     overlong_penalty: float = Field(1.0, ge=0.0, description="subtracted from the reward of an answer at the limit")
@@ -62,19 +68,19 @@ class RewardSettings(BaseModel):
 
 
 Scheme = Callable[[Sequence[Outcome], RewardSettings], list[float]]
-"""Rewards of one prompt group, one for each outcome, in order."""
+"""a function that returns the rewards of one prompt group, one for each outcome, in order"""
 
 _SCHEMES: dict[str, Scheme] = {}
 
 
 def register_scheme(name: str) -> Callable[[Scheme], Scheme]:
-    """Return a decorator that makes a scheme known as `name`; `ValueError` if another one has it."""
+    """Return a decorator that registers a scheme as `name`. It raises `ValueError` if another scheme has this name."""
 
     def register(scheme: Scheme) -> Scheme:
         known = _SCHEMES.setdefault(name, scheme)
         if (known.__module__, known.__qualname__) != (scheme.__module__, scheme.__qualname__):
             raise ValueError(
-                f"reward scheme {name!r} is registered already, by {known.__module__}.{known.__qualname__}"
+                f"reward scheme {name!r} is already registered, by {known.__module__}.{known.__qualname__}"
             )
         return scheme
 
@@ -82,12 +88,15 @@ def register_scheme(name: str) -> Callable[[Scheme], Scheme]:
 
 
 def scheme_names() -> list[str]:
-    """Names of the schemes registered so far, sorted."""
+    """Return the names of the schemes registered so far, sorted."""
     return sorted(_SCHEMES)
 
 
 def find_scheme(name: str) -> Scheme:
-    """Return the scheme called `name`, importing its module for `package.module:name`; else `UnknownSchemeError`."""
+    """Return the scheme called `name`. For `package.module:name`, import the module first.
+
+    Raises `UnknownSchemeError` if the module cannot be imported, or if no scheme has this name.
+    """
     module, _, short_name = name.rpartition(":")
     if module:
         try:
@@ -98,7 +107,7 @@ def find_scheme(name: str) -> Scheme:
             ) from error
     if module and short_name not in _SCHEMES:
         raise UnknownSchemeError(
-            f"reward scheme {name!r}: module {module!r} was imported and registers no {short_name!r}: decorate the function "
+            f"reward scheme {name!r}: module {module!r} was imported, but registers no {short_name!r}: decorate the function "
             f"with @register_scheme({short_name!r}) of rewards.schemes"
         )
     if short_name not in _SCHEMES:
@@ -127,7 +136,11 @@ def group_rewards(group: Sequence[Outcome], settings: RewardSettings) -> list[fl
 
 
 def overlong_penalty(output_tokens: int, max_new_tokens: int, settings: RewardSettings) -> float:
-    """Return what an answer of this length loses: DAPO's soft penalty (arXiv 2503.14476, equation 13), from 0 on."""
+    """Return the penalty on an answer's length, 0 or more, to be subtracted from its reward.
+
+    It is DAPO's soft overlong punishment (arXiv 2503.14476, equation 13). It grows linearly from 0 to `overlong_penalty`
+    over the last `overlong_tokens` before `max_new_tokens`.
+    """
     if settings.overlong_tokens == 0:
         return 0.0
     over = output_tokens - (max_new_tokens - settings.overlong_tokens)
@@ -136,7 +149,7 @@ def overlong_penalty(output_tokens: int, max_new_tokens: int, settings: RewardSe
 
 @register_scheme("difficulty_aware")
 def difficulty_aware(group: Sequence[Outcome], settings: RewardSettings) -> list[float]:
-    """The difficulty-aware reward (paper section 2.3): what help is worth depends on the group's scenario."""
+    """Return the difficulty-aware rewards (paper section 2.3). The value of a call depends on the group's scenario."""
     scenario = scenario_of(group)
 
     def reward(outcome: Outcome) -> float:
@@ -153,11 +166,11 @@ def difficulty_aware(group: Sequence[Outcome], settings: RewardSettings) -> list
 
 @register_scheme("simple")
 def simple(group: Sequence[Outcome], settings: RewardSettings) -> list[float]:
-    """The simple reward (paper section 2.3): correctness minus the call ratio, whatever the scenario."""
+    """Return the simple rewards (paper section 2.3): correctness (0 or 1) minus the call ratio, in every scenario."""
     return [float(outcome.correct) - outcome.call_ratio for outcome in group]
 
 
 @register_scheme("accuracy")
 def accuracy(group: Sequence[Outcome], settings: RewardSettings) -> list[float]:
-    """Correctness alone: the reward of GRPO without calls."""
+    """Return correctness alone (0 or 1): the reward of GRPO without calls."""
     return [float(outcome.correct) for outcome in group]

@@ -1,4 +1,4 @@
-"""Comparing answers as LaTeX mathematics, by math-verify and with what it cannot tell: tiny values, the complex unit."""
+"""Compares answers as LaTeX mathematics with math-verify, and adds what it lacks: tiny differences and the complex unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+) ?/ ?(\d+)(?![\d.])")
 
 
 def verify_symbolically(answer: str, gold: str) -> bool:
-    """Compare as LaTeX mathematics with math-verify, its own time-outs off. Never raises; may hang."""
+    """Return whether `answer` equals `gold` as LaTeX mathematics. Never raises, but may hang: math-verify's time-outs are off."""
     from math_verify import LatexExtractionConfig, parse
     from math_verify import verify as math_verify
     from math_verify.errors import TimeoutException
@@ -46,12 +46,12 @@ def verify_symbolically(answer: str, gold: str) -> bool:
 def _surely_differ(answer: object, gold: object) -> bool:
     try:
         return differ(answer, gold)
-    except Exception:  # sympy raises many kinds where a value cannot be had; then math-verify's word stands
+    except Exception:  # sympy raises many types if it cannot compute a value; then math-verify decides
         return False
 
 
 def _as_set(parsed: Any) -> Any:
-    """Return alternatives of inequalities, which are parsed as a set of them, as the set of numbers that they describe."""
+    """Return a parsed set of alternative inequalities as the set of numbers that they describe; anything else unchanged."""
     from sympy import Eq, FiniteSet
     from sympy.logic.boolalg import Boolean
 
@@ -63,7 +63,7 @@ def _as_set(parsed: Any) -> Any:
 
 
 def _with_complex_unit(parsed: Any) -> Any:
-    """Return an expression in which a symbol `i` is the complex unit, and all others are as in one without it."""
+    """Return the expression with its symbol `i`, if it has one, replaced by the complex unit, and all other symbols real."""
     from sympy import I, Symbol
 
     symbols: set[Symbol] = getattr(parsed, "free_symbols", set())

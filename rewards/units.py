@@ -1,4 +1,4 @@
-r"""The unit after a number: `12 cm`, `12~\text{cm}`, `5\,\mathrm{m/s^2}`, `12 dollars`, `10 a.m.`."""
+r"""Reads the unit after a number: `12 cm`, `12~\text{cm}`, `5\,\mathrm{m/s^2}`, `12 dollars`, `10 a.m.`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAYS_MORE = re.compile(
     r"|sin|cos|tan|log|ln|exp|sqrt|frac|pi|theta|phi|alpha|beta|gamma)\b",
     re.IGNORECASE,
 )
-"""words that say something about the number itself, or about another one"""
+"""words that change the number, such as `half`, or that bring in another one, such as `or`"""
 
 _SIZES: dict[str, dict[str, str]] = {
     "length": {
@@ -46,30 +46,30 @@ _KNOWN = {
     for name in words.split()
 }
 _SHORT = frozenset("msghNJKWVALC")
-"""units that could be variables: read as units only after a blank"""
+"""units that could also be variables; they count as units only after a blank, or with a `/`"""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What stands after a number."""
+    """The unit or words after a number."""
 
     known: tuple[str, Fraction] | None = None
-    """dimension and size of the units that are compared; all others are read over"""
+    """dimension and size of a unit that is compared; None for other units, which are ignored"""
     changes: str = ""
-    """words that make another number of it: `thirds`, `or more`"""
+    """words that change the number: `thirds`, `or more`"""
 
     def conflicts(self, other: Unit) -> bool:
-        """Whether the two cannot be of one quantity: metres and seconds, morning and afternoon."""
+        """Return whether the two cannot describe the same quantity: metres and seconds, morning and afternoon."""
         if self.changes != other.changes:
             return True
         return self.known is not None and other.known is not None and self.known[0] != other.known[0]
 
     def in_terms_of(self, other: Unit) -> Fraction:
-        """Return how many of the other unit one of this is; 1 where either is not known."""
+        """Return the size of this unit in terms of the other one; 1 if one of them is not known."""
         return Fraction(1) if self.known is None or other.known is None else self.known[1] / other.known[1]
 
     def is_like(self, other: Unit) -> bool:
-        """Whether equal numbers of both are equal as far as is known."""
+        """Return whether equal numbers with these units are equal quantities, as far as is known."""
         return not self.conflicts(other) and self.in_terms_of(other) == 1
 
 
@@ -94,7 +94,7 @@ def _unit(words: str) -> Unit:
 
 
 def _is_bare_unit(text: str) -> bool:
-    """Whether words are a unit, and no product of variables such as `2ab` or `2 x y`."""
+    """Return whether words are a unit, not a product of variables such as `2ab` or `2 x y`."""
     apart = text.startswith(" ") or "/" in text
     return all(
         _is_long_unit(word) or (apart and (word in _SHORT or (len(word) >= 3 and _VOWEL.search(word) is not None)))

@@ -1,4 +1,4 @@
-"""Whether an extracted answer is the gold answer: as text, then as numbers, then as mathematics."""
+"""Decides whether an extracted answer equals the gold answer: as text, then as numbers, then as mathematics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rewards.units import NO_UNIT, Unit, without_unit
 __all__ = ["MAX_ANSWER_CHARS", "AnswerForm", "verify", "verify_quickly", "verify_symbolically"]
 
 AnswerForm = Literal["free", "option"]
-"""what a gold answer is: mathematics or text, or the letter of a multiple-choice option"""
+"""form of a gold answer: free (mathematics or text), or the letter of a multiple-choice option"""
 
 MAX_ANSWER_CHARS = 4096
-"""a longer answer is wrong unread: no gold answer is near it, and parsers take time that grows faster than length"""
+"""a longer answer counts as wrong without being read: gold answers are far shorter, and parsing takes more than linear time"""
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'-]+(?: [A-Za-z'-]+)*")
 _LONG_WORD = re.compile(r"[A-Za-z]{4}")
@@ -29,19 +29,19 @@ _NUMERIC = re.compile(r"[-+\d.,/%{} ]+")
 
 
 def verify(answer: str, gold: str, form: AnswerForm = "free") -> bool:
-    """Whether `answer` equals `gold`; never raises, but may take as long and as much memory as symbolic algebra likes.
+    """Return whether `answer` equals `gold`. Never raises, but symbolic algebra may take any time and memory.
 
-    Bounds on time and memory come from outside, by running it in a process that can be killed.
+    To bound both, run this function in a process that can be killed.
     """
     decided = verify_quickly(answer, gold, form)
     return verify_symbolically(answer, gold) if decided is None else decided
 
 
 def verify_quickly(answer: str, gold: str, form: AnswerForm = "free") -> bool | None:
-    """Compare as text, option letters, numbers and lists of numbers; None if only symbolic algebra can tell.
+    """Return whether `answer` equals `gold` as text, option letter, number or list of numbers.
 
-    A gold option is compared by its letter alone (`option_letter`), and so is a free gold that is one capital A to J.
-    Takes microseconds: most answers need no more.
+    Returns None if only symbolic algebra can decide. A gold option is compared by its letter alone (`option_letter`), and so
+    is a free gold that is one capital letter from A to J. The call takes microseconds, and is enough for most answers.
     """
     if len(answer) > MAX_ANSWER_CHARS or not answer.strip():
         return False
@@ -62,7 +62,7 @@ def verify_quickly(answer: str, gold: str, form: AnswerForm = "free") -> bool | 
 
 
 def _compare_quantities(answer: str, gold: str) -> bool | None:
-    """Compare numbers and lists of numbers, each perhaps with a unit; None if one is something else."""
+    """Return whether two numbers or lists of numbers, each with or without a unit, are equal; None if one is something else."""
     (number_answer, unit_answer), (number_gold, unit_gold) = _quantity(answer), _quantity(gold)
     number_answer, number_gold = _unassigned(number_answer, number_gold)
     if unit_answer.conflicts(unit_gold):
@@ -81,7 +81,7 @@ def _compare_quantities(answer: str, gold: str) -> bool | None:
 
 
 def _quantity(text: str) -> tuple[str, Unit]:
-    """Return what stands before the unit, and the unit; `12 million` is written out."""
+    """Return the text before the unit, and the unit. `12 million` becomes 12000000."""
     if scaled := _SCALED.fullmatch(plain(text)):
         number = parse_number(scaled[1])
         if number is not None:
@@ -91,7 +91,7 @@ def _quantity(text: str) -> tuple[str, Unit]:
 
 
 def _unassigned(answer: str, gold: str) -> tuple[str, str]:
-    """Return both without `x =` where one has it: `x = 5` is 5, but not `y = 5`."""
+    """Return both texts, without `x =` if only one of them has it: `x = 5` equals 5, but `x = 5` does not equal `y = 5`."""
     assigned = _ASSIGNED.fullmatch(answer), _ASSIGNED.fullmatch(gold)
     if assigned[0] and "=" not in gold:
         return assigned[0][1], gold
@@ -101,9 +101,9 @@ def _unassigned(answer: str, gold: str) -> tuple[str, str]:
 
 
 def _numbers(text: str) -> list[WrittenNumber] | None:
-    """Return the number, or the numbers of a list; None if an item is no number.
+    """Return the number, or the numbers of a list; None if an item is not a number.
 
-    Commas without blanks around three digits each separate thousands; all others separate items.
+    Commas before groups of three digits, without blanks, separate thousands. All other commas separate items.
     """
     if "," not in text or _THOUSANDS.fullmatch(text):
         number = parse_number(text)
@@ -116,7 +116,7 @@ def _numbers(text: str) -> list[WrittenNumber] | None:
 
 
 def _lists_equal(answers: list[WrittenNumber], golds: list[WrittenNumber]) -> bool:
-    """Compare without regard to order."""
+    """Return whether the two lists have the same numbers, in any order."""
     rest = list(golds)
     for answer in answers:
         found = next((i for i, gold in enumerate(rest) if numbers_equal(answer, gold)), None)

@@ -1,4 +1,4 @@
-"""The CITER actor: the student with its hidden states, routing single tokens to the shared teacher; and the router's training."""
+"""The CITER actor: it routes single tokens between its student and the shared teacher, and trains the router."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from cluster.devices import Device
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CiterOrder:
-    """Some prompts to decode, each `samples` times, with the teacher writing the tokens that the router gives it."""
+    """Prompts to decode, each `samples` times. The router decides which tokens the teacher writes."""
 
     prompts: tuple[RelayPrompt, ...]
     samples: int
     router: str | None
-    """a router's folder; none is the student alone"""
+    """the router's folder; None lets the student write alone"""
     threshold: float
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
@@ -40,7 +40,7 @@ class CiterOrder:
     teacher_timeout_s: float
     seed: int = 0
     begun: tuple[tuple[int, ...], ...] = ()
-    """output that each prompt's answers begin with, recorded as the student's; none if empty"""
+    """for each prompt, token ids that its answers begin with, recorded as the student's; empty if answers begin with nothing"""
 
     def at_version(self, version: int) -> CiterOrder:
         """Return the order itself: CITER's student does not change."""
@@ -48,7 +48,7 @@ class CiterOrder:
 
 
 class CiterActor:
-    """Has no state but its models, so that Ray may restart it and repeat a call."""
+    """Its models are its only state, so Ray may restart it and repeat a call."""
 
     def __init__(
         self,
@@ -107,16 +107,19 @@ class CiterActor:
         return TrajectoryBatch.of(await self._decoder.decode(prompts, policy, begun))
 
     async def label(self, references: tuple[Reference, ...], teacher_timeout_s: float) -> LabelledTokens:
-        """Return the labels that need no rollout; raises `EngineError` if the teacher fails."""
+        """Return all tokens of the references, labelled as far as that needs no rollout.
+
+        Raises `EngineError` if the teacher fails.
+        """
         hidden, choice = await asyncio.to_thread(student_choices, self._model, references)
         return await label_tokens(references, hidden, choice, self._teacher, teacher_timeout_s)
 
     async def fit(
         self, tokens: LabelledTokens, label: np.ndarray, settings: RouterSettings, seed: int, folder: str
     ) -> RouterFit:
-        """Train a router on the rows that `label` [M] decides, and write it to `folder`.
+        """Train a router on the decided rows of `label` [M], write it to `folder`, and return how training went.
 
-        Raises `NothingToLearnError` if they are too few.
+        Raises `NothingToLearnError` if too few rows are decided.
         """
         return await asyncio.to_thread(self._fit, tokens, label, settings, seed, folder)
 

@@ -1,4 +1,4 @@
-"""One routed answer as it grows: who wrote which token, and what that is as a trajectory."""
+"""One routed answer while it is written: its tokens with their writers, and the trajectory that it becomes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, 
 class RoutedAnswer:
     """Tokens with their writers.
 
-    A maximal run of teacher tokens counts as one call, of which as many tokens were requested as were written: nobody
-    asked for a length. A failed request for a token is a call of its own.
+    Consecutive teacher tokens count as one call. The router asks for no length, so `requested` equals `written`. A failed
+    request for a token is a call of its own.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class RoutedAnswer:
         end_ids: Collection[int],
         eos_token_id: int,
     ) -> None:
-        """`begun` is output that counts as the student's. An `end_ids` token of the student ends the answer."""
+        """Start with the tokens `begun`, which count as the student's. A student token in `end_ids` ends the answer."""
         self.prompt = prompt
         self.ids: list[int] = []
         self.finish: FinishReason | None = None
-        """none while the answer goes on"""
+        """None until the answer ends"""
         self._sources: list[Source] = []
         self._seconds: list[float] = []
         self._prompt_tokens: list[int] = []
@@ -56,7 +56,10 @@ class RoutedAnswer:
             self.finish = FinishReason.STUDENT_END
 
     def teacher_wrote(self, generation: Generation, seconds: float) -> None:
-        """Append the teacher's one token; its end of text becomes the student's. Raises `EngineError` if it wrote more."""
+        """Append the teacher's token. Its end-of-text token is replaced by the student's.
+
+        Raises `EngineError` if the teacher wrote another number of tokens than 1.
+        """
         if len(generation.token_ids) != 1:
             raise EngineError(f"the teacher's engine wrote {len(generation.token_ids)} tokens where 1 was asked for")
         ended = generation.stop is StopReason.END_OF_TEXT
@@ -72,7 +75,7 @@ class RoutedAnswer:
         )
 
     def trajectory(self, tokenizer: Tokenizer) -> Trajectory:
-        """Return the finished answer; log-probs are not recorded, and the student's policy version is 0."""
+        """Return the finished answer. All log-probs are 0, because none is recorded. The student's policy version is 0."""
         assert self.finish is not None, "the answer is not finished"
         sources = np.asarray(self._sources, np.uint8)
         return Trajectory(

@@ -1,4 +1,4 @@
-"""A KV cache of slots: every sequence has its own length, and any of them can take tokens together."""
+"""A KV cache with one slot per sequence. Sequences may differ in length, and any subset can go through a forward pass."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class SlotCache:
-    """Keys and values of `slots` sequences, as transformers' attention layers use them.
+    """Keys and values of up to `slots` sequences, behind the interface of a transformers cache.
 
-    A token's column is its position, so that padding, which comes last in a row, is overwritten by the tokens that
-    follow. Room grows with the longest sequence.
+    A token is stored in the column of its position. Padding comes last in a row, so later tokens overwrite it. The
+    cache grows with the longest sequence.
     """
 
     def __init__(self, slots: int) -> None:
@@ -22,7 +22,10 @@ class SlotCache:
         self._columns = 0
 
     def aim(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Say where the next forward pass writes: slots [b], and positions [b, t] in them; return its mask [b, 1, t, all]."""
+        """Set where the next forward pass writes: its slots `rows` [b] and `positions` [b, t].
+
+        Returns the attention mask [b, 1, t, c], true where a token may attend, for the c columns in use.
+        """
         self._rows, self._positions = rows, positions
         self._columns = int(positions.max()) + 1
         columns = torch.arange(self._columns, device=positions.device)
@@ -36,7 +39,10 @@ class SlotCache:
         *_: object,
         **__: object,
     ) -> tuple[Tensor, Tensor]:
-        """Store a layer's new keys and values [b, heads, t, d]; return all of the sequences aimed at, [b, heads, all, d]."""
+        """Store a layer's new keys and values [b, heads, t, d].
+
+        Returns all keys and values of the sequences that `aim` named: [b, heads, c, d], for the c columns in use.
+        """
         if layer == len(self._keys):
             self._keys.append(keys.new_zeros(self._slots, keys.shape[1], 0, keys.shape[3]))
             self._values.append(values.new_zeros(self._slots, values.shape[1], 0, values.shape[3]))

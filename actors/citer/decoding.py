@@ -1,4 +1,4 @@
-"""Routed decoding: at every token the router decides whether the student writes it or the teacher."""
+"""Routed decoding: for every token, the router decides whether the student or the teacher writes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class VocabularyError(RunError, ValueError):
-    """Student and teacher have different vocabularies, so no single token can cross."""
+    """Student and teacher have different vocabularies, so the token ids of one mean nothing to the other."""
 
 
 def require_equal_vocabularies(student: dict[str, int], teacher: dict[str, int]) -> None:
@@ -31,30 +31,30 @@ def require_equal_vocabularies(student: dict[str, int], teacher: dict[str, int])
     if student != teacher:
         differing = len({*student.items()} ^ {*teacher.items()})
         raise VocabularyError(
-            f"token-level routing needs equal vocabularies, and those of student and teacher differ in {differing} "
+            f"token-level routing needs equal vocabularies, but student and teacher differ in {differing} "
             "entries: choose models of one family, or set citer.enabled to false"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedPolicy:
-    """Who writes, and how."""
+    """How routed decoding chooses the writer of a token, and how each model samples."""
 
     router: TokenRouter | None
-    """none: the student alone, whatever the threshold"""
+    """None lets the student write alone, whatever the threshold"""
     threshold: float
     """the teacher writes a token if the router's confidence in the student is below it"""
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
     max_new_tokens: int
     teacher_timeout_s: float
-    """one token's deadline; past it the student finishes alone"""
+    """deadline of one teacher token; when it is missed, the student finishes the answer alone"""
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedDecoder:
-    """Student and teacher of equal vocabularies."""
+    """Decodes answers by a student and a teacher with equal vocabularies."""
 
     student: SteppedStudent
     teacher: Engine
@@ -67,11 +67,13 @@ class RoutedDecoder:
     async def decode(
         self, prompts: Sequence[RelayPrompt], policy: RoutedPolicy, begun: Sequence[Sequence[int]] = ()
     ) -> list[Trajectory]:
-        """Decode all prompts at the same time; trajectories come in the order of the prompts.
+        """Decode all prompts at the same time; return their trajectories in the order of the prompts.
 
-        `begun`, if given, is the output that each answer begins with. The student's `EngineError` and a prompt that
-        leaves no room (ValueError) cancel all others and are raised. A teacher that fails or misses its deadline is
-        recorded as a failed call, and the student finishes that answer alone.
+        `begun`, if given, holds the token ids that each answer begins with. If the teacher fails or misses its deadline,
+        the call is recorded as failed and the student finishes that answer alone.
+
+        The first error of the student cancels all other answers and is raised. Raises ValueError if a prompt leaves no
+        room for an answer in the student's context.
         """
         mode = Mode(policy.router, policy.sampling)
         starts = begun or [()] * len(prompts)
@@ -92,7 +94,7 @@ class RoutedDecoder:
         if room < 1:
             raise ValueError(
                 f"the prompt has {len(prompt.student_ids)} tokens, and the student's context of "
-                f"{self.student_context_tokens} must hold it and at least one more: shorten it or raise max_model_len"
+                f"{self.student_context_tokens} must hold it and at least one more: shorten the prompt or raise max_model_len"
             )
         answer = RoutedAnswer(
             prompt, begun, min(policy.max_new_tokens, room), self.end_ids, self.tokenizer.eos_token_id
@@ -108,14 +110,14 @@ class RoutedDecoder:
         return answer.trajectory(self.tokenizer)
 
     async def _teacher_writes(self, answer: RoutedAnswer, policy: RoutedPolicy) -> bool:
-        """Have the teacher write the next token; return whether it did."""
+        """Ask the teacher for the next token; return whether it wrote one."""
         context = IdHandoff().teacher_context(answer.prompt, answer.ids)
         started = time.perf_counter()
         try:
             if len(context) >= self.teacher_context_tokens:
                 raise EngineError(
-                    f"the teacher's context of {self.teacher_context_tokens} tokens cannot hold the {len(context)} so far "
-                    "and one more"
+                    f"the teacher's context of {self.teacher_context_tokens} tokens cannot hold the {len(context)} tokens "
+                    "so far and one more"
                 )
             async with asyncio.timeout(policy.teacher_timeout_s):
                 generation = await self.teacher.generate(GenerationRequest(context, 1, policy.teacher_sampling))

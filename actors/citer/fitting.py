@@ -22,17 +22,17 @@ class NothingToLearnError(RunError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RouterFit:
-    """How training went; losses are mean cross-entropies in nats."""
+    """The result of training a router; losses are mean cross-entropies in nats per token."""
 
     epochs: int
     training_loss: float
     """of the last epoch"""
     validation_loss: float
-    """the lowest, which is the router's"""
+    """the lowest of all epochs; the router keeps the weights of that epoch"""
     validation_accuracy: float
-    """share of held-out tokens that the router labels right, at a threshold of 0.5"""
+    """share of held-out tokens that the router labels correctly at a threshold of 0.5"""
     teacher_recall: float
-    """share of the held-out tokens labelled as the teacher's that the router finds; 1 if there are none"""
+    """share of the held-out teacher tokens that the router gives to the teacher; 1 if there are none"""
 
 
 def fit_router(
@@ -42,10 +42,11 @@ def fit_router(
     settings: RouterSettings,
     seed: int,
 ) -> tuple[TokenRouter, RouterFit]:
-    """Return the router with the lowest validation loss, on the device of `hidden` and in evaluation mode.
+    """Return the router with the lowest validation loss, in evaluation mode on the device of `hidden`, and how training went.
 
-    hidden [m, h], student_may_write [m] bool; `solutions` [m] says which solution a token is of, as whole ones are
-    held out. Raises `NothingToLearnError` unless there are two solutions and two training tokens.
+    `hidden` is [m, h] and `student_may_write` [m] bool. `solutions` [m] holds the index of each token's solution: whole
+    solutions are held out for validation. Raises `NothingToLearnError` unless there are two solutions and two
+    training tokens.
     """
     held_out = _held_out(solutions.cpu(), settings.validation_share, seed).to(hidden.device)
     training = torch.nonzero(~held_out)[:, 0]
@@ -61,7 +62,9 @@ def fit_router(
         for epoch in range(1, settings.max_epochs + 1):
             router.train()
             order = training[torch.randperm(len(training), generator=shuffle).to(training.device)]
-            steps = max(len(order) // settings.tokens_per_step, 1)  # equal parts: batch norm fails on a rest of 1
+            steps = max(
+                len(order) // settings.tokens_per_step, 1
+            )  # equal parts, since batch norm fails on a last part of 1
             losses = []
             for rows in order.tensor_split(steps):
                 loss = functional.binary_cross_entropy_with_logits(router(hidden[rows]), targets[rows])
@@ -88,7 +91,7 @@ def fit_router(
 
 
 def _held_out(solutions: Tensor, share: float, seed: int) -> Tensor:
-    """Return which tokens are of held-out solutions: at least one solution is, and at least one is not."""
+    """Return [m] bool, whether each token's solution is held out. At least one solution is held out, and at least one is not."""
     distinct = solutions.unique()
     if len(distinct) < 2:
         raise NothingToLearnError(

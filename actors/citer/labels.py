@@ -1,4 +1,4 @@
-"""Labels for the router: where along a reference solution the student may write the next token by itself."""
+"""Labels for the router: at which tokens of a reference solution the student may write by itself."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Label(IntEnum):
     """Who should write a token."""
 
     TEACHER = 0
-    """the student's choice differs from the reference, the teacher's is the reference"""
+    """the student's choice is not the reference's token, but the teacher's is"""
     STUDENT = 1
     """the student's choice is the reference's token"""
     UNDECIDED = 2
-    """neither model's choice is the reference's token: a rollout from the student's choice has to say"""
+    """neither model's choice is the reference's token; a rollout from the student's choice decides"""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A right solution of a problem, by token ids; the end-of-text token, if it has one, is the last."""
+    """A correct solution of a problem as token ids. If it has an end-of-text token, that is the last one."""
 
     prompt: RelayPrompt
     token_ids: tuple[int, ...]
@@ -47,7 +47,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledTokens:
-    """All M positions of the reference solutions, one after the other."""
+    """Columns over all M tokens of the reference solutions, one solution after the other."""
 
     hidden: Float32
     """[M, h] the student's last hidden state before the token"""
@@ -61,14 +61,14 @@ class LabelledTokens:
     """[M] `Label`"""
 
     def begun(self, row: int, references: Sequence[Reference]) -> tuple[int, ...]:
-        """Return the output that a rollout from the student's choice begins with."""
+        """Return the first token ids of a rollout from `row`: the reference before it, then the student's choice."""
         before = references[self.solution[row]].token_ids[: self.position[row]]
         return (*before, int(self.choice[row]))
 
 
 @torch.inference_mode()
 def student_choices(model: PreTrainedModel, references: Sequence[Reference]) -> tuple[Float32, Int32]:
-    """Return hidden states [M, h] before all tokens of the solutions, and the student's likeliest tokens [M], there."""
+    """Return, for all M tokens of the solutions, the hidden state before the token [M, h] and the student's likeliest token [M]."""
     by_length = sorted(range(len(references)), key=lambda i: _length(references[i]))
     found: dict[int, tuple[Float32, Int32]] = {}
     while by_length:
@@ -84,9 +84,10 @@ def student_choices(model: PreTrainedModel, references: Sequence[Reference]) -> 
 async def label_tokens(
     references: Sequence[Reference], hidden: Float32, choice: Int32, teacher: Engine, timeout_s: float
 ) -> LabelledTokens:
-    """Compare the student's choices, and the teacher's where these are wrong, with the references (CITER's shortcut).
+    """Label each token by comparing the models' choices with the references (the shortcut of CITER, arXiv 2502.01976).
 
-    Raises `EngineError` if the teacher fails or a token takes it longer than `timeout_s`.
+    The teacher is asked only where the student's choice is wrong. Raises `EngineError` if the teacher fails, or takes
+    longer than `timeout_s` for a token.
     """
     lengths = [len(reference.token_ids) for reference in references]
     solution = np.repeat(np.arange(len(references), dtype=np.int32), lengths)
@@ -114,7 +115,7 @@ async def label_tokens(
 
 
 def chosen_for_rollout(label: UInt8, most: int, seed: int) -> NDArray[np.int64]:
-    """Return the undecided rows to roll out, sorted: all, or `most` of them, drawn from the seed."""
+    """Return the undecided rows to roll out, in ascending order. If there are more than `most`, that many are drawn by the seed."""
     undecided = np.flatnonzero(label == Label.UNDECIDED)
     drawn = np.random.default_rng(seed).permutation(undecided)[:most]
     return np.sort(drawn)
@@ -128,7 +129,9 @@ def _one_pass(model: PreTrainedModel, references: Sequence[Reference]) -> list[t
     rows = [[*reference.prompt.student_ids, *reference.token_ids] for reference in references]
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
-    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # padding is last: causality hides it
+    states = model.base_model(
+        input_ids=ids, use_cache=False
+    ).last_hidden_state  # padding comes last, so no token sees it
     spans = [slice(len(r.prompt.student_ids) - 1, _length(r) - 1) for r in references]
     before = torch.cat([states[row, span] for row, span in enumerate(spans)])
     head = model.get_output_embeddings()

@@ -1,4 +1,4 @@
-"""The router: how likely it is that the student may write the next token, from its last hidden state; and its file format."""
+"""The router, and its file format. From the student's last hidden state it predicts whether the student may write the next token."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cluster.settings import Settings
 
 _SPEC, _WEIGHTS = "router.json", "router.safetensors"
 _MARGIN = 1e-6
-"""confidences keep this distance from 0 and 1, so that both are exact as thresholds: never, and always, the teacher"""
+"""confidences stay this far from 0 and 1: at threshold 0 the teacher then writes no token, and at 1 it writes every token"""
 
 
 class RouterSpec(Settings):
-    """What a router's weights fit."""
+    """The architecture of a router, stored beside its weights."""
 
     hidden_size: int = Field(gt=0)
     """of the student"""
@@ -32,7 +32,7 @@ class RouterError(RunError, ValueError):
 
 
 class TokenRouter(nn.Module):
-    """An MLP with two hidden layers, of twice and once the student's hidden size, with batch norm and dropout."""
+    """An MLP with batch norm and dropout. Its two hidden layers are 2 h and h wide, for the student's hidden size h."""
 
     def __init__(self, spec: RouterSpec) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class TokenRouter(nn.Module):
 
 
 def save_router(router: TokenRouter, folder: Path) -> None:
-    """Write the router to `folder`, which is complete or absent at any time."""
+    """Write the router to `folder`. The folder is complete or absent at any time."""
     start_folder(folder)
     partial = partial_path(folder)
     save_file({name: tensor.cpu().contiguous() for name, tensor in router.state_dict().items()}, partial / _WEIGHTS)
@@ -69,7 +69,9 @@ def load_router(folder: Path, device: torch.device, hidden_size: int) -> TokenRo
     try:
         spec = RouterSpec.model_validate_json((folder / _SPEC).read_text(encoding="utf-8"))
         if spec.hidden_size != hidden_size:
-            raise RouterError(f"{folder}: made for a hidden size of {spec.hidden_size}, the student's is {hidden_size}")
+            raise RouterError(
+                f"{folder}: made for a hidden size of {spec.hidden_size}, but the student's is {hidden_size}"
+            )
         router = TokenRouter(spec)
         router.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, ValidationError, SafetensorError, RuntimeError) as error:

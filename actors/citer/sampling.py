@@ -1,4 +1,4 @@
-"""Drawing tokens from logits as an engine would, from one given uniform number per token."""
+"""Draws tokens from logits as an engine does, with one given uniform random number per token."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from actors.settings import SamplingSettings
 
 
 def draw_tokens(logits: Tensor, sampling: SamplingSettings, uniform: Tensor) -> Tensor:
-    """Return a token of each row, [b, V] -> [b]: the likeliest if greedy, else drawn.
+    """Return one token id for each row of `logits`, [b, V] -> [b]: the likeliest if sampling is greedy, else a drawn one.
 
-    Temperature, top-k and top-p apply in this order. Equal logits and `uniform` numbers, from [0, 1), give equal tokens.
+    Temperature, top-k and top-p apply in this order. `uniform` [b] holds numbers in [0, 1). The same logits and numbers
+    give the same tokens.
     """
     if sampling.greedy:
         return logits.argmax(dim=1)
@@ -23,5 +24,7 @@ def draw_tokens(logits: Tensor, sampling: SamplingSettings, uniform: Tensor) -> 
     probabilities = probabilities.where(before < sampling.top_p, 0.0)
     cumulative = probabilities.cumsum(dim=1)
     places = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
-    last = (probabilities > 0).sum(dim=1, keepdim=True) - 1  # rounding must not lead past the tokens that are left
+    last = (probabilities > 0).sum(
+        dim=1, keepdim=True
+    ) - 1  # rounding must not choose a token that top-k or top-p removed
     return tokens.gather(1, places.minimum(last))[:, 0]

@@ -21,31 +21,36 @@ class RouterSettings(Settings):
     tokens_per_step: int = Field(256, ge=2)
     max_epochs: int = Field(50, gt=0)
     patience: int = Field(5, gt=0, description="epochs without a lower validation loss until training stops")
-    validation_share: float = Field(0.2, gt=0.0, lt=1.0, description="of the solutions, held out to stop early")
+    validation_share: float = Field(
+        0.2, gt=0.0, lt=1.0, description="share of the solutions held out for early stopping"
+    )
 
 
 class CiterSettings(Settings):
-    """Token-level routing (arXiv 2502.01976), a baseline: below the threshold the teacher writes the next token."""
+    """The CITER baseline (arXiv 2502.01976): the teacher writes a token if the router's confidence is below the threshold."""
 
     enabled: bool = False
     thresholds: tuple[Threshold, ...] = Field(
         (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
         min_length=1,
-        description="each is a policy of its own, `citer@0.95`; 0 is the student alone, at 1 the teacher writes everything",
+        description="each is evaluated as a policy of its own, such as `citer@0.95`; at 0 the student writes every token, "
+        "at 1 the teacher does",
     )
     problems: int = Field(500, ge=2, description="training problems that the teacher writes reference solutions for")
     reference_sampling: SamplingSettings = Field(
-        SamplingSettings(temperature=0.0), description="of the reference solutions; wrong ones are dropped"
+        SamplingSettings(temperature=0.0), description="sampling of the reference solutions; wrong ones are dropped"
     )
     rounds: int = Field(
-        2, gt=0, description="of labelling by rollouts and training; the first rolls out the student alone"
+        2, gt=0, description="rounds of labelling and training; the rollouts of the first are the student's alone"
     )
     max_rollouts_per_round: int = Field(
         2000,
         ge=0,
-        description="positions labelled by a rollout, drawn from those where neither model has the reference",
+        description="tokens labelled by a rollout, drawn from those where neither model's choice is the reference's token",
     )
-    rollout_threshold: Threshold = Field(0.5, description="of the routed pair that rolls out from the second round on")
+    rollout_threshold: Threshold = Field(
+        0.5, description="the router's threshold in rollouts, from the second round on"
+    )
     router: RouterSettings = RouterSettings()
     max_sequences: int = Field(64, gt=0, description="sequences in the student's KV cache at the same time")
 

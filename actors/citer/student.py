@@ -1,4 +1,4 @@
-"""The student, a token at a time: batched forward passes over whatever sequences are waiting for their next token."""
+"""The student, one token at a time: each forward pass takes a batch of the sequences that wait for their next token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ class UnsupportedStudentError(RunError, ValueError):
 
 
 def load_student(path: str, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """Return the causal LM in the folder `path`, for inference. Raises `UnsupportedStudentError`."""
+    """Return the causal LM in the folder `path`, in evaluation mode.
+
+    Raises `UnsupportedStudentError` unless all layers have full attention.
+    """
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
@@ -42,16 +45,16 @@ def load_student(path: str, dtype: torch.dtype, device: torch.device) -> PreTrai
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mode:
-    """How the next token is judged and drawn."""
+    """How the next token is drawn, and which router judges it."""
 
     router: TokenRouter | None
-    """none: the student is trusted with everything"""
+    """None gives every token a confidence of 1"""
     sampling: SamplingSettings
 
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """What the student would write, and how far it may be trusted with it."""
+    """The token that the student proposes, and the router's confidence in it."""
 
     token: int
     confidence: float
@@ -77,7 +80,10 @@ class FedSequence:
         self._length = 0
 
     async def feed(self, ids: Sequence[int], mode: Mode, uniform: float) -> NextToken:
-        """Append `ids` to the sequence, whoever wrote them, and return what the student would write next."""
+        """Append `ids` to the sequence, by either writer, and return the token that the student proposes next.
+
+        Raises what the forward pass raised.
+        """
         done: asyncio.Future[NextToken] = asyncio.get_running_loop().create_future()
         self._student.enqueue(_Feed(self._slot, self._length, ids, mode, uniform, done))
         self._length += len(ids)
@@ -85,9 +91,9 @@ class FedSequence:
 
 
 class SteppedStudent:
-    """Continuous batching of a transformers model whose hidden states are needed after every token.
+    """Continuous batching of a transformers model, because the router needs its hidden states after every token.
 
-    A forward pass takes all sequences that wait at its start; those that wait for the teacher meanwhile hold up nobody.
+    A forward pass takes sequences that wait at its start. A sequence that waits for the teacher delays no other one.
     """
 
     def __init__(self, model: PreTrainedModel, max_sequences: int) -> None:
@@ -102,7 +108,7 @@ class SteppedStudent:
 
     @asynccontextmanager
     async def sequence(self) -> AsyncIterator[FedSequence]:
-        """Yield an empty sequence as soon as there is room for one."""
+        """Yield an empty sequence as soon as the cache has a free slot."""
         slot = await self._free.get()
         try:
             yield FedSequence(self, slot)
@@ -115,10 +121,10 @@ class SteppedStudent:
             self._stepping = asyncio.create_task(self._step())
 
     async def _step(self) -> None:
-        """Run forward passes while anything waits; a failure goes to the sequences of its batch."""
+        """Run forward passes while any sequence waits. If a pass fails, all sequences of its batch get the error."""
         try:
             while True:
-                await asyncio.sleep(0)  # lets all sequences that the last pass woke ask for their next token
+                await asyncio.sleep(0)  # lets the sequences of the last pass ask for their next token
                 batch = self._take()
                 if not batch:
                     return
@@ -136,7 +142,7 @@ class SteppedStudent:
             self._stepping = None
 
     def _take(self) -> list[_Feed]:
-        """Return what the next pass takes: prompts first, the longest and what fits beside it; else all single tokens."""
+        """Return the feeds of the next pass. Prompts go first, the longest ones up to a token limit; else all single tokens go."""
         waiting = [feed for feed in self._waiting if not feed.done.done()]
         prompts = sorted((feed for feed in waiting if len(feed.ids) > 1), key=lambda feed: -len(feed.ids))
         taken = prompts[: max(_PREFILL_TOKENS // len(prompts[0].ids), 1)] if prompts else waiting

@@ -1,1 +1,1 @@
-"""What generates tokens: vLLM, an OpenAI-compatible endpoint, a remote actor, a script."""
+"""What generates tokens: vLLM, an OpenAI-compatible endpoint, or another actor."""

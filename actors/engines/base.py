@@ -1,4 +1,4 @@
-"""The seam between relay decoding and whatever generates tokens."""
+"""The interface between relay decoding and the engines that generate tokens."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class GenerationRequest:
     max_tokens: int
     sampling: SamplingSettings
     stop_text: str | None = None
-    """end the turn with the token that completes this text in it: the end of a command, or the beginning of a forbidden one"""
+    """the turn ends with the token that completes this text: the end of a command, or the beginning of a forbidden one"""
     excluded: tuple[int, ...] = ()
-    """ids that are not drawn, anywhere in the turn"""
+    """token ids that are never drawn in this turn"""
     want_logprobs: bool = False
     seed: int | None = None
-    """of this turn's random numbers, whatever else the engine decodes; None draws from the engine's own"""
+    """seed of this turn's random numbers, so that they do not depend on other requests; None uses the engine's random numbers"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ class Generation:
     prompt_tokens: int
     """tokens of the prompt, as the engine counted them"""
     cached_tokens: int
-    """of these, tokens that the engine's prefix cache held; 0 where it does not say"""
+    """how many of `prompt_tokens` the engine's prefix cache held; 0 if the engine does not report it"""
 
 
 class EngineError(RunError):
@@ -61,7 +61,7 @@ class EngineError(RunError):
 
 
 class Engine(Protocol):
-    """Generates tokens. Safe for any number of concurrent `generate` calls; cancelling one frees its resources."""
+    """Generates tokens. Any number of `generate` calls may run at the same time. Cancelling a call frees its resources."""
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Return one turn, or raise `EngineError`."""

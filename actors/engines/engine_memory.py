@@ -1,4 +1,4 @@
-"""The memory of a running vLLM engine, given back and taken again by the thread that owns it (vLLM's sleep mode)."""
+"""Frees and takes back the GPU memory of a running vLLM engine (vLLM's sleep mode). Only the engine's own thread may do so."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _KEEP_WEIGHTS, _DISCARD_WEIGHTS = 1, 2
 
 
 class EngineMemory:
-    """Weights and KV cache of one engine without a turn in flight.
+    """Weights and KV cache of one engine; no turn may be in flight.
 
-    They are taken one after the other: new weights need room of their own while they are loaded.
+    The engine takes its memory back in two steps, the weights first, because loading new weights needs extra room.
     """
 
     def __init__(self, engine: LLMEngine) -> None:
         self._engine = engine
 
     def sleep(self, keep_weights: bool) -> None:
-        """Give all back; the weights are copied to host memory if they are kept, and are lost otherwise."""
+        """Free all of the engine's memory. Kept weights are copied to host memory; others are lost."""
         self._engine.sleep(_KEEP_WEIGHTS if keep_weights else _DISCARD_WEIGHTS)
 
     def wake_weights(self) -> None:
-        """Take the weights' memory again, with the weights in it if they were kept."""
+        """Take back the memory of the weights, and restore the weights if they were kept."""
         self._engine.wake_up(["weights"])
 
     def wake_kv_cache(self) -> None:
-        """Take the KV cache's memory again; the engine can write then."""
+        """Take back the memory of the KV cache. The engine can write afterwards. Raises RuntimeError if vLLM still sleeps."""
         if not self._engine.wake_up(["kv_cache"]):
             raise RuntimeError("vLLM says that a part of the engine's memory is still asleep")

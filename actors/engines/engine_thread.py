@@ -1,4 +1,4 @@
-"""The only thread that touches a vLLM engine: it steps the engine, and does between two steps what it is asked to."""
+"""The only thread that touches a vLLM engine. It runs the engine's steps, and executes requested actions between two steps."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 class Phase(Enum):
-    """What an engine can do at present."""
+    """What an engine can do in its present state."""
 
     WRITING = auto()
     TRANSFERRING = auto()
-    """nothing but receive weights from the learner"""
+    """it receives weights from the learner and can do nothing else"""
     ASLEEP = auto()
-    """nothing: it has neither weights nor KV cache"""
+    """it has neither weights nor KV cache, and can do nothing"""
     WEIGHTS_AWAKE = auto()
-    """take weights; it has no KV cache to write with"""
+    """it can take weights, but cannot write without its KV cache"""
 
 
 ANY_PHASE = frozenset(Phase)
@@ -37,15 +37,15 @@ WRITING = frozenset({Phase.WRITING})
 class _Message:
     action: Callable[[], None]
     fail: Callable[[EngineError], object]
-    """tells whoever waits that the action will never be done"""
+    """tells the caller that the action will never be done"""
     needs_drain: bool
     phases: frozenset[Phase]
 
 
 class EngineThread:
-    """Calls from any event loop become messages, which the thread takes between two steps.
+    """Turns calls from any event loop into messages, and handles them between two engine steps.
 
-    So requests join the running batch at once, and new weights arrive when no token is being computed.
+    So a request joins the running batch at once, and new weights never arrive during a step.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class EngineThread:
         deadly: type[Exception],
         name: str,
     ) -> None:
-        """Start the thread. It calls `step` while the engine is `busy`, and `ended` once, when it stops or the engine dies.
+        """Start the thread. It calls `step` while the engine is `busy`. When it stops, it calls `ended` once.
 
-        The engine is dead when a step fails, or when anything raises `deadly`.
+        The engine counts as dead when a step or a posted action fails, or when an action of `call` raises `deadly`.
         """
         self.phase = Phase.WRITING
-        """to be changed by messages only"""
+        """only messages may change it"""
         self._step, self._busy, self._ended, self._deadly = step, busy, ended, deadly
         self._mail: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._after_drain: _Message | None = None
@@ -84,19 +84,21 @@ class EngineThread:
         needs_drain: bool = False,
         phases: frozenset[Phase] = WRITING,
     ) -> None:
-        """Have `action` done in one of `phases`; `fail` is called if that will never be.
+        """Ask the thread to do `action` in one of `phases`. If it cannot, it calls `fail` instead.
 
-        It waits for its phase, unless the engine is writing, out of which only other messages lead. One that `needs_drain`
-        waits for the turns in flight, and later messages wait behind it.
+        The action waits for one of its phases. If the engine is writing and `phases` lacks WRITING, it fails at once: only
+        another message could end the writing. An action that `needs_drain` waits for the turns in flight, and later
+        messages wait behind it.
         """
         self._mail.put(_Message(action, fail, needs_drain, phases))
         if self._failure is not None:
             self._fail_mail(self._failure)
 
     def post_before_drain(self, action: Callable[[], None]) -> None:
-        """Have `action` done as soon as the engine is writing, before all other messages, those that wait for a drain too.
+        """Ask the thread to do `action` before all other messages, as soon as the engine is writing.
 
-        It is for what shortens a drain; it is left undone when the thread ends.
+        It also goes before a message that waits for a drain: an aborted request shortens the drain. When the thread ends, the
+        action is dropped.
         """
         self._before_drain.append(action)
         self._mail.put(
@@ -110,7 +112,10 @@ class EngineThread:
         needs_drain: bool = False,
         phases: frozenset[Phase] = WRITING,
     ) -> None:
-        """Post `action` and wait until it is done; raises `EngineError`, which names `what`, if it fails, and a `RunError` as it is."""
+        """Post `action` and wait until it is done.
+
+        If it fails, raises an `EngineError` that names `what`. A `RunError` of another kind is raised unchanged.
+        """
         self.check()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -121,7 +126,7 @@ class EngineThread:
             except Exception as error:  # reported to the caller, whose decision it is
                 dead = isinstance(error, self._deadly)
                 if dead:
-                    self._failure = _died(error)  # before the caller is told, who may ask
+                    self._failure = _died(error)  # set first: the caller may call `check` as soon as it is told
                 passes = isinstance(error, RunError) and not isinstance(error, EngineError)
                 told = error if passes else EngineError(f"{what} failed: {error!r}")
                 loop.call_soon_threadsafe(reject, [done], told)
@@ -134,7 +139,7 @@ class EngineThread:
         await done
 
     def shutdown(self) -> None:
-        """Stop the thread; what is still asked of it fails with `EngineError`."""
+        """Stop the thread. Actions that still wait fail with `EngineError`."""
         self._mail.put(None)
         self._thread.join(timeout=30)
 
@@ -150,9 +155,9 @@ class EngineThread:
         self._fail_mail(failure)
 
     def _take_mail(self) -> bool:
-        """Do what was asked for since the last step, waiting while there is nothing to compute; return False at shutdown."""
+        """Handle the messages since the last step; block while the engine has nothing to compute. Return False at shutdown."""
         while True:
-            if self.phase is not Phase.WRITING:  # and no turn is being written, or it stands still
+            if self.phase is not Phase.WRITING:  # no step may run now
                 received = self._next_of_phase()
                 if received is None:
                     return False
@@ -174,14 +179,14 @@ class EngineThread:
             if received is None:
                 return False
             if Phase.WRITING not in received.phases:
-                received.fail(EngineError("the engine is not being sent weights: has it restarted meanwhile?"))
+                received.fail(EngineError("no weight transfer is under way on this engine: it may have restarted"))
             elif received.needs_drain:
                 self._after_drain = received
             else:
                 received.action()
 
     def _next_of_phase(self) -> _Message | None:
-        """Wait for a message that this phase allows, those that were held first; None at shutdown."""
+        """Wait for a message that this phase allows, and return it; held messages go first. Return None at shutdown."""
         for message in self._held:
             if self.phase in message.phases:
                 self._held.remove(message)
@@ -191,7 +196,7 @@ class EngineThread:
         return received
 
     def _fail_mail(self, failure: EngineError) -> None:
-        """Tell everyone who still waits; also called by those who come after the thread's end."""
+        """Fail all waiting messages. `post` also calls this, for messages that arrive after the thread has ended."""
         with self._failing:
             waiting = [*([self._after_drain] if self._after_drain is not None else []), *self._held]
             self._after_drain = None
@@ -210,14 +215,14 @@ def _died(error: BaseException) -> EngineError:
 
 
 def resolve(results: list[tuple[asyncio.Future[T], T]]) -> None:
-    """Set the results of futures that still wait, in their event loop."""
+    """Set the results of the futures that are not done. Call it in their event loop."""
     for future, result in results:
         if not future.done():
             future.set_result(result)
 
 
 def reject(futures: list[asyncio.Future[T]], error: Exception) -> None:
-    """Set the error of futures that still wait, in their event loop."""
+    """Set the error of the futures that are not done. Call it in their event loop."""
     for future in futures:
         if not future.done():
             future.set_exception(error)

@@ -1,4 +1,4 @@
-"""The weights of a running vLLM engine: replaced between two of its steps, by the thread that owns it."""
+"""Replaces the weights of a running vLLM engine between two steps. Only the engine's own thread may do so."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _UNKNOWN = -1
 
 
 class LiveWeights:
-    """Weights and policy version of one engine. Requests in flight go on under the new weights, from where they are.
+    """Weights and policy version of one engine. Requests in flight continue under the new weights.
 
-    Their keys and values are computed again; tokens keep the log-probs with which they were sampled. Whoever wants
-    requests to end under the weights that they began with waits for them first.
+    Their keys and values are computed again, but their tokens keep the log-probs of the old weights. A caller that wants
+    requests to end under the old weights must wait for them first.
     """
 
     def __init__(self, engine: LLMEngine) -> None:
@@ -39,9 +39,9 @@ class LiveWeights:
         engine.set_weight_version("0")
 
     def load(self, weights: Weights, version: int) -> None:
-        """Load `weights` as policy `version`, out of this process's memory."""
+        """Load `weights`, arrays in this process's memory, as policy `version`."""
         if self._model_apart:
-            with share(weights) as shared:  # before the engine stands still: there may be no room
+            with share(weights) as shared:  # before the pause, since shared memory may be full
                 self._pause()
                 self._engine.collective_rpc("load_shared", args=(shared.segment, shared.places))
         else:
@@ -50,11 +50,11 @@ class LiveWeights:
         self._resume(version)
 
     def connect(self, backend: str, init_info: dict[str, Any]) -> None:
-        """Join the learner's transfer; returns when the learner has joined too."""
+        """Join the learner's weight transfer. Returns when the learner has joined too."""
         self._engine.collective_rpc("connect_transfer", args=(backend, init_info))
 
     def start_transfer(self) -> None:
-        """Get ready for weights from the learner; the engine may not step until `finish_transfer`."""
+        """Prepare to receive weights from the learner. The engine must not run steps until `finish_transfer`."""
         self._pause()
         self._engine.collective_rpc("start_weight_update")
 
@@ -63,12 +63,12 @@ class LiveWeights:
         self._engine.collective_rpc("receive_transfer", args=(pickle.dumps(update_info),))
 
     def finish_transfer(self, version: int) -> None:
-        """Take what was received as policy `version`."""
+        """Use the received weights as policy `version`."""
         self._engine.collective_rpc("finish_weight_update")
         self._resume(version)
 
     def _pause(self) -> None:
-        # In one process nothing runs between two steps; a core of its own steps by itself, and is told to stop.
+        # Within this process, nothing runs between two steps. A core in another process steps by itself, so it must be paused.
         if self._core_apart:
             self._engine.engine_core.call_utility("pause_scheduler", "keep", False)
 
@@ -82,7 +82,7 @@ class LiveWeights:
 
 
 def token_versions(completion: CompletionOutput) -> Int32:
-    """Return [t] the policy version that sampled each token of a finished turn. Raises `EngineError` if vLLM does not say."""
+    """Return the policy version that sampled each token of a finished turn, [t]. Raises `EngineError` if vLLM reports none."""
     versions = np.full(len(completion.token_ids), _UNKNOWN, np.int32)
     for span in completion.weight_versions or ():
         versions[span.start : span.end] = int(span.version)

@@ -14,14 +14,15 @@ from actors.engines.base import EngineError, Generation, GenerationRequest, Stop
 
 _EXCERPT_CHARACTERS = 300
 _LEAST_LOGIT_BIAS = -100.0
-"""what servers take; it keeps a token from being drawn unless all others are less likely by e^100"""
+"""the least value that servers accept; it divides a token's odds by e^100, which practically excludes it"""
 
 
 class OpenAIEngine:
-    """An `Engine` over HTTP. It writes for teachers: no log-probs, and policy version -1.
+    """An `Engine` over HTTP, for teachers only: it returns no log-probs, and policy version -1.
 
-    Connection errors, 429 and 5xx are tried again with growing pauses, all within `timeout_s`; nothing else is. The key
-    is read from the environment variable that `api_key_env` names (ValueError if it is not set). Close with `aclose`.
+    Connection errors and the statuses 429 and 5xx are retried with growing pauses, all within `timeout_s`. Other errors
+    are raised at once. The API key is read from the environment variable named by `api_key_env`; ValueError if that is
+    not set. Close the engine with `aclose`.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class OpenAIEngine:
         )
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Return one turn, or raise `EngineError` with the status and the start of the body."""
+        """Return one turn. Raises `EngineError`; for an HTTP error it has the status and the start of the body."""
         if request.want_logprobs:
             raise EngineError(
-                "a remote engine gives no log-probs of the sampled distribution: train with a local student"
+                "a remote engine returns no log-probs of the sampled distribution: train with a local student"
             )
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -94,7 +95,7 @@ class OpenAIEngine:
 
 
 class _Body(BaseModel):
-    """The request. All sampling parameters are given, or the server fills in those of the model's generation config."""
+    """The request. It sets all sampling parameters; else the server would take them from the model's generation config."""
 
     model: str
     prompt: list[int]
@@ -142,7 +143,7 @@ class _PromptTokensDetails(BaseModel):
 
 
 class _Usage(BaseModel):
-    """What the request cost. vLLM tells the details only if started with `--enable-prompt-tokens-details`."""
+    """What the request cost. vLLM reports the details only if it was started with `--enable-prompt-tokens-details`."""
 
     model_config = ConfigDict(extra="ignore")
 

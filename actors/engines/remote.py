@@ -26,7 +26,7 @@ class RemoteEngine:
         try:
             generation: Generation = await turn
         except asyncio.CancelledError:
-            ray.cancel(turn)  # Ray goes on with a call whose awaiting task is cancelled
+            ray.cancel(turn)  # cancelling the awaiting task alone does not stop the call
             raise
         except RayError as error:
             cause = getattr(error, "cause", None)

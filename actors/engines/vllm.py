@@ -1,4 +1,4 @@
-"""A vLLM engine behind the `Engine` protocol: continuous batching, stepped by a thread of its own."""
+"""A vLLM engine behind the `Engine` protocol. It batches continuously, and a thread of its own runs its steps."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class EngineLoad:
 
     steps: int
     busy_s: float
-    """time inside engine steps; idle waiting is not in it"""
+    """time inside engine steps, without idle waiting"""
     generated_tokens: int
-    """counted as they are written, not at the end of their turn"""
+    """counted while a turn is written, not only at its end"""
     prompt_tokens: int
     cached_prompt_tokens: int
     """prompt tokens that the prefix cache held"""
@@ -53,10 +53,10 @@ class _Turn:
 
 
 class VllmEngine:
-    """Owns one `LLMEngine` and the `EngineThread` that touches it; its methods may be called from any event loop."""
+    """Owns one `LLMEngine` and the `EngineThread` that drives it. Its methods may be called from any event loop."""
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
-        """Start the engine; one that `sleeps` may be asked to give its memory back."""
+        """Start the engine. With `sleeps`, it can be asked to free its memory."""
         with loading():
             from vllm.engine.arg_utils import EngineArgs
             from vllm.v1.engine.exceptions import EngineDeadError
@@ -80,7 +80,7 @@ class VllmEngine:
                 enforce_eager=on_cpu or settings.enforce_eager,
                 distributed_executor_backend="uni" if settings.tensor_parallel == 1 else "mp",
                 enable_prefix_caching=True,
-                # vLLM takes back the draw of a prompt's part, which a seeded CPU generator cannot do.
+                # After a part of a prompt, vLLM undoes the random draw. A seeded generator on the CPU cannot undo one.
                 enable_chunked_prefill=False if on_cpu else None,
                 disable_log_stats=True,
                 logprobs_mode="processed_logprobs",
@@ -120,7 +120,7 @@ class VllmEngine:
         self._thread.check()
 
     async def generate(self, request: GenerationRequest) -> Generation:
-        """Return one turn; cancelling the call aborts the request in the engine."""
+        """Return one turn, or raise `EngineError`. Cancelling the call aborts the request in the engine."""
         self.check()
         loop = asyncio.get_running_loop()
         turn = _Turn(request, loop, loop.create_future())
@@ -136,21 +136,21 @@ class VllmEngine:
             raise
 
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> None:
-        """Load `weights` as policy `version`; turns asked for later are written under it.
+        """Load `weights` as policy `version`. Later turns are written under it.
 
-        The prefix cache is emptied: its keys and values belong to the old weights.
+        The prefix cache is emptied, because its keys and values belong to the old weights.
         """
         action = partial(self._weights.load, weights, version)
         drain = in_flight is InFlight.FINISH
         await self._thread.call(action, f"loading policy version {version}", drain, _WEIGHTS)
 
     async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
-        """Join the learner's weight transfer over `backend`; returns when the learner has joined too."""
+        """Join the learner's weight transfer over `backend`. Returns when the learner has joined too."""
         action = partial(self._weights.connect, backend.value, init_info)
         await self._thread.call(action, "joining the weight transfer", phases=_WEIGHTS)
 
     async def start_transfer(self, in_flight: InFlight) -> None:
-        """Stop writing, until `finish_transfer`: the learner is about to send weights."""
+        """Stop writing until `finish_transfer`, because the learner is about to send weights."""
 
         def start() -> None:
             self._weights.start_transfer()
@@ -165,7 +165,7 @@ class VllmEngine:
         await self._thread.call(action, "receiving weights", phases=_TRANSFER)
 
     async def finish_transfer(self, version: int) -> None:
-        """Go on under the weights that were received, as policy `version`."""
+        """Continue with the received weights as policy `version`."""
 
         def finish() -> None:
             self._weights.finish_transfer(version)
@@ -174,9 +174,9 @@ class VllmEngine:
         await self._thread.call(finish, f"taking policy version {version}", phases=_TRANSFER)
 
     async def sleep(self, keep_weights: bool) -> None:
-        """Give the memory back when the turns in flight are done; those asked for later wait until the engine is awake.
+        """Free the engine's memory when the turns in flight are done. Later turns wait until the engine is awake.
 
-        Weights that are not kept have to be given to it anew between `wake_weights` and `wake_kv_cache`.
+        Weights that are not kept must be loaded again between `wake_weights` and `wake_kv_cache`.
         """
 
         def sleep() -> None:
@@ -187,7 +187,7 @@ class VllmEngine:
         await self._thread.call(sleep, "falling asleep", needs_drain=True, phases=WRITING | {Phase.ASLEEP})
 
     async def wake_weights(self) -> None:
-        """Take the weights' memory again; nothing if it is there, as after a restart."""
+        """Take back the memory of the weights. Does nothing if the engine has it, as after a restart."""
 
         def wake() -> None:
             if self._thread.phase is Phase.ASLEEP:
@@ -197,7 +197,7 @@ class VllmEngine:
         await self._thread.call(wake, "waking the weights", phases=_MEMORY)
 
     async def wake_kv_cache(self) -> None:
-        """Take the KV cache's memory again and go on writing; nothing if it is there, as after a restart."""
+        """Take back the memory of the KV cache and continue writing. Does nothing if the engine has it, as after a restart."""
 
         def wake() -> None:
             if self._thread.phase is Phase.ASLEEP:
@@ -209,9 +209,9 @@ class VllmEngine:
         await self._thread.call(wake, "waking the KV cache", phases=_MEMORY)
 
     def shutdown(self) -> None:
-        """Stop the engine and give its memory back; turns in flight fail with `EngineError`.
+        """Stop the engine and free its memory. Turns in flight fail with `EngineError`.
 
-        In one process, vLLM's process groups end with it, those of other engines in the process included.
+        If vLLM's core runs in this process, vLLM also ends the process groups of all other engines in it.
         """
         self._thread.shutdown()
         self._engine.engine_core.shutdown()
@@ -231,7 +231,7 @@ class VllmEngine:
         try:
             params = self._sampling_params(request)
             internal_id = self._engine.add_request(request_id, prompt, params)
-        except Exception as error:  # a refused request must not end the engine that serves the others
+        except Exception as error:  # after a refused request, the engine must go on serving the others
             turn.loop.call_soon_threadsafe(reject, [turn.done], EngineError(f"vLLM refused the request: {error}"))
         else:
             self._turns[request_id] = turn
@@ -255,7 +255,7 @@ class VllmEngine:
                 continue
             try:
                 generation = self._generation(output, turn)
-            except EngineError as error:  # must not end the engine that serves the others
+            except EngineError as error:  # the engine must go on serving the other requests
                 turn.loop.call_soon_threadsafe(reject, [turn.done], error)
                 continue
             prompt_tokens += generation.prompt_tokens
@@ -293,7 +293,7 @@ class VllmEngine:
             logprobs=0 if request.want_logprobs else None,
             stop_token_ids=[self._command_end_id] if self._stops_at_token(request) else None,
             detokenize=False,
-            # Exact, unlike `logit_bias`, whose least value is -100.
+            # This excludes a token for certain. `logit_bias` only makes it unlikely: its least value is -100.
             _bad_words_token_ids=[[token] for token in request.excluded] or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

@@ -1,7 +1,7 @@
-"""What vLLM's output processor does with the sampled tokens of a relayed turn, replaced by what the turn needs.
+"""Replaces parts of vLLM's output processor by cheaper ones, for the sampled tokens of a relayed turn.
 
-vLLM finds a stop string by detokenizing every token, and then also decodes it a second time for its log-prob. Here the
-tokens themselves say where a command begins or ends, and a log-prob is kept as a number. Imported where an engine is made only,
+To find a stop string, vLLM detokenizes every token, and decodes it again for its log-prob. Here the token ids themselves show
+where a command begins or ends, and a log-prob is kept as a number. Import this module only where an engine is made,
 because it loads vLLM.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StopText(IncrementalDetokenizer):
-    """Stops a turn with the token that completes a text, as that text as a stop string would, and writes no text."""
+    """Stops a turn with the token that completes a text, like a stop string, but without detokenizing."""
 
     def __init__(self, grammar: CommandGrammar, stop_text: str) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class StopText(IncrementalDetokenizer):
         self._stop_text = stop_text
 
     def update(self, new_token_ids: list[int], stop_terminated: bool) -> str | None:
-        """Take the tokens of one step up to the end of the text, and return the text if it is there."""
+        """Append the tokens of one step, up to the one that completes the stop text. Return the stop text if it is complete."""
         for token in new_token_ids:
             self.token_ids.append(token)
             if self._grammar.completes(self._stop_text, self.token_ids):
@@ -52,13 +52,13 @@ class SampledLogprobs(LogprobsProcessor):
         )
 
     def update_from_output(self, output: EngineCoreOutput) -> None:
-        """Take the log-probs of one step. The first column is the sampled token's."""
+        """Append the log-probs of one step. The first column is the sampled token's."""
         if output.new_logprobs is not None:
             self.values += output.new_logprobs.logprobs[:, 0].tolist()
 
 
 def count_tokens(processor: OutputProcessor, count: Callable[[int], None]) -> None:
-    """Have `count` called with the number of tokens that each engine step has written, for turns under way, too."""
+    """Call `count` after each engine step with the number of tokens that it wrote, also those of unfinished turns."""
     process = processor.process_outputs
 
     def counted(outputs: list[EngineCoreOutput], *arguments: Any, **options: Any) -> OutputProcessorOutput:
@@ -71,7 +71,10 @@ def count_tokens(processor: OutputProcessor, count: Callable[[int], None]) -> No
 def replace_processing(
     state: RequestState, grammar: CommandGrammar, *, stop_text: str | None, want_logprobs: bool
 ) -> None:
-    """Give a request that has just been added, and asks for no text, these ways to process its tokens."""
+    """Make a request use `StopText` for its stop text, and `SampledLogprobs` if it wants log-probs.
+
+    The request must have just been added, with `detokenize=False`.
+    """
     if stop_text is not None:
         state.detokenizer = StopText(grammar, stop_text)
     if want_logprobs:

@@ -1,4 +1,4 @@
-"""What runs inside vLLM's worker processes: new weights into the live model."""
+"""What runs inside vLLM's worker processes: it loads new weights into the live model."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _WATCH_S = 0.5
 
 
 class WeightReceiver:
-    """Mixed into vLLM's worker by `worker_extension_cls`; its methods are called with `collective_rpc`."""
+    """A mixin of vLLM's worker, added by `worker_extension_cls`. Its methods are called with `collective_rpc`."""
 
     def end_with(self, actor: int) -> None:
-        """End this process, and vLLM's core if that is another one, when the process `actor` that started the core is gone.
+        """End this process and vLLM's core process as soon as the process `actor`, which started the core, is gone.
 
-        A core does not notice by itself, as when the actor was killed, and would keep the GPU's memory for good.
+        A core does not notice by itself that its actor was killed. It would keep the GPU's memory for good.
         """
         parent = os.getppid()
         threading.Thread(target=_watch, args=(actor, None if parent == actor else parent), daemon=True).start()
 
     def load_arrays(self, weights: Weights) -> None:
-        """Replace the model's weights by arrays of this process; none is kept.
+        """Replace the model's weights by arrays in this process's memory. No array is referenced afterwards.
 
-        The layer-wise reload undoes and redoes what vLLM does to weights after loading (packing linear layers on the
-        CPU, for one). A tied head is packed apart from the embedding and would stay stale: it is loaded as well.
+        After loading, vLLM transforms weights; on the CPU it packs linear layers, for example. The layer-wise reload undoes
+        this first and redoes it afterwards. A tied head is packed separately from the embedding, so it is loaded too.
         """
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
@@ -51,14 +51,14 @@ class WeightReceiver:
             finalize_layerwise_reload(model, model_config)
 
     def load_shared(self, segment: str, places: Sequence[Place]) -> None:
-        """Replace the model's weights by those in shared memory: the fields of a `SharedWeights`."""
+        """Replace the model's weights by those in shared memory. The arguments are the fields of a `SharedWeights`."""
         with attach(SharedWeights(segment, places)) as weights:
             self.load_arrays(weights)
 
     def connect_transfer(self, backend: str, init_info: dict[str, Any]) -> None:
-        """Join the learner's transfer over vLLM's weight-transfer engine `backend`, leaving an earlier one.
+        """Leave any earlier transfer, and join the learner's over vLLM's weight-transfer engine `backend`.
 
-        The engine is made here, and not by vLLM's configuration, since the back end depends on where the actors run.
+        The transfer engine is made here, not by vLLM's configuration, because the back end depends on where the actors run.
         """
         from vllm.config.weight_transfer import WeightTransferConfig
         from vllm.distributed.weight_transfer import WeightTransferEngineFactory
@@ -73,12 +73,15 @@ class WeightReceiver:
         self.init_weight_transfer_engine(init_info)  # type: ignore[attr-defined]
 
     def receive_transfer(self, update_info: bytes) -> None:
-        """Receive weights that the learner is sending; pickled, since vLLM's own messages do not carry CUDA IPC handles."""
+        """Receive weights that the learner is sending.
+
+        `update_info` is pickled, because vLLM's own messages cannot carry CUDA IPC handles.
+        """
         self.update_weights(pickle.loads(update_info))  # type: ignore[attr-defined]
 
 
 def _watch(actor: int, core: int | None) -> None:
-    """End this process, and the `core` if that is another one, as soon as the core has another parent than the actor."""
+    """Wait until the actor is no longer the parent of vLLM's core; then end this process, and `core` if it is another one."""
     while (os.getppid() if core is None else _parent_of(core)) == actor:
         time.sleep(_WATCH_S)
     if core is not None and os.getppid() == core:
@@ -100,6 +103,8 @@ def _tensors(weights: Weights) -> dict[str, Tensor]:
     import torch
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # the object store's are not
+        warnings.filterwarnings(
+            "ignore", message="The given NumPy array is not writable"
+        )  # arrays of Ray's object store
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     return {name: t.view(torch.bfloat16) if t.dtype == torch.uint16 else t for name, t in tensors.items()}

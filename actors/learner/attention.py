@@ -38,10 +38,10 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attend within each row: query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D].
 
-    Only here tokens are laid out padded, as `PackedRows` describes: each group of rows to the length of its longest.
-    Padding comes last in a row, where causality hides it from tokens. A `sliding_window` lets a token see so many,
-    itself included. There is no dropout: the engine samples without. Raises NotImplementedError for soft-capped scores and
-    for attention sinks.
+    Only attention uses a padded layout, described in `PackedRows`: the rows of a group are padded to the group's longest.
+    Padding comes last in a row, so causal attention hides it. With a `sliding_window` of w, a token sees the last w tokens,
+    itself included. There is no dropout, because the engine samples without it. Raises NotImplementedError for soft-capped
+    scores and for attention sinks.
     """
     if softcap is not None:
         raise NotImplementedError(
@@ -52,7 +52,7 @@ def packed_attention(
     cells = [rows * length for rows, length in groups]
 
     def padded(states: Tensor) -> list[Tensor]:
-        """[n, heads, L, D] of each group."""
+        """Return the padded states of each group: [n, heads, L, D] for n rows of L cells."""
         flat = _Pad.apply(states[0].transpose(0, 1), padded_index, packed_index).split(cells)
         return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(flat, groups, strict=True)]
 
@@ -76,7 +76,7 @@ def packed_attention(
 
 
 def _seen(length: int, window: int, device: torch.device) -> Tensor:
-    """[L, L] bool, whether the token of a row sees that of a column."""
+    """Return [L, L] bool: whether the token of a row (first axis) sees the token of a column."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 

@@ -1,4 +1,4 @@
-"""What the learner learns from: token rows as columns, for supervised steps and for policy-gradient steps."""
+"""The learner's data: rows of tokens stored as columns, for supervised steps and for policy-gradient steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenSequences:
     offsets: Int64
     """[n + 1]"""
     loss_mask: Bool
-    """[N] the token is a target; a row's first token has nothing before it and is never one"""
+    """[N] whether the token is a target. A row's first token is never one, because nothing predicts it"""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -36,7 +36,7 @@ class TokenSequences:
     def of_prompts_and_targets(
         cls, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
     ) -> TokenSequences:
-        """Return one row for each prompt and its target; the targets alone are in the loss."""
+        """Return one row for each prompt and its target. Only the tokens of the target are in the loss."""
         parts = [part for pair in zip(prompts, targets, strict=True) for part in pair]
         lengths = [len(part) for part in parts]
         return cls(
@@ -48,47 +48,47 @@ class TokenSequences:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GrpoStep:
-    """How n trajectories are learned from in one step of GRPO."""
+    """How one step of GRPO learns from n trajectories."""
 
     advantages: Float32
     """[n]"""
     trainable: Bool
-    """[n]"""
+    """[n] whether the trajectory may be in the loss"""
     minibatches: Sequence[Int64]
-    """rows of each optimizer step, in order; groups stay whole"""
+    """indices of the trajectories of each optimizer step, in order; a group is never split"""
     loss: GrpoLossSettings
     temperature: float
-    """of the rollout"""
+    """the sampling temperature of the rollout"""
     version: int
     """policy version of the weights before the step"""
 
 
 @dataclass(frozen=True, eq=False)
 class PolicySequences:
-    """n trajectories as prompt + output rows, with what the GRPO objective needs of each token."""
+    """n trajectories as rows of prompt + output, with the columns that the GRPO objective needs for each token."""
 
     sequences: TokenSequences
-    """`loss_mask` is the policy mask; attention always spans the whole row"""
+    """`loss_mask` is the policy mask: the tokens in the loss. Attention always spans the whole row"""
     behaviour_logprobs: Float32
     """[N] log-prob under the policy that sampled the token; meaningless outside the policy mask"""
     recompute: Bool
-    """[N] policy-mask tokens whose behaviour log-prob the learner has to compute itself: the teacher's"""
+    """[N] whether the learner must compute the token's behaviour log-prob itself: true for teacher tokens in the policy mask"""
     versions: Int32
     """[N] policy version that sampled the token; -1 for prompt and teacher tokens"""
     advantages: Float32
     """[n]"""
     teacher_tokens: Int64
-    """[n] tokens that the teacher wrote, trained or not"""
+    """[n] number of tokens that the teacher wrote, in the loss or not"""
 
 
 def policy_sequences(
     batch: TrajectoryBatch, advantages: Float32, trainable: Bool, train_teacher_tokens: bool = False
 ) -> PolicySequences:
-    """Lay trajectories out as prompt + output rows, keeping their order.
+    """Return the trajectories as rows of prompt + output, in their order; `advantages` and `trainable` are [n].
 
-    The policy mask holds on the student's tokens, commands included, that were drawn from the unconstrained policy, and
-    with `train_teacher_tokens` on the teacher's; it is empty on rows that are not `trainable`. Raises ValueError if the
-    per-row columns do not fit the batch.
+    The policy mask is true for student tokens, commands included, unless they were drawn from a constrained distribution.
+    With `train_teacher_tokens` it is true for teacher tokens too. It is false in rows that are not `trainable`.
+    Raises ValueError if `advantages` or `trainable` have another length than the batch.
     """
     if not len(batch) == len(advantages) == len(trainable):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The learner's state on disk: weights, optimizer and step, to go on exactly where it was."""
+"""The learner's state on disk: weights, optimizer and step, so that training continues exactly where it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAYOUT = "layout.json"
 
 
 class StateLayout(Settings):
-    """How a state is spread over files; it can be loaded under the same layout only."""
+    """What decides how a state is split into files. A state can only be loaded by a learner with the same layout."""
 
     world_size: int
     zero_stage: int
@@ -30,7 +30,7 @@ class CheckpointError(RuntimeError):
 
 
 def save_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout, step: int) -> None:
-    """Write the state to the folder `path`, complete or absent at any time. Run on all ranks, on a shared disk."""
+    """Write the state to the folder `path`, which is complete or absent at any time. Run on all ranks, on a disk that they share."""
     from deepspeed import comm
 
     writer = comm.get_rank() == 0

@@ -13,22 +13,22 @@ from cluster.devices import Device
 logger = logging.getLogger(__name__)
 
 _STALE_LOCK_S = 900.0
-"""a build of the operator takes a minute or two"""
+"""an older lock is left over from a killed build, because a build takes a minute or two"""
 
 
 def free_port() -> int:
-    """A TCP port of this machine that is free now."""
+    """Return a TCP port of this machine that is free now."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
 
 
 def init_distributed(rank: int, world_size: int, master_addr: str, master_port: int, device: Device) -> None:
-    """Join the learner's process group: gloo on CPUs, NCCL on GPUs. Once in a process, before a `Trainer` is made.
+    """Join the learner's process group: gloo on CPUs, NCCL on GPUs. Call it once in a process, before making a `Trainer`.
 
-    A process sees one device, so its local rank is 0. Sets the variables that DeepSpeed reads: RANK, WORLD_SIZE,
-    LOCAL_RANK, MASTER_ADDR, MASTER_PORT and, on the CPU, DS_ACCELERATOR. On a machine's first call DeepSpeed compiles a
-    small shared-memory operator, about a minute on the CPU. Raises RuntimeError if ranks are missing.
+    A process sees one device, so its local rank is 0. The function sets the variables that DeepSpeed reads: RANK,
+    WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and, on the CPU, DS_ACCELERATOR. On the CPU, the first call on a
+    machine takes about a minute: DeepSpeed compiles a small shared-memory operator. Raises RuntimeError if ranks are missing.
     """
     os.environ |= {
         "RANK": str(rank),
@@ -52,7 +52,7 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
 
 
 def remove_stale_locks() -> None:
-    """Remove the locks of builds that were killed: PyTorch would wait for them for ever, without a word."""
+    """Remove the locks of killed builds. PyTorch would wait for them forever, without a message."""
     from torch.utils.cpp_extension import get_default_build_root
 
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
@@ -61,17 +61,17 @@ def remove_stale_locks() -> None:
             age_s = time.time() - lock.stat().st_mtime
             if age_s > _STALE_LOCK_S:
                 lock.unlink()
-                logger.warning("removed %s, the lock of a build that was ended %.0f minutes ago", lock, age_s / 60)
+                logger.warning("removed %s, the lock of a killed build, which is %.0f minutes old", lock, age_s / 60)
         except FileNotFoundError:  # the build has just ended, or another rank was first
             continue
 
 
 def warm_up_operator() -> None:
-    """Have DeepSpeed compile its operator, by joining a process group of one and leaving it."""
+    """Make DeepSpeed compile its operator, by joining a process group of one rank and leaving it."""
     init_distributed(0, 1, "127.0.0.1", free_port(), Device.CPU)
     from deepspeed import comm
 
-    comm.destroy_process_group()  # else its threads may outlive the interpreter, which then aborts
+    comm.destroy_process_group()  # otherwise its threads may outlive the interpreter, which then aborts
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ _PERSISTENT_ELEMENTS = 8192
 
 
 def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: OptimizerSettings) -> DeepSpeedEngine:
-    """Spread `module` over the process group as ZeRO stage `settings.zero_stage` says, with AdamW.
+    """Return a DeepSpeed engine that spreads `module` over the process group by ZeRO stage `settings.zero_stage`, with AdamW.
 
-    DeepSpeed is told of one micro-batch a step: `backward` and `step` below say themselves where a step ends. The
-    gradients of its micro-batches are summed in float32, under ZeRO 0 in the model's dtype.
+    DeepSpeed is configured for one micro-batch per step, because `backward` and `step` below decide where a step ends. The
+    gradients of a step's micro-batches are summed in float32; with ZeRO stage 0, in the model's dtype.
     """
     import deepspeed
 
     clips_itself = settings.zero_stage > 0 or settings.dtype == "bfloat16"
-    # DeepSpeed's stage 0 knows no other sum than one in the model's dtype.
+    # DeepSpeed's stage 0 can only sum gradients in the model's dtype.
     sums_in_float32 = settings.zero_stage > 0
     elements = sum(parameter.numel() for parameter in module.parameters())
     largest = max(parameter.numel() for parameter in module.parameters())
@@ -47,7 +47,7 @@ def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: Optimi
             "overlap_comm": next(module.parameters()).is_cuda,
             **({"offload_optimizer": {"device": "cpu"}} if settings.offload_optimizer else {}),
         },
-        "zero_force_ds_cpu_optimizer": False,  # AdamW of torch is fused on the host too, and needs no compiler
+        "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW also runs on the host, and needs no compiler
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
@@ -62,23 +62,24 @@ def build_engine(module: nn.Module, settings: LearnerSettings, optimizer: Optimi
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     engine, *_ = deepspeed.initialize(model=module, optimizer=adam, config=config, dist_init_required=False)
     for name, buffer in module.named_buffers():
-        buffer.data = buffers[name]  # DeepSpeed's cast to bfloat16 takes the rotary frequencies along
+        buffer.data = buffers[name]  # undoes DeepSpeed's cast of the rotary frequencies to bfloat16
     return engine
 
 
 def backward(engine: DeepSpeedEngine, loss: Tensor, last: bool) -> None:
-    """Add `loss` to the step's gradient; ranks are averaged, so `loss` comes multiplied by the world size.
+    """Add the gradient of `loss` to the step's gradient.
 
-    The `last` micro-batch reduces them over the ranks. A loss that is not finite makes all gradients so, on every rank.
+    DeepSpeed averages over ranks, so the caller multiplies `loss` by the world size. The `last` micro-batch of a step
+    reduces the gradients over the ranks. If a loss is not finite, all gradients become so on every rank.
     """
     engine.set_gradient_accumulation_boundary(last)
     engine.backward(loss * (1.0 + 0.0 * loss.detach()))
 
 
 def step(engine: DeepSpeedEngine, lr: float, max_grad_norm: float) -> float | None:
-    """Take the optimizer step at rate `lr`; return the global gradient norm before clipping.
+    """Take the optimizer step at learning rate `lr`; return the global gradient norm before clipping.
 
-    Returns None, on all ranks, if the gradient is not finite: weights and optimizer are as before then.
+    If the gradient is not finite, no step is taken: weights and optimizer stay as they are, and all ranks return None.
     """
     for group in engine.optimizer.param_groups:
         group["lr"] = lr

@@ -1,10 +1,10 @@
-"""What a learner's call can fail with, without torch, so that the driver can tell a user's fault from a rank's."""
+"""The errors of a learner's calls. The module does not import torch, because the driver needs these types as well."""
 
 from cluster.errors import RunError
 
 
 class LearnerError(RuntimeError):
-    """A call failed on a rank; the message names both. The group is broken then: shut it down, make another."""
+    """A call failed on a rank; the message names both. The group cannot be used any more: shut it down and make another."""
 
 
 class LearnerTimeoutError(LearnerError, RunError):
@@ -12,15 +12,15 @@ class LearnerTimeoutError(LearnerError, RunError):
 
 
 class LearnerRefusal(LearnerError):
-    """The learner does not go on with what it was given; the message says why and what to do."""
+    """The learner refuses the model or data that it was given; the message says why and what to do."""
 
 
 class IncompleteModelError(LearnerRefusal):
-    """A model folder lacks weights that its configuration asks for."""
+    """A model folder lacks weights that its configuration asks for, or has them in another shape."""
 
 
 class UnsupportedModelError(LearnerRefusal):
-    """The learner's log-probs of a model would not be the model's own, or it could not be exported."""
+    """The learner cannot run or export this model, or would compute other log-probs than the model itself."""
 
 
 class NonFiniteStepsError(LearnerRefusal):

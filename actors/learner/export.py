@@ -1,4 +1,4 @@
-"""Weights out of the learner: as arrays for the rollout engines, and as a Hugging Face folder."""
+"""Takes weights out of the learner: as arrays for the rollout engines, and as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def full_parameters(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Each parameter in full, one at a time, under its Hugging Face name; a collective under ZeRO-3: run on all ranks.
+    """Yield each parameter with its Hugging Face name, whole, one at a time.
 
-    A tensor is valid until the next one is asked for.
+    Run on all ranks, because ZeRO-3 gathers each parameter from all of them. A tensor is valid until the next is yielded.
     """
     import deepspeed
 
@@ -29,10 +29,10 @@ def full_parameters(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def gather_weights(model: PreTrainedModel, keep: bool, copy: bool = True) -> dict[str, NDArray]:
-    """Return all weights as float32, or bfloat16 viewed as uint16; empty unless `keep`. Run on all ranks.
+    """Return all weights by name, as float32 or as bfloat16 viewed as uint16; empty unless `keep`. Run on all ranks.
 
-    Without `copy` arrays may be the memory of the parameters themselves, good until the next optimizer step.
-    A tied LM head is there under its own name too: engines that tie it to the embedding keep a stale copy otherwise.
+    Without `copy`, arrays may share the parameters' memory, so they are valid only until the next optimizer step. A tied
+    LM head has an entry of its own, because an engine may keep a separate copy of it.
     """
     partitioned = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
     weights: dict[str, NDArray] = {}
@@ -51,9 +51,9 @@ def gather_weights(model: PreTrainedModel, keep: bool, copy: bool = True) -> dic
 
 
 def export_model(model: PreTrainedModel, path: Path, writer: bool) -> None:
-    """Write a Hugging Face folder of safetensors in the model's dtype; `path` is complete or absent at any time.
+    """Write the model as a Hugging Face folder, in its dtype. The folder `path` is complete or absent at any time.
 
-    Run on all ranks; the `writer` writes.
+    Run on all ranks. Only the rank that is the `writer` writes.
     """
     state: dict[str, Tensor] = {}
     for name, tensor in full_parameters(model):
@@ -63,7 +63,7 @@ def export_model(model: PreTrainedModel, path: Path, writer: bool) -> None:
         return
     partial = start_folder(path)
     generation_config = model.generation_config
-    model.generation_config = type(generation_config)()  # transformers refuses to write what it was ready to read
+    model.generation_config = type(generation_config)()  # transformers reads some values that it refuses to write
     try:
         model.save_pretrained(partial, state_dict=state)
     finally:
@@ -73,9 +73,10 @@ def export_model(model: PreTrainedModel, path: Path, writer: bool) -> None:
 
 
 def write_generation_config(generation_config: GenerationConfig | None, folder: Path) -> None:
-    """Write a model's generation configuration with all its values, those that transformers calls invalid too.
+    """Write a model's generation configuration with all its values, also those that transformers calls invalid.
 
-    Engines read them from the base student's folder just so. Nothing is written for a model that cannot generate.
+    Engines read these values from the base student's folder, so the trained student must have the same ones. Nothing is
+    written for a model that cannot generate.
     """
     if generation_config is not None:
         generation_config.to_json_file(folder / "generation_config.json", use_diff=True)

@@ -1,4 +1,4 @@
-"""Whether the learner scores tokens as the model itself does: compared at load, on a short text."""
+"""Checks that the learner computes the same log-probs as the model itself. The check runs at load, on a short text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _LENGTHS = (24, 7, 13)
-"""of the rows of the text: packed and padded, in more than one group"""
+"""lengths of the text's rows, chosen so that the packed layout has padding and more than one group"""
 _TOLERANCE, _HALF_TOLERANCE = 0.01, 0.2
-"""nats, the largest difference of a token in float32, and where attention is in bfloat16"""
+"""largest allowed difference of a token's log-prob, in nats: in float32, and with attention in bfloat16"""
 
 
 def probe_text(config: PreTrainedConfig) -> TokenSequences:
-    """Return a few rows of tokens spread over the vocabulary, always the same ones."""
+    """Return a few rows of random tokens, the same ones for every model with this vocabulary size."""
     vocabulary = config.get_text_config().vocab_size
     tokens = np.random.default_rng(0).integers(0, vocabulary, sum(_LENGTHS)).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(_LENGTHS)]).astype(np.int64)
@@ -32,10 +32,10 @@ def probe_text(config: PreTrainedConfig) -> TokenSequences:
 
 @torch.no_grad()
 def plain_logprobs(model: PreTrainedModel, text: TokenSequences) -> Tensor:
-    """[M] the log-probs of all tokens of `text` but each row's first, as the bare model has them in evaluation mode."""
+    """Return [M] the bare model's log-probs, in evaluation mode, of all tokens of `text` but each row's first."""
     was_training, attention = model.training, model.config._attn_implementation
     model.eval()
-    model.set_attn_implementation("eager")  # of all implementations the one that leaves nothing out
+    model.set_attn_implementation("eager")  # the only implementation that supports everything a model may configure
     try:
         rows = np.split(text.token_ids.astype(np.int64), text.offsets[1:-1])
         parts = []
@@ -51,9 +51,9 @@ def plain_logprobs(model: PreTrainedModel, text: TokenSequences) -> Tensor:
 
 @torch.no_grad()
 def require_equal(packed: nn.Module, model_type: str, text: TokenSequences, expected: Tensor, half: bool) -> None:
-    """Raise UnsupportedModelError unless a `PackedCausalLM`, in training mode, scores `text` as `expected`.
+    """Raise UnsupportedModelError unless `packed`, a `PackedCausalLM` in training mode, gives `text` the log-probs `expected`.
 
-    `half`: its attention computes in bfloat16 only.
+    With `half`, the model runs under bfloat16 autocast, because its attention computes in bfloat16 only.
     """
     was_training, device = packed.training, expected.device
     context: AbstractContextManager[object] = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
@@ -72,18 +72,18 @@ def require_equal(packed: nn.Module, model_type: str, text: TokenSequences, expe
     if not largest <= tolerance:
         raise UnsupportedModelError(
             f"the learner's log-probs of a model of type {model_type!r} are not the model's own: on {len(gap)} tokens they differ "
-            f"by {float(gap.mean()):.3g} nats on average and by up to {largest:.3g}, and {tolerance:g} is the most that "
-            f"rounding explains. Training would push the student away from what its engine samples. {_REMEDY}"
+            f"by {float(gap.mean()):.3g} nats on average and by up to {largest:.3g}, and rounding explains at most "
+            f"{tolerance:g}. Training would push the student away from what its engine samples. {_REMEDY}"
         )
 
 
 _REMEDY = (
-    "Take a student of another type, such as qwen2, qwen3, llama or gemma3, or teach actors/learner/model.py this one"
+    "Take a student of another type, such as qwen2, qwen3, llama or gemma3, or add this type to actors/learner/model.py"
 )
 
 
 def drop_nothing(model: nn.Module) -> None:
-    """Switch off dropout in training mode as well: the engine samples without it."""
+    """Switch off dropout, also in training mode, because the engine samples without it."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0

@@ -29,20 +29,21 @@ T = TypeVar("T")
 
 
 class PendingCall(Generic[T]):
-    """A call under way on some ranks; its deadline runs from the start."""
+    """A call under way on some ranks. Its deadline counts from its start."""
 
     def __init__(self, method: str, seconds: float, references: Sequence[ray.ObjectRef[T]]) -> None:
         self._method, self._seconds, self._references = method, seconds, references
         self._deadline = monotonic() + seconds
 
     def result(self) -> T:
-        """Wait for all ranks; return the result of the first one. Raises as `results`."""
+        """Wait for all ranks; return the result of rank 0. Raises the same errors as `results`."""
         return self.results()[0]
 
     def results(self) -> list[T]:
-        """Wait for all ranks; return their results by rank. The first failure is raised at once.
+        """Wait for all ranks; return their results by rank.
 
-        It is a `LearnerError`: what a rank refused with, or one that names call and rank.
+        The first failure is raised at once: a `LearnerRefusal` as the rank raised it, a `LearnerTimeoutError` at the
+        deadline, or else a `LearnerError` that names the call and the rank.
         """
         import ray
 
@@ -55,7 +56,7 @@ class PendingCall(Generic[T]):
                 late = [rank_of[reference] for reference in pending]
                 raise LearnerTimeoutError(
                     f"{self._method} took more than {self._seconds:g} s on learner ranks {late}: their logs say what they were "
-                    "at; resume the run"
+                    "doing; resume the run"
                 )
             for reference in ready:
                 rank = rank_of[reference]
@@ -69,7 +70,11 @@ class PendingCall(Generic[T]):
 
 
 class LearnerGroup:
-    """Named Ray actors `learner-0`, `learner-1`, ..., one DeepSpeed rank each. Methods mirror `Trainer` and block."""
+    """The Ray actors `learner-0`, `learner-1`, ..., one DeepSpeed rank each.
+
+    Methods call the methods of `Trainer` on all ranks and wait for them. Each raises what `PendingCall.results` raises,
+    and takes its deadline as `seconds`.
+    """
 
     def __init__(
         self,
@@ -87,8 +92,8 @@ class LearnerGroup:
     ) -> None:
         """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them.
 
-        Without `wait` they come up in the background, and the method `wait` has to be called before any other. Rank 0
-        looks at the model folder `student`, see `check_model`: a learner that could not train it does not come up.
+        Without `wait`, they start in the background; then call the method `wait` before any other. Rank 0 checks the model
+        folder `student` with `check_model`. If the learner could not train that model, the start fails.
         """
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -121,11 +126,11 @@ class LearnerGroup:
 
     @property
     def actors(self) -> list[ActorHandle[Any]]:
-        """The ranks."""
+        """Return the ranks' actors, by rank."""
         return list(self._ranks)
 
     def wait(self, seconds: float = 300.0) -> None:
-        """Return when all ranks are connected; a group that fails to, or refuses its student, is shut down."""
+        """Return when all ranks are connected. If that fails, or the student is refused, shut the group down and raise."""
         try:
             self.pids = PendingCall("join", seconds, self._joining).results()
             PendingCall("check", seconds, self._checking).results()
@@ -168,7 +173,7 @@ class LearnerGroup:
     def sft_steps(
         self, batch: ray.ObjectRef | TokenSequences, rows_per_step: Sequence[Int64], seconds: float = 600.0
     ) -> list[SftMetrics]:
-        """See `actors.learner.sft`; a batch used more than once is best put in the object store first."""
+        """See `actors.learner.sft`. If a batch is used more than once, put it in the object store first."""
         return self._call("sft_steps", seconds, batch, _rows(rows_per_step))[0]
 
     def start_grpo_step(
@@ -177,14 +182,14 @@ class LearnerGroup:
         step: GrpoStep,
         seconds: float = 3600.0,
     ) -> PendingCall[GrpoMetrics]:
-        """Begin a step of `actors.learner.grpo` and return at once; rows count over all `batches`, in order.
+        """Begin a step of `actors.learner.grpo` and return at once. Its rows are numbered over all `batches`, in order.
 
-        Calls of other methods begin when it is done.
+        Later calls of this group begin when the step is done.
         """
         return self._start("grpo_step", seconds, list(batches), step)
 
     def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
-        """Return a reference to all weights by name, as in `Trainer.weights`; they live as long as rank 0."""
+        """Return a reference to all weights by name, as `Trainer.weights` returns them. It is valid while rank 0 lives."""
         return self._call("weights", seconds)[0][0]
 
     def gpus(self, seconds: float = 60.0) -> set[str]:
@@ -194,7 +199,10 @@ class LearnerGroup:
     def connect_engines(
         self, backend: WeightBackend, engines: Sequence[ActorHandle[Any]], in_flight: InFlight, seconds: float = 600.0
     ) -> None:
-        """Meet rollout actors in a transfer over `backend`, leaving an earlier one; `in_flight` is for their turns."""
+        """Leave any earlier transfer, and connect to the rollout actors `engines` over `backend`.
+
+        `in_flight` says what happens to the engines' turns that are being written when weights arrive.
+        """
         import ray
 
         from actors.learner.weight_sender import EngineClient
@@ -204,7 +212,7 @@ class LearnerGroup:
         self._call("connect_engines", seconds, client)
 
     def send_weights(self, version: int, seconds: float = 600.0) -> None:
-        """Send the weights, as policy `version`, to the engines that were met last; returns when they hold them."""
+        """Send the weights, as policy `version`, to the engines of the last `connect_engines`. Returns when they have them."""
         self._call("send_weights", seconds, version)
 
     def export(self, path: str, seconds: float = 600.0) -> None:
@@ -238,7 +246,7 @@ class LearnerGroup:
 
 
 def _without_traceback(error: LearnerRefusal) -> LearnerRefusal:
-    """Return what a rank raised; Ray hands out an exception whose message is the rank's whole traceback."""
+    """Return the exception that the rank raised. Ray's exception has the rank's whole traceback as its message."""
     cause = as_raised(error)
     return cause if isinstance(cause, LearnerRefusal) else error
 

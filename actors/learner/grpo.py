@@ -28,15 +28,15 @@ _MAXIMA = ("ratio_max", "tis_ratio_max", "staleness_max")
 
 
 def grpo_step(trainer: Trainer, batch: TrajectoryBatch, step: GrpoStep) -> GrpoMetrics:
-    """Take one optimizer step for each mini-batch of rows of `batch`, in order; collective.
+    """Take one optimizer step for each mini-batch of `batch`, in order; return their metrics. Call it on all ranks.
 
-    Rows without advantage are left out where there is no KL term: their gradient is 0. They still count in the
-    objective's denominators, which are those of the whole mini-batch. A mini-batch of only such rows takes no step, nor
-    does one whose gradient is not finite.
+    Without a KL term, rows with advantage 0 are left out, because their gradient is 0. They still count in the
+    denominators of the objective, which are those of the whole mini-batch. A mini-batch of only such rows takes no step.
+    Nor does one whose gradient is not finite.
 
-    With `tis_cap` the proximal log-probs are the learner's own before the first step: those of the first mini-batch as it
-    is learned from, those of later ones from a forward pass beforehand. The KL term is a mean over the tokens as they
-    were sampled, and is not weighted.
+    With `tis_cap`, the proximal log-probs are the learner's own before the first update. For the first mini-batch they come
+    from its own forward pass; for later ones, from an extra forward pass before the first update. The KL term is the mean
+    over the sampled tokens, without importance weights. Raises ValueError for a KL coefficient without a reference model.
     """
     started = perf_counter()
     settings, temperature = step.loss, step.temperature
@@ -44,7 +44,7 @@ def grpo_step(trainer: Trainer, batch: TrajectoryBatch, step: GrpoStep) -> GrpoM
     minibatches = [np.asarray(rows, np.int64) for rows in step.minibatches]
     sequences, kl_coefficient = policy.sequences, settings.kl_coefficient
     if kl_coefficient > 0 and trainer.reference is None:
-        raise ValueError("a KL coefficient needs a reference model: name one in load")
+        raise ValueError("a KL coefficient needs a reference model: pass one to load")
     lengths = np.diff(sequences.offsets)
     counts = target_counts(sequences, np.arange(len(sequences)))
     learnable = (counts > 0) & ((policy.advantages != 0) | (kl_coefficient > 0))
@@ -118,14 +118,14 @@ def grpo_step(trainer: Trainer, batch: TrajectoryBatch, step: GrpoStep) -> GrpoM
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _GivenLogprobs:
-    """What the policy's log-probs are compared with, each [N]; meaningless where it is not needed."""
+    """Log-probs that the policy's are compared with, each [N]. Values of tokens that do not need them have no meaning."""
 
     behaviour: Float32
     proximal: Float32
 
 
 class _TokenColumns:
-    """What the objective needs of a micro-batch's M targets, each [M] on the device."""
+    """The columns that the objective needs for a micro-batch's M targets, each [M] on the device."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class _TokenColumns:
         self.settings = settings
         self.behaviour_logprobs = tensor(given.behaviour[columns])
         self.proximal_logprobs = None if own_is_proximal else tensor(given.proximal[columns])
-        """None for the policy's own, before its update"""
+        """None if the proximal log-probs are those of this forward pass"""
         self.reference_logprobs = reference_logprobs
         self.advantages = tensor(policy.advantages[rows])
         self.weights = tensor(weights[rows])
@@ -153,11 +153,11 @@ class _TokenColumns:
         self.versions = tensor(policy.versions[columns])
 
     def objective(self, logprobs: Tensor, part: slice) -> Tensor:
-        """The summed loss of the targets of `part`, whose log-probs are given."""
+        """Return the summed loss of the targets in `part`; `logprobs` are theirs."""
         return self._losses(self._policy_terms(logprobs, part), logprobs, part).sum()
 
     def meter(self, meters: Meters, logprobs: Tensor, entropies: Tensor, version: int, first: bool) -> None:
-        """Meter all targets; the gap to the rollout only before the `first` update."""
+        """Add all targets to the meters. The gap to the rollout's log-probs is measured only before the `first` update."""
         everything = slice(None)
         terms = self._policy_terms(logprobs, everything)
         meters.add("loss", self._losses(terms, logprobs, everything))
@@ -194,7 +194,7 @@ class _TokenColumns:
 
 
 def _nothing(logprobs: Tensor, part: slice) -> Tensor:
-    """The objective of a rank without rows: it takes part in the collectives, and adds no gradient."""
+    """The objective of a rank without rows. The rank takes part in the collectives, but adds no gradient."""
     return logprobs.sum() * 0.0
 
 
@@ -213,7 +213,7 @@ def _given_logprobs(
     settings: GrpoLossSettings,
     temperature: float,
 ) -> _GivenLogprobs:
-    """Return the rollout's log-probs, and the learner's own, before any update, where they have to be computed."""
+    """Return the behaviour and proximal log-probs. Before any update, the learner computes those that the rollout does not give."""
     learned = [minibatch[learnable[minibatch]] for minibatch in minibatches]
     learned = [rows for rows in learned if len(rows)]
     rows = np.unique(np.concatenate(learned)) if learned else np.zeros(0, np.int64)
@@ -230,7 +230,7 @@ def _given_logprobs(
 
 @torch.no_grad()
 def _own_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, mask: Bool, temperature: float) -> Float32:
-    """[N] the learner's log-probs at the tokens of `mask` in `rows`, 0 elsewhere; collective."""
+    """Return [N] the learner's log-probs of the tokens of `mask` in `rows`, and 0 elsewhere. Call it on all ranks."""
     own = torch.zeros(len(mask), device=trainer.device)
     for chosen in trainer.plan(policy.sequences, rows):
         packed = trainer.pack(policy.sequences, chosen, mask)

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 LIGER = "liger_kernel"
 _COMPILED = ("RMSNorm", "MLP")
-"""endings of the class names of what is compiled; the rest of a layer has arguments that differ from batch to batch"""
+"""endings of the class names of compiled modules; other parts of a layer have arguments that change with every batch"""
 
 
 class KernelError(RuntimeError):
-    """Kernels that were asked for cannot be had here."""
+    """The requested kernels are not available here; the message says why."""
 
 
 def require_liger() -> None:
@@ -24,9 +24,10 @@ def require_liger() -> None:
 
 
 def use_liger(model: PreTrainedModel) -> None:
-    """Put Liger's norms, rotary embedding and MLPs into `model`, on a GPU; its LM head stays. Raises KernelError.
+    """Replace the norms, rotary embedding and MLPs of `model` by Liger's; its LM head stays.
 
-    Later models of the process get them as well.
+    Later models of this process get these kernels too. Raises KernelError if Liger is not installed, has no kernels for
+    this architecture, or the model is not on a GPU.
     """
     require_liger()
     if model.device.type != "cuda":
@@ -35,14 +36,14 @@ def use_liger(model: PreTrainedModel) -> None:
 
     apply = monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN.get(model.config.model_type)
     if apply is None:
-        raise KernelError(f"learner.liger_kernels: there are none for the architecture {model.config.model_type!r}")
+        raise KernelError(f"learner.liger_kernels: Liger has none for the architecture {model.config.model_type!r}")
     apply(model=model, cross_entropy=False, fused_linear_cross_entropy=False)
 
 
 def compile_parts(model: PreTrainedModel) -> int:
-    """Have norms and MLPs compiled at their first use, for any number of tokens; return how many there are.
+    """Make torch compile each norm and MLP at its first use, for any number of tokens; return how many there are.
 
-    Raises KernelError if the model has none that are known by name.
+    Raises KernelError if the model has no module with such a class name.
     """
     parts = [part for part in model.modules() if type(part).__name__.endswith(_COMPILED)]
     if not parts:

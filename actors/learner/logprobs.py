@@ -1,4 +1,4 @@
-"""Log-probs of given tokens under the LM head, a chunk of positions at a time: no tokens x vocabulary matrix."""
+"""Log-probs of given tokens under the LM head. One chunk of positions at a time, so no tokens x vocabulary matrix exists."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 Objective = Callable[[Tensor, slice], Tensor]
-"""(log-probs [m] float32, which of the M positions they are) -> the sum of their losses, differentiable"""
+"""a function of m log-probs [m] float32 and the slice of the M positions that they belong to. It returns the sum of their
+losses, differentiable"""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How many positions have logits over the vocabulary at one time: as many as both bounds allow, at least one."""
+    """Bounds on the positions whose logits over the vocabulary exist at one time. Both hold, but one position is always allowed."""
 
     tokens: int
     logits_bytes: int
-    """of float32 logits"""
+    """bytes of the float32 logits"""
 
     def positions(self, vocabulary: int) -> int:
-        """Return the positions of one chunk."""
+        """Return the number of positions of one chunk, at least 1."""
         return max(min(self.tokens, self.logits_bytes // (4 * vocabulary)), 1)
 
 
@@ -39,10 +40,10 @@ def target_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Return log-softmax(logits / temperature) at `targets`, and the distributions' entropies in nats.
 
-    The logits are hidden weight^T, bounded to softcap x tanh(logits / softcap) where there is a `softcap`.
+    The logits are hidden weight^T. With a `softcap`, they become softcap x tanh(logits / softcap).
 
-    hidden [M, d], weight [V, d], targets [M] int64 -> [M], [M] float32 without gradient. The entropies are 0 unless
-    asked for.
+    `hidden` is [M, d], `weight` [V, d] and `targets` [M] int64. Both results are [M] float32 without gradient. The
+    entropies are 0 unless `with_entropy` is set.
     """
     scores = _Scores.empty(hidden)
     for chunk in _chunks(len(hidden), chunking.positions(len(weight))):
@@ -60,10 +61,10 @@ def target_loss(
     with_entropy: bool = False,
     softcap: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sum of `objective` over the targets' log-probs, differentiable once, and what `target_logprobs` does.
+    """Return the sum of `objective` over the targets, and the log-probs and entropies of `target_logprobs`.
 
-    The gradient is taken while a chunk's logits exist: they are computed once, and the backward pass only scales what
-    was kept, [M, d] and [V, d].
+    The sum can be differentiated once. Its gradient is computed while a chunk's logits exist, so the logits are computed only
+    once. The backward pass only scales the stored gradients of `hidden` [M, d] and `weight` [V, d].
     """
     positions = chunking.positions(len(weight))
     return _TargetLoss.apply(hidden, weight, targets, temperature, positions, objective, with_entropy, softcap)
@@ -72,7 +73,7 @@ def target_loss(
 class LogprobHead(nn.Module):
     """An LM head that scores given tokens instead of returning logits.
 
-    It owns the weight, so that ZeRO-3 gathers it for this module's forward and backward.
+    It owns the weight, so that ZeRO-3 gathers the weight for this module's forward and backward pass.
     """
 
     def __init__(
@@ -104,9 +105,9 @@ class LogprobHead(nn.Module):
 
 
 class _TargetLoss(torch.autograd.Function):
-    """d logp / d logits = (onehot - softmax) / temperature, times the objective's gradient at each position.
+    """The gradient of each position's loss: d logp / d logits = (onehot - softmax) / temperature, times d loss / d logp.
 
-    With a soft-cap c and capped logits y the gradient goes on to hidden weight^T with 1 - (y / c)^2.
+    With a soft-cap c and capped logits y, the gradient with respect to hidden weight^T has the extra factor 1 - (y / c)^2.
     """
 
     @staticmethod
@@ -164,9 +165,9 @@ class _Scores:
         )
 
     def write(self, chunk: slice, logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool) -> Tensor:
-        """Write the scores of a chunk of m positions, [m, V] float32; return its distributions in the place of `logits`.
+        """Write the scores of a chunk of m positions from its `logits` [m, V] float32.
 
-        Makes another such buffer.
+        Returns the distributions [m, V], which overwrite `logits`. Allocates one more buffer of that size.
         """
         if temperature != 1.0:
             logits.div_(temperature)
@@ -179,7 +180,7 @@ class _Scores:
 
 
 def _logits(hidden: Tensor, weight: Tensor, softcap: float | None) -> Tensor:
-    """[m, V] float32"""
+    """Return the logits of m positions, [m, V] float32."""
     logits = functional.linear(hidden, weight).float()
     return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
@@ -190,7 +191,7 @@ def _chunks(total: int, size: int) -> Iterator[slice]:
 
 @torch.enable_grad()
 def _value_and_gradient(objective: Objective, logprobs: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
-    """Return the objective, and its gradient [m]."""
+    """Return the objective's value, and its gradient with respect to the log-probs, [m]."""
     leaf = logprobs.detach().requires_grad_()
     value = objective(leaf, chunk)
     (gradient,) = torch.autograd.grad(value, leaf)
@@ -198,7 +199,7 @@ def _value_and_gradient(objective: Objective, logprobs: Tensor, chunk: slice) ->
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left right to `total`, float32, without rounding the product to the factors' dtype where that can be had."""
+    """Add the matrix product of `left` and `right` to `total` (float32). On the CPU, the product is rounded to the factors' dtype."""
     if left.dtype == torch.float32:
         total.addmm_(left, right)
     elif total.is_cuda:

@@ -27,13 +27,13 @@ class PolicyTerms:
     ratio: Tensor
     """policy / proximal"""
     clipped: Tensor
-    """bool: the clipped objective is the smaller one, so that the token gives no gradient"""
+    """bool: the clipped objective is the smaller one, so the token gives no gradient"""
     behaviour_kl: Tensor
     """k3 estimate of KL(behaviour || policy)"""
     tis_ratio: Tensor
-    """proximal / behaviour, before it is truncated to the token's weight"""
+    """proximal / behaviour, before truncation"""
     tis_weight: Tensor
-    """what the token's loss was multiplied by"""
+    """the truncated ratio, by which the token's loss was multiplied"""
 
 
 def policy_terms(
@@ -43,16 +43,18 @@ def policy_terms(
     advantages: Tensor,
     settings: GrpoLossSettings,
 ) -> PolicyTerms:
-    """PPO's clipped loss with the group's advantage A at every token, in its decoupled form; all arguments [M] float32.
+    """Return PPO's clipped loss of each token in its decoupled form (paper section 2.3); all tensors are [M] float32.
 
-    -w min(r A, clip(r, 1 - low, 1 + high) A), and with a dual clip c no more than -w c A where A < 0, with
+    The loss of a token with advantage A is -w min(r A, clip(r, 1 - low, 1 + high) A), where
 
     r = policy / proximal, which has the gradient, and w = min(proximal / behaviour, `tis_cap`), which has none.
 
-    The behaviour policy sampled the token; the proximal one, around which the clip is, is the learner's before the first
-    update on the batch. So the clip bounds how far these updates go, however old the sample is, and w corrects for who
-    sampled it, with a bounded variance: tokens whose weight is above the cap count for less than they should. Without a
-    cap the behaviour policy is to be given as the proximal one: then w is 1, and this is PPO.
+    With a dual clip c, the loss is at most -w c A where A < 0.
+
+    The behaviour policy sampled the token. The proximal policy is the learner's before its first update on the batch. The
+    clip around the proximal policy bounds how far these updates go, however old the sample is. The weight w corrects for the
+    difference between the two policies. The cap bounds its variance: a token whose ratio exceeds the cap counts too little.
+    Without a cap, pass the behaviour log-probs as the proximal ones: then w is 1, and this is plain PPO.
     """
     ratio = _log_ratio(logprobs, proximal_logprobs).exp()
     free = -ratio * advantages
@@ -74,13 +76,16 @@ def _log_ratio(logprobs: Tensor, other_logprobs: Tensor) -> Tensor:
 
 
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """The low-variance estimate of KL(policy || reference) at each token: exp(d) - d - 1, d = reference - policy."""
+    """Return the low-variance (k3) estimate of KL(policy || reference) at each token, in nats, from log-probs of any shape.
+
+    It is exp(d) - d - 1 with d = log reference - log policy.
+    """
     difference = _log_ratio(reference_logprobs, logprobs)
     return difference.exp() - difference - 1.0
 
 
 def target_counts(batch: TokenSequences, rows: Int64) -> Int64:
-    """[len(rows)] how many targets each row has; its first token is none."""
+    """Return [len(rows)] the number of targets of each row. A row's first token never counts."""
     starts = batch.offsets[:-1]
     running = np.concatenate([[0], np.cumsum(batch.loss_mask)])
     counts = running[batch.offsets[1:]] - running[np.minimum(starts + 1, batch.offsets[1:])]
@@ -88,10 +93,11 @@ def target_counts(batch: TokenSequences, rows: Int64) -> Int64:
 
 
 def row_weights(counts: Int64, aggregation: str) -> Float32:
-    """[n] weight of each token of a row, from the rows' target counts, so that weighted token sums are the mean.
+    """Return [n] the weight of each target of a row, so that the weighted sum over all targets is the mean.
 
-    token_mean: 1 / all targets. sequence_mean: 1 / (rows with a target x the row's targets). Taken over the whole
-    mini-batch, all ranks and micro-batches, so that no split of it changes the gradient.
+    token_mean: 1 / all targets. sequence_mean: 1 / (rows with a target x targets of this row). `counts` [n] holds the
+    targets of each row of the whole mini-batch, over all ranks and micro-batches. So the gradient does not depend on how the
+    mini-batch is split.
     """
     if aggregation == "token_mean":
         return np.full(len(counts), 1.0 / max(int(counts.sum()), 1), np.float32)

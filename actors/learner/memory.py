@@ -1,4 +1,4 @@
-"""The learner's memory on a GPU that engines have in turn: in host memory while they write."""
+"""Moves the learner's GPU memory to the host and back, for GPUs that learner and engines use in turn."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def move_to_host(engine: DeepSpeedEngine, keep_weights: bool) -> None:
-    """Move optimizer states, float32 weights and gradients to the host, and the weights too unless they are kept.
+    """Move optimizer states, float32 weights and gradients to the host. Unless `keep_weights`, the model's weights move too.
 
-    ZeRO 1 and 2 only, which go on to export, hand out and save what is on the host.
+    Works with ZeRO stages 1 and 2 only: they can export, hand out and save a state that is on the host.
     """
     from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum as State
 

@@ -1,4 +1,4 @@
-"""Sums and maxima collected on the device during a step, and brought to the host once."""
+"""Sums and maxima that are collected on the device during a step, and copied to the host once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Meters:
-    """Named running sums and maxima. All ranks must meter the same names."""
+    """Named running sums and maxima, in float64 on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._zero = torch.zeros((), dtype=torch.float64, device=device)
@@ -21,7 +21,7 @@ class Meters:
         self._sums[name] = self._sums[name] + values.detach().sum()
 
     def top(self, name: str, values: Tensor) -> None:
-        """Keep the largest of `values` (not negative), which may be empty."""
+        """Keep the largest of `values`, which must not be negative and may be empty."""
         if values.numel():
             self._maxima[name] = torch.maximum(self._maxima[name], values.detach().max().double())
 
@@ -33,7 +33,7 @@ class Meters:
             self._maxima[name] = torch.maximum(self._maxima[name], value)
 
     def reduce(self, sums: tuple[str, ...], maxima: tuple[str, ...], world_size: int) -> dict[str, float]:
-        """Return the named values over all ranks."""
+        """Return the named sums and maxima over all ranks; a name without values gives 0. Call it on all ranks."""
         summed = torch.stack([self._sums[name] for name in sums])
         topped = torch.stack([self._maxima[name] for name in maxima]) if maxima else None
         if world_size > 1:

@@ -1,4 +1,4 @@
-"""What the learner reports of its optimizer steps; all values are global over ranks."""
+"""What the learner reports about its optimizer steps. Values cover all ranks unless they say otherwise."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class SftMetrics:
     tokens: int
     """target tokens"""
     grad_norm: float
-    """before clipping; NaN if it is not finite"""
+    """norm of the gradient before clipping; NaN if it is not finite"""
     lr: float
     non_finite_steps: int
     """1 if the gradient was not finite, so that the step was not taken"""
@@ -23,7 +23,8 @@ class SftMetrics:
 class GrpoMetrics:
     """The steps on one batch of trajectories. Means are over trained tokens, before each mini-batch's update.
 
-    Mini-batches whose gradient was not finite are counted, and have no other part in what is reported.
+    A mini-batch whose gradient was not finite is left out of the means and maxima, but not of the counts of rows, tokens and
+    micro-batches, unless they say otherwise.
     """
 
     loss: float
@@ -37,42 +38,42 @@ class GrpoMetrics:
     clip_fraction: float
     """share of trained tokens where the clipped objective is the smaller one"""
     ratio_mean: float
-    """of policy / proximal; the proximal policy is the sampling one unless `tis_cap` is set"""
+    """mean of policy / proximal; the proximal policy is the one that sampled, unless `tis_cap` is set"""
     ratio_max: float
     tis_weight_mean: float
-    """mean weight of truncated importance sampling; 1 where it is off"""
+    """mean weight of truncated importance sampling; 1 if that is off"""
     tis_ratio_max: float
-    """largest proximal / behaviour, before it is truncated"""
+    """largest proximal / behaviour, before truncation"""
     tis_truncated_share: float
     """share of trained tokens whose weight was cut to the cap"""
     behaviour_kl: float
     """mean k3 estimate of KL(behaviour || policy), nats per token"""
     logprob_gap: float
-    """mean |learner's log-prob - rollout's|, student tokens of the first mini-batch, before any update, nats"""
+    """mean |learner's log-prob - rollout's log-prob| in nats, over student tokens of the first mini-batch, before any update"""
     staleness: float
-    """mean over trained student tokens of the learner's version - the version that sampled the token"""
+    """mean over trained student tokens of (learner's version - version that sampled the token)"""
     staleness_max: float
-    """the largest of these"""
+    """the largest such difference"""
     grad_norm: float
     """mean over optimizer steps, before clipping"""
     lr: float
-    """of the last optimizer step"""
+    """learning rate of the last mini-batch that was learned from"""
     optimizer_steps: int
-    """steps taken: mini-batches with a row to learn from and a finite gradient"""
+    """steps taken: mini-batches that had a row to learn from and a finite gradient"""
     non_finite_steps: int
     """steps not taken: mini-batches whose gradient was not finite"""
     skipped_rows: int
-    """rows left out: no advantage (and no KL term), not trainable, or without a policy token"""
+    """rows left out: they have no policy-mask token, for example because they are not trainable, or, without a KL term, advantage 0"""
     trained_tokens: int
     """policy-mask tokens in the loss of the steps taken"""
     policy_tokens: int
     """policy-mask tokens of all rows, skipped ones included: the denominator of the token mean"""
     teacher_tokens: int
-    """teacher-written tokens seen as context (or trained, if so configured)"""
+    """teacher-written tokens of all rows, skipped ones included; context, or trained if so configured"""
     context_tokens: int
-    """all tokens that went through the model"""
+    """prompt and output tokens of the rows that were learned from, each counted once"""
     micro_batches: int
-    """per rank"""
+    """micro-batches of one rank"""
     tokens_per_s: float
     """`context_tokens` / `seconds`"""
     seconds: float

@@ -1,4 +1,4 @@
-"""The causal LM as the learner runs it: packed rows in, log-probs of the targets out."""
+"""The causal LM as the learner runs it: it takes packed rows and returns the targets' log-probs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Where a model comes from."""
+    """Where a model comes from, and whether its weights are read or drawn at random."""
 
     path: str
     """a Hugging Face folder"""
     initialise: bool = False
-    """draw the weights at random from the folder's configuration instead of reading them"""
+    """read only the folder's configuration, and draw the weights at random"""
 
 
 class PackedCausalLM(nn.Module):
-    """A Hugging Face causal LM whose LM head scores given tokens, for packed rows."""
+    """A Hugging Face causal LM for packed rows. Its LM head scores given tokens instead of returning logits.
+
+    Raises UnsupportedModelError if the model has no LM head, or one with a bias.
+    """
 
     def __init__(self, model: PreTrainedModel, chunking: Chunking) -> None:
         super().__init__()
@@ -48,9 +51,10 @@ class PackedCausalLM(nn.Module):
     def forward(
         self, packed: PackedRows, temperature: float, objective: Objective | None = None, with_entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the summed objective, the targets' log-probs at `temperature` and the entropies there.
+        """Return the sum of `objective` over the M targets, their log-probs at `temperature`, and the entropies in nats.
 
-        The log-probs and entropies are [M] float32 without gradient; without an objective the sum is 0.
+        Log-probs and entropies are [M] float32 without gradient. Without an objective, the sum is 0. The entropies are 0
+        unless `with_entropy` is set.
         """
         hidden = self.model.base_model(
             input_ids=packed.input_ids,
@@ -69,9 +73,9 @@ class PackedCausalLM(nn.Module):
 
 
 def head_settings(config: PreTrainedConfig) -> tuple[float, float | None]:
-    """Return what a model multiplies the LM head's logits by, and the bound of its soft-cap.
+    """Return the factor that a model applies to the LM head's logits, and the bound of its soft-cap (None if it has none).
 
-    Granite divides by `logits_scaling`, Cohere multiplies by `logit_scale`, Gemma has `final_logit_softcapping`.
+    Granite divides by `logits_scaling`. Cohere multiplies by `logit_scale`. Gemma has `final_logit_softcapping`.
     """
     text = config.get_text_config()
     scale = (getattr(text, "logit_scale", None) or 1.0) / (getattr(text, "logits_scaling", None) or 1.0)
@@ -81,7 +85,7 @@ def head_settings(config: PreTrainedConfig) -> tuple[float, float | None]:
 def check_model(folder: str) -> None:
     """Raise LearnerRefusal if the learner could not train and export the model in `folder`.
 
-    The model is loaded for it, on the host: the GPU may be another's.
+    The model is loaded on the host, because an engine may be using the GPU.
     """
     load_model(ModelSpec(folder), torch.float32, torch.device("cpu"), Chunking(tokens=64, logits_bytes=2**26))
 
@@ -93,11 +97,11 @@ def load_model(
     chunking: Chunking,
     compute_dtype: torch.dtype | None = None,
 ) -> PackedCausalLM:
-    """Build the model in full, in `dtype`, on `device`; it is going to compute in `compute_dtype` (default: `dtype`).
+    """Return the whole model in `dtype` on `device`. It will compute in `compute_dtype` (default: `dtype`).
 
-    FlashAttention serves bfloat16 on GPUs where it is installed, the packed attention everything else. Raises
-    IncompleteModelError if the folder lacks a weight, and UnsupportedModelError if log-probs would not be those of the
-    bare model; this is looked at in float32 only, in which policies are loaded.
+    FlashAttention is used for bfloat16 on GPUs, if it is installed. Everything else uses the packed attention. Raises
+    IncompleteModelError if the folder lacks a weight. Raises UnsupportedModelError if the log-probs differ from the bare
+    model's. That is checked for `dtype` float32 only; policies are always loaded in float32.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -127,7 +131,7 @@ def load_model(
 
 
 def _require_readable_generation_config(folder: Path) -> None:
-    """Raise UnsupportedModelError for a file that transformers passes over or fails at: it could not be exported."""
+    """Raise UnsupportedModelError if transformers cannot read `generation_config.json`: the model could not be exported."""
     from transformers import GenerationConfig
 
     file = folder / "generation_config.json"
@@ -140,5 +144,5 @@ def _require_readable_generation_config(folder: Path) -> None:
         GenerationConfig.from_dict(values)
     except (OSError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"{file} cannot be read: {error}. Correct it, or remove it: the trained student is written with its values"
+            f"{file} cannot be read: {error}. Correct or remove it: the trained student is exported with its values"
         ) from error

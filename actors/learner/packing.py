@@ -1,4 +1,4 @@
-"""Packing: which rows go through the model together on which rank, and their tokens as one row without padding."""
+"""Packing: plans which rows go through the model together and on which rank, and joins their tokens without padding."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from actors.learner.batches import Int64, TokenSequences
 
 _SHORTEST_OF_GROUP = 0.75
-"""of its longest row, what every row of a group has at least"""
+"""least length of a row in a group, as a share of the group's longest row"""
 
 
 def plan_micro_batches(lengths: Int64, ranks: int, max_tokens: int) -> list[list[Int64]]:
-    """Return, for each rank, its micro-batches as arrays of indices into `lengths`; equally many on every rank.
+    """Return each rank's micro-batches, as arrays of indices into `lengths`. Every rank has the same number of them.
 
-    Longest rows first, each to the rank with the fewest tokens; then each rank fills micro-batches of up to
-    `max_tokens` with rows of similar length. A row longer than that gets its own. A rank that needs fewer gets empty
-    micro-batches, so that collectives match. Deterministic: all ranks compute the same plan.
+    Rows are assigned from the longest to the shortest, each to the rank with the fewest tokens. Then each rank fills
+    micro-batches of up to `max_tokens` tokens with rows of similar length. A longer row gets a micro-batch of its own. A rank
+    that needs fewer micro-batches gets empty ones, so that collectives match. All ranks compute the same plan.
     """
     order = np.argsort(-lengths, kind="stable")
     rows: list[list[int]] = [[] for _ in range(ranks)]
@@ -50,23 +50,23 @@ def _fill(rows: list[int], lengths: Int64, max_tokens: int) -> list[Int64]:
 
 @dataclass(frozen=True, eq=False)
 class PackedRows:
-    """The rows of one micro-batch end to end, T tokens in n rows, and the M of them that are targets."""
+    """The n rows of one micro-batch joined end to end: T tokens, of which M are targets."""
 
     input_ids: Tensor
     """[1, T] int64"""
     position_ids: Tensor
-    """[1, T] int64, from 0 in each row"""
+    """[1, T] int64, counted from 0 in each row"""
     boundaries: Tensor
-    """[n + 1] int32, where each row begins"""
+    """[n + 1] int32, where each row begins, and T"""
     max_length: int
     groups: tuple[tuple[int, int], ...]
-    """(rows, cells of each row) of the padded layout: rows of similar length, one group after the other"""
+    """the padded layout: for each group of rows of similar length, its number of rows and the cells of each row"""
     padded_index: Tensor
-    """[C] int64, for each cell of the padded layout its token; padding names its row's last token"""
+    """[C] int64, the token of each cell of the padded layout; a padding cell repeats its row's last token"""
     packed_index: Tensor
-    """[T] int64, for each token its cell in the padded layout"""
+    """[T] int64, the cell of each token in the padded layout"""
     predictors: Tensor
-    """[M] int64, the token that predicts each target: the one before it"""
+    """[M] int64, index of the token that predicts each target: the one before it"""
     targets: Tensor
     """[M] int64, target token ids"""
     target_columns: Int64
@@ -76,7 +76,7 @@ class PackedRows:
 
 
 def pack(batch: TokenSequences, rows: Int64, device: torch.device, mask: np.ndarray | None = None) -> PackedRows:
-    """Pack `rows` of `batch`; `mask` [N] replaces the batch's loss mask."""
+    """Return `rows` of `batch`, packed on `device`. `mask` [N] bool, if given, replaces the batch's loss mask."""
     starts = batch.offsets[rows]
     lengths = batch.offsets[rows + 1] - starts
     boundaries = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -107,10 +107,10 @@ def pack(batch: TokenSequences, rows: Int64, device: torch.device, mask: np.ndar
 
 
 def length_groups(lengths: Sequence[int]) -> list[int]:
-    """Return the sizes of groups of `lengths`, which fall, so that no length is below 3/4 of its group's first.
+    """Return the sizes of consecutive groups of `lengths`, which must be in descending order.
 
-    Attention costs the square of the padded length: less than 1.8 times, so, of what it would without padding, and on
-    average a quarter more. Finer groups would cost as much again in calls of short rows.
+    No length is below 3/4 of its group's first. Attention costs the square of the padded length, so padding makes it less
+    than 1.8 times as expensive, and on average a quarter more. Finer groups would lose as much by calls with few rows.
     """
     sizes: list[int] = []
     first = 0
@@ -139,6 +139,6 @@ def _padded_layout(lengths: Int64, boundaries: Int64) -> tuple[tuple[tuple[int, 
 
 
 def empty_rows(device: torch.device) -> PackedRows:
-    """A stand-in of two tokens and one target for a rank without rows; its loss is to be multiplied by 0."""
+    """Return a stand-in of two tokens and one target for a rank without rows. The caller must multiply its loss by 0."""
     batch = TokenSequences(np.zeros(2, np.int32), np.asarray([0, 2], np.int64), np.ones(2, np.bool_))
     return pack(batch, np.zeros(1, np.int64), device)

@@ -1,4 +1,4 @@
-"""The Ray actor around one rank's trainer; it fetches batches, and puts weights, in the object store."""
+"""The Ray actor around one rank's trainer. It fetches batches from the object store, and puts weights there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LearnerRank:
-    """One rank of a `LearnerGroup`, which makes it a Ray actor and calls all ranks alike."""
+    """One rank of a `LearnerGroup`. The group makes it a Ray actor, and makes the same calls on all ranks."""
 
     def __init__(self, settings: LearnerSettings, rank: int, device: Device) -> None:
         self._settings, self._rank, self._device = settings, rank, device
@@ -30,7 +30,7 @@ class LearnerRank:
         self._sender: WeightSender | None = None
 
     def address(self) -> tuple[str, int]:
-        """Return this node's address and a free port, for the process group to meet at."""
+        """Return this node's address and a free port, where the process group can meet."""
         import ray
 
         from actors.learner.distributed import free_port
@@ -90,16 +90,16 @@ class LearnerRank:
         return sft_steps(self.trainer, batch, rows_per_step)
 
     def grpo_step(self, batches: Sequence[ray.ObjectRef | TrajectoryBatch], step: GrpoStep) -> GrpoMetrics:
-        """Take a step on the trajectories of all `batches`, in order; rows count over all of them."""
+        """Take a step on the trajectories of all `batches`. Rows are numbered over all of them, in order."""
         from actors.learner.grpo import grpo_step
 
         return grpo_step(self.trainer, TrajectoryBatch.concatenate(_fetched(batches)), step)
 
     def weights(self) -> list[ray.ObjectRef]:
-        """Return a reference to rank 0's weights, in a list so that Ray does not fetch it; empty on other ranks."""
+        """Return a reference to the weights on rank 0, and an empty list on other ranks. Ray does not fetch a reference in a list."""
         import ray
 
-        weights = self.trainer.weights(copy=False)  # the object store makes a copy of its own
+        weights = self.trainer.weights(copy=False)  # the object store makes its own copy
         return [ray.put(weights)] if weights else []
 
     def gpus(self) -> set[str]:
@@ -107,7 +107,7 @@ class LearnerRank:
         return own_gpus()
 
     def connect_engines(self, client: EngineClient) -> None:
-        """Meet the engines of `client` in a transfer, leaving an earlier one."""
+        """Leave any earlier transfer, and connect to the engines of `client`."""
         from actors.learner.weight_sender import WeightSender
 
         if self._sender is not None:
@@ -115,7 +115,7 @@ class LearnerRank:
         self._sender = WeightSender(lambda: self.trainer.engine.module.model, self._rank, client, self.address())
 
     def send_weights(self, version: int) -> None:
-        """Send the weights to the engines that were met last."""
+        """Send the weights, as policy `version`, to the engines of the last `connect_engines`."""
         if self._sender is None:
             raise RuntimeError("no engines to send weights to: call connect_engines first")
         self._sender.send(version)
@@ -131,7 +131,7 @@ class LearnerRank:
 
 
 def _fetched(batches: Sequence[ray.ObjectRef | TrajectoryBatch]) -> list[TrajectoryBatch]:
-    """Return all batches, those in the object store fetched at once: there is one for every group."""
+    """Return all batches. Those in the object store are fetched by one call, because there is one for every group."""
     references = [batch for batch in batches if not isinstance(batch, TrajectoryBatch)]
     if not references:
         return [batch for batch in batches if isinstance(batch, TrajectoryBatch)]

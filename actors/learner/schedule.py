@@ -6,10 +6,10 @@ from actors.settings import OptimizerSettings
 
 
 def learning_rate(settings: OptimizerSettings, step: int, total_steps: int) -> float:
-    """Return the rate of optimizer step `step`, counted from 0.
+    """Return the learning rate of optimizer step `step`, counted from 0.
 
-    Linear from 0 up to `lr` over `ramp_steps`, the first step already above 0; then constant, or falling to reach 0
-    after the last of `total_steps`.
+    The rate rises linearly to `lr` over `ramp_steps`; the first step is already above 0. Then it stays constant, or falls
+    and reaches 0 after the last of `total_steps`.
     """
     if step < settings.ramp_steps:
         return settings.lr * (step + 1) / (settings.ramp_steps + 1)

@@ -1,4 +1,4 @@
-"""Supervised steps: the mean cross-entropy of the target tokens (paper section 2.2)."""
+"""Supervised steps on the mean cross-entropy of the target tokens (paper section 2.2)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from actors.learner.trainer import Trainer
 
 
 def sft_steps(trainer: Trainer, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
-    """Take one optimizer step for each array of rows; collective."""
+    """Take one optimizer step for each array of rows; return the metrics of each. Call it on all ranks."""
     return [sft_step(trainer, batch, rows) for rows in rows_per_step]
 
 
 def sft_step(trainer: Trainer, batch: TokenSequences, rows: Int64) -> SftMetrics:
-    """Take one optimizer step on the mean cross-entropy of the targets of `rows`; collective."""
+    """Take one optimizer step on the mean cross-entropy of the targets of `rows`; return its metrics. Call it on all ranks.
+
+    Raises ValueError if the rows have no target.
+    """
     started = perf_counter()
     rows = np.asarray(rows, np.int64)
     tokens = int(target_counts(batch, rows).sum())

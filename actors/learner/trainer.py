@@ -1,4 +1,4 @@
-"""One learner rank: loads a model, takes supervised and GRPO steps, hands out weights and checkpoints."""
+"""One learner rank: it loads a model, takes supervised and GRPO steps, and writes weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """A rank of the learner. `init_distributed` comes first; methods are collective: every rank calls them alike."""
+    """A rank of the learner. Call `init_distributed` first. Every rank must make the same method calls in the same order."""
 
     def __init__(self, settings: LearnerSettings, rank: int, world_size: int) -> None:
         from deepspeed.accelerator import get_accelerator
@@ -48,7 +48,7 @@ class Trainer:
 
     @property
     def steps_taken(self) -> int:
-        """Optimizer steps since `load`, those skipped and those restored by `load_state` included."""
+        """Return the optimizer steps since `load`, including skipped steps and those restored by `load_state`."""
         return self._step
 
     def load(
@@ -59,10 +59,11 @@ class Trainer:
         reference: str | None = None,
         seed: int = 0,
     ) -> None:
-        """Build the engine for a new stage from a Hugging Face folder, freeing the previous one.
+        """Free the previous engine, and build one for a new stage from a Hugging Face folder.
 
-        `total_steps` is the length of the learning-rate schedule. `reference` names the folder of the frozen model of
-        the KL term; each rank holds it whole, in the learner's dtype. `seed` decides randomly drawn weights.
+        `total_steps` is the length of the learning-rate schedule. `reference` is the folder of the frozen model of the KL
+        term; each rank holds that model whole, in the learner's dtype. `seed` determines weights that are drawn at random.
+        Raises `LearnerRefusal` if the learner cannot train the model, and `KernelError` if kernels are not available.
         """
         self.unload()
         torch.manual_seed(seed)
@@ -96,9 +97,10 @@ class Trainer:
         self._empty_cache()
 
     def free_memory(self, keep_weights: bool) -> None:
-        """Move to the host what is on the GPU, all but the policy's weights if they are kept; nothing if none is loaded.
+        """Move everything on the GPU to the host, except the policy's weights if `keep_weights`.
 
-        Weights and states can be handed out, exported and saved from there. Before any other step comes `take_memory`.
+        Weights and states can still be handed out, exported and saved. Call `take_memory` before the next step. Does nothing
+        if no model is loaded.
         """
         if self._engine is not None:
             move_to_host(self._engine, keep_weights)
@@ -124,10 +126,10 @@ class Trainer:
         return self._engine
 
     def update(self) -> tuple[float, float | None]:
-        """Take the optimizer step with the gradients at hand; return its learning rate and the gradient norm.
+        """Take an optimizer step with the accumulated gradients; return its learning rate and the gradient norm before clipping.
 
-        A gradient that is not finite is dropped: the weights stay, the norm is None, the schedule goes on. Raises
-        NonFiniteStepsError with the last of `max_non_finite_steps` such steps in a row.
+        A gradient that is not finite is dropped: the weights stay, the norm is None, and the schedule goes on. Raises
+        NonFiniteStepsError after `max_non_finite_steps` such steps in a row.
         """
         lr = learning_rate(self._optimizer, self._step, self._total_steps)
         norm = step(self.engine, lr, self._optimizer.max_grad_norm)
@@ -135,33 +137,33 @@ class Trainer:
         self._non_finite_in_a_row = 0 if norm is not None else self._non_finite_in_a_row + 1
         if self._non_finite_in_a_row >= self.settings.max_non_finite_steps:
             raise NonFiniteStepsError(
-                f"the gradients of {self._non_finite_in_a_row} optimizer steps in a row are not finite, which is "
-                "learner.max_non_finite_steps: none of these steps was taken, and the weights are those before them. Look "
-                "at reward/mean, learner/ratio_max and learner/logprob_gap of the steps before, lower the stage's "
+                f"the gradients of {self._non_finite_in_a_row} optimizer steps in a row are not finite, and "
+                "learner.max_non_finite_steps allows no more. None of these steps was taken, so the weights did not change. "
+                "Look at reward/mean, learner/ratio_max and learner/logprob_gap of the steps before, lower the stage's "
                 "optimizer.lr or optimizer.max_grad_norm, or try learner.dtype=float32"
             )
         return lr, norm
 
     def skip_step(self) -> None:
-        """Pass over a step that has nothing to learn from; the schedule goes on."""
+        """Skip a step that has nothing to learn from. The learning-rate schedule goes on."""
         self._step += 1
 
     def plan(self, batch: TokenSequences, rows: Int64) -> list[Int64]:
-        """Return this rank's micro-batches of `rows`, empty ones where other ranks have more."""
+        """Return this rank's micro-batches of `rows`. Some may be empty, so that every rank has the same number."""
         lengths = np.diff(batch.offsets)[rows]
         plan = plan_micro_batches(lengths, self.world_size, self.settings.max_tokens_per_micro_batch)
         return [rows[chosen] for chosen in plan[self.rank]]
 
     def pack(self, batch: TokenSequences, rows: Int64, mask: Bool | None = None) -> PackedRows:
-        """Pack one micro-batch, or a stand-in if `rows` is empty; `mask` [N] replaces the batch's loss mask."""
+        """Return one packed micro-batch, or a stand-in if `rows` is empty. `mask` [N], if given, replaces the loss mask."""
         return pack(batch, rows, self.device, mask) if len(rows) else self._empty
 
     def weights(self, copy: bool = True) -> dict[str, NDArray]:
-        """Return all weights on rank 0 and nothing on others, as `gather_weights` has it."""
+        """Return all weights on rank 0, and an empty dict on others; see `gather_weights`."""
         return gather_weights(self.engine.module.model, keep=self.rank == 0, copy=copy)
 
     def export(self, path: str | Path) -> None:
-        """Write the model as a Hugging Face folder, without a tokenizer; returns on all ranks when it is there."""
+        """Write the model as a Hugging Face folder, without a tokenizer. Returns on all ranks when the folder is complete."""
         from deepspeed import comm
 
         export_model(self.engine.module.model, Path(path), writer=self.rank == 0)
@@ -172,7 +174,7 @@ class Trainer:
         checkpoint.save_state(self.engine, Path(path), self._layout, self._step)
 
     def load_state(self, path: str | Path) -> None:
-        """Go on from a state saved under the same world size, ZeRO stage and dtype, else CheckpointError."""
+        """Continue from a saved state. Raises CheckpointError unless its world size, ZeRO stage and dtype are the same."""
         self._step = checkpoint.load_state(self.engine, Path(path), self._layout)
 
     @property

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class EngineClient:
-    """The control calls of a transfer, to rollout actors; the four methods are those of `VLLMWeightSyncClient`.
+    """The control calls of a transfer to rollout actors. The four methods are those of vLLM's `VLLMWeightSyncClient`.
 
-    Raises ray's `GetTimeoutError` if an engine does not answer within `deadline_s`, which includes the end of its turns.
+    They raise Ray's `GetTimeoutError` if an engine does not answer within `deadline_s`. That time includes the turns in
+    flight, if those finish first.
     """
 
     backend: WeightBackend
@@ -32,10 +33,10 @@ class EngineClient:
     in_flight: InFlight
     deadline_s: float
     version: int = 0
-    """policy version that the next update makes"""
+    """policy version of the next update"""
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Have every engine join; vLLM counts the ranks of one engine, so each further one begins after those before."""
+        """Make every engine join. Each engine gets its own rank offset, because vLLM only numbers the ranks of one engine."""
         infos = [dict(init_info) for _ in self.engines]
         if (offset := init_info.get("rank_offset")) is not None:
             for info, gpus in zip(infos, self.gpus_per_engine, strict=True):
@@ -43,15 +44,15 @@ class EngineClient:
         self._call("connect_transfer", [(self.backend, info) for info in infos])
 
     def start_weight_update(self) -> None:
-        """Have the engines stop, as their turns in flight allow."""
+        """Make the engines stop writing. Their turns in flight finish first, or pause, as `in_flight` says."""
         self._call("start_transfer", [(self.in_flight,)] * len(self.engines))
 
     def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
-        """Have the engines receive."""
+        """Make the engines receive weights."""
         self._call("transfer", [(update_info,)] * len(self.engines))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
-        """Have the engines go on, as policy `version`."""
+        """Make the engines continue as policy `version`."""
         self._call("finish_transfer", [(self.version,)] * len(self.engines))
 
     def _call(self, method: str, arguments: Sequence[tuple[object, ...]]) -> None:
@@ -62,7 +63,7 @@ class EngineClient:
 
 
 class WeightSender:
-    """Sends a model that is spread over the learner's ranks; every rank makes one and calls it alike."""
+    """Sends a model that is spread over the learner's ranks. Every rank makes one, and makes the same calls."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class WeightSender:
         client: EngineClient,
         address: tuple[str, int],
     ) -> None:
-        """Meet the engines; `address` is where rank 0 listens."""
+        """Connect to the engines. `address` is the host and port where rank 0 listens."""
         from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
@@ -97,7 +98,7 @@ class WeightSender:
         self._engine = WeightTransferTrainerFactory.trainer_init(init_info, client=client, source=source)
 
     def send(self, version: int) -> None:
-        """Send the model as it is now, as policy `version`; returns when the engines have it."""
+        """Send the current model as policy `version`. Returns when the engines have it."""
         self._client.version = version
         self._engine.send_weights()
 
@@ -107,7 +108,7 @@ class WeightSender:
 
 
 def learner_source(model: Callable[[], PreTrainedModel]) -> WeightSource:
-    """Return the model's weights as vLLM's trainer engines take them; a collective under ZeRO-3."""
+    """Return the model's weights in the form of vLLM's trainer engines. With ZeRO-3, iterate over them on all ranks."""
     from vllm.distributed.weight_transfer import ParamMeta, WeightSource
 
     class LearnerSource(WeightSource):
@@ -119,7 +120,7 @@ def learner_source(model: Callable[[], PreTrainedModel]) -> WeightSource:
 
         def __iter__(self) -> Iterator[tuple[str, Tensor]]:
             for name, tensor in full_parameters(model()):
-                # What ZeRO-3 gathered is freed at the next parameter, while vLLM's streams may still read it.
+                # ZeRO-3 frees a gathered tensor at the next parameter, but vLLM's streams may still be reading it.
                 yield name, tensor.clone()
 
     return LearnerSource()

@@ -1,1 +1,1 @@
-"""Relay decoding: the command grammar, one sequence as a state machine, the asynchronous loop."""
+"""Relay decoding: the command grammar, the state machine of one sequence, and the asynchronous loop."""

@@ -1,4 +1,4 @@
-"""The command grammar: finding `<call>n</call>` in student text and taking it out for the teacher."""
+"""The command grammar: it finds `<call>n</call>` in the student's text, and removes it for the teacher."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ _HIDDEN = re.compile(r"<call>[^<\n]*</call>|<call>[0-9]*|</call>")
 
 
 class CommandKind(Enum):
-    """What a command amounts to before any limit is looked at."""
+    """What a command is, before limits are checked."""
 
     VALID = auto()
     ZERO = auto()
     MALFORMED = auto()
-    """anything but ASCII digits between the tags, or a closing tag alone"""
+    """something else than ASCII digits between the tags, or a closing tag alone"""
     UNTERMINATED = auto()
     """an opening tag followed by the end of the text, or by another opening tag"""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command, or attempt at one, at `text[start:end]`."""
+    """One command, valid or not, at `text[start:end]`."""
 
     kind: CommandKind
     start: int
     end: int
     requested_tokens: int = 0
-    """n of a valid command, capped at `MAX_REQUESTED_TOKENS`"""
+    """n of a valid command, at most `MAX_REQUESTED_TOKENS`; 0 for other kinds"""
 
 
 def command_text(tokens: int) -> str:
-    """The command that asks the teacher for `tokens` tokens (paper section 2.1)."""
+    """Return the command that asks the teacher for `tokens` tokens (paper section 2.1)."""
     return f"{CALL_OPEN}{tokens}{CALL_CLOSE}"
 
 
 def parse_commands(text: str) -> list[Command]:
-    """All commands of the text in order. A closing tag belongs to the nearest opening one before it."""
+    """Return all commands of the text in order, valid or not. A closing tag belongs to the nearest opening tag before it."""
     commands: list[Command] = []
     opened: re.Match[str] | None = None
     for tag in _TAG.finditer(text):
@@ -68,38 +68,39 @@ def parse_commands(text: str) -> list[Command]:
 
 
 def without_commands(text: str) -> str:
-    """The text as the teacher sees it.
+    """Return the text as the teacher sees it.
 
-    Commands vanish whole, executed or not, and so do malformed ones within a line. Of what else looks like one only the
-    tags (and digits after a lone opening tag) go: the words between may be reasoning. Nothing around is touched.
+    All commands are removed, executed or not, also malformed ones within a line. From other text that looks like a
+    command, only the tags are removed, and digits after an opening tag that is never closed: the words in between may be
+    reasoning. The surrounding text does not change.
     """
     return _HIDDEN.sub("", text)
 
 
 class CommandGrammar:
-    """Commands in token ids. One instance serves all sequences of a tokenizer and remembers each token's text."""
+    """Finds and removes commands in token ids. One instance serves all sequences of a tokenizer, and caches each token's text."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._pieces: dict[int, str] = {}
         call = tokenizer.encode(CALL_OPEN)
         self.banned: tuple[int, ...] = tuple(call) if len(call) == 1 else ()
-        """the id of `<call>` if that is one token: it is not drawn where commands are forbidden.
+        """the id of `<call>`, if that is one token; it is never drawn where commands are forbidden.
 
-        The tokens drawn in its place count as the policy's, although their log-probs leave that id out: a student trained
-        under the limit gives it next to no probability.
+        Tokens drawn without it still count as drawn from the policy, although their log-probs exclude this id. The error is
+        small: a student trained under the call limit gives this id almost no probability.
         """
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The text of each token by itself."""
+        """Return the text of each token, decoded by itself."""
         return [self._piece(token) for token in ids]
 
     def ends_command(self, ids: Sequence[int]) -> bool:
-        """Whether the last token completes a `</call>`."""
+        """Return whether the last token completes a `</call>`."""
         return self.completes(CALL_CLOSE, ids)
 
     def completes(self, wanted: str, ids: Sequence[int]) -> bool:
-        """Whether the last token completes the wanted text. Looks no further back than that text can reach."""
+        """Return whether the last token completes the wanted text. Reads only as many tokens as that text can span."""
         piece = self._piece(ids[-1])
         if wanted[-1] not in piece:
             return False
@@ -111,7 +112,10 @@ class CommandGrammar:
         return wanted in text[-needed:]
 
     def strip(self, ids: Sequence[int]) -> list[int]:
-        """The ids without commands, as `without_commands` has it; only characters of cut tokens are encoded anew."""
+        """Return the ids without commands, by the rules of `without_commands`.
+
+        Only the rest of a token that is partly in a command is encoded again, if that is possible.
+        """
         pieces = self.pieces(ids)
         text = "".join(pieces)
         spans = [match.span() for match in _HIDDEN.finditer(text)]
@@ -124,9 +128,7 @@ class CommandGrammar:
             left = "".join(_outside(text, start, end, spans))
             if left == piece and not any(a < start and end < b for a, b in spans):
                 kept.append(token)
-            elif (
-                "\ufffd" in left
-            ):  # a cut token that also holds part of a character: no re-encoding of it alone is exact
+            elif "\ufffd" in left:  # the rest of the token holds part of a character, so it cannot be encoded by itself
                 return self.tokenizer.encode(without_commands(self.tokenizer.decode(ids)))
             elif left:
                 kept.extend(self.tokenizer.encode(left))
@@ -141,7 +143,7 @@ class CommandGrammar:
 
 
 def token_holding(pieces: Sequence[str], end: int) -> int:
-    """Index of the token with the last character of `text[:end]`, for 0 < end <= len(text)."""
+    """Return the index of the token that holds the last character of `text[:end]`, for 0 < end <= len(text)."""
     return bisect_left(list(accumulate(map(len, pieces))), end)
 
 
@@ -155,7 +157,7 @@ def _closed(body: str, start: int, end: int) -> Command:
 
 
 def _outside(text: str, start: int, end: int, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
-    """The parts of `text[start:end]` that no span covers."""
+    """Yield the parts of `text[start:end]` that no span covers. The spans are in order."""
     for a, b in spans:
         if b <= start:
             continue

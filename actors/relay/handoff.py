@@ -15,7 +15,7 @@ _MOST_UNFINISHED_BYTES = 3
 
 @dataclass(frozen=True, slots=True)
 class RelayPrompt:
-    """One question through each model's own chat template."""
+    """One question as token ids, rendered by each model's own chat template."""
 
     student_ids: tuple[int, ...]
     teacher_ids: tuple[int, ...]
@@ -25,16 +25,16 @@ class Handoff(Protocol):
     """Translates between the two vocabularies. Neither direction carries end-of-text tokens or commands."""
 
     def teacher_context(self, prompt: RelayPrompt, output_ids: Sequence[int]) -> list[int]:
-        """What the teacher continues: its prompt and the output so far, given in the student's vocabulary."""
+        """Return the teacher's context: its prompt and the output so far. `output_ids` are in the student's vocabulary."""
         ...
 
     def student_ids(self, teacher_ids: Sequence[int]) -> list[int]:
-        """What the teacher wrote, in the student's vocabulary."""
+        """Return what the teacher wrote, in the student's vocabulary."""
         ...
 
 
 class IdHandoff:
-    """Equal vocabularies: ids cross as they are, and nothing is tokenized twice."""
+    """The hand-off between equal vocabularies: token ids are passed on unchanged."""
 
     def teacher_context(self, prompt: RelayPrompt, output_ids: Sequence[int]) -> list[int]:
         return [*prompt.teacher_ids, *output_ids]
@@ -44,9 +44,9 @@ class IdHandoff:
 
 
 class TextHandoff:
-    """Different vocabularies: text crosses, and each side encodes it anew.
+    """The hand-off between different vocabularies: text is passed on, and the other side encodes it.
 
-    Both sides lose bytes of a last character that is not finished: no text can hold them.
+    If the last character is unfinished, its bytes are lost in both directions, because no text can hold them.
     """
 
     def __init__(self, student: Tokenizer, teacher: Tokenizer) -> None:
@@ -61,17 +61,17 @@ class TextHandoff:
 
 
 def whole_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The text of the ids without bytes of a last character that they do not finish. A U+FFFD that was written stays."""
+    """Return the text of the ids, without the bytes of an unfinished last character. A U+FFFD that the model wrote stays."""
     text = tokenizer.decode(ids)
     if not text.endswith(_REPLACEMENT) or _ends_with_whole_tokens(tokenizer, ids):
         return text
-    # With byte fallback an unfinished character also spoils the text of whole ones before it: those are read again.
+    # With byte fallback, an unfinished character also spoils whole characters before it, so these are decoded again.
     shorter = [tokenizer.decode(ids[:-count]) for count in range(1, min(_MOST_UNFINISHED_BYTES, len(ids)) + 1)]
     whole = (found for found in shorter if not found.endswith(_REPLACEMENT))
     return max(text.rstrip(_REPLACEMENT), next(whole, ""), key=len)
 
 
 def _ends_with_whole_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
-    """Whether some last ids are those of their own text, which is never so for part of a character."""
+    """Return whether encoding the text of some last ids gives these ids again. It never does for part of a character."""
     ends = (list(ids[-count:]) for count in range(1, min(_BYTES_OF_REPLACEMENT, len(ids)) + 1))
     return any(tokenizer.encode(tokenizer.decode(end)) == end for end in ends)

@@ -1,4 +1,4 @@
-"""The relay loop: every sequence an independent task over shared, continuously batched engines."""
+"""The relay loop: every sequence is an independent task, and all tasks share two continuously batching engines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 async def relay(sequence: RelaySequence, student: Engine, teacher: Engine | None) -> Trajectory:
-    """Decode one sequence to its end (paper section 2.1).
+    """Decode one sequence to its end and return it (paper section 2.1).
 
-    A teacher that fails or misses `teacher_timeout_s` is recorded as a failed call; the student's `EngineError` is
-    raised. Cancelling cancels the engine call under way. Raises ValueError if calls are allowed without a teacher.
+    If the teacher fails or misses `teacher_timeout_s`, the call is recorded as failed and the student goes on. An
+    `EngineError` of the student is raised. Cancelling this task cancels the engine call under way. Raises ValueError if
+    there can be calls but there is no teacher.
     """
     if teacher is None and sequence.needs_teacher:
         raise ValueError(
-            "there can be calls and there is no teacher: give one, or set max_calls to 0 and plan no calls"
+            "there can be calls, but there is no teacher: give one, or set max_calls to 0 and plan no calls"
         )
     while not isinstance(turn := sequence.next_turn(), Finished):
         if isinstance(turn, StudentTurn):
@@ -47,10 +48,10 @@ async def relay_all(
     seeds: Sequence[int] | None = None,
     finished: Callable[[], None] | None = None,
 ) -> list[Trajectory]:
-    """Decode all prompts at the same time; trajectories come in the order of the prompts.
+    """Decode all prompts at the same time; return their trajectories in the order of the prompts.
 
-    With `plans`, one for each prompt, calls are made where the plans say, and not where the student would. With `seeds`,
-    one for each prompt, what is drawn does not depend on what else is decoded. `finished` is called as each
+    With `plans`, one for each prompt, calls are made where the plans say, not where the student would call. With `seeds`,
+    one for each prompt, the random numbers of a sequence do not depend on other sequences. `finished` is called when a
     sequence ends. The first error cancels all other sequences and is raised.
     """
     nothing = [None] * len(prompts)
@@ -64,9 +65,9 @@ async def relay_all(
 
 
 async def all_or_none(calls: Sequence[Coroutine[Any, Any, T]], finished: Callable[[], None] | None = None) -> list[T]:
-    """Do all calls at the same time and return their results in order; the first error cancels the others and is raised.
+    """Run all calls at the same time; return their results in order. The first error cancels the other calls and is raised.
 
-    `finished` is called as each call ends.
+    `finished` is called when a call ends.
     """
     try:
         async with asyncio.TaskGroup() as group:

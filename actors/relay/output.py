@@ -1,4 +1,4 @@
-"""The output of one relayed sequence so far, as columns."""
+"""The output of one relayed sequence so far, stored as columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors.trajectory import Call, FinishReason, RejectedCommands, Source, Traj
 
 
 class Output:
-    """Tokens with who wrote them. The student's last ones can be taken back."""
+    """Tokens with their writers. The student's last tokens can be taken back."""
 
     def __init__(self, grammar: CommandGrammar) -> None:
         self._grammar = grammar
@@ -31,7 +31,7 @@ class Output:
         return len(self.ids)
 
     def by_student(self, generation: Generation, ids: Sequence[int], constrained: bool) -> None:
-        """Append the first tokens of a student's turn, which are `ids`."""
+        """Append `ids`, the first tokens of a student's turn. `generation` has their log-probs and versions."""
         count = len(ids)
         self.ids += ids
         self.student_tokens += count
@@ -41,7 +41,7 @@ class Output:
         self._constrained += [constrained] * count
 
     def by_teacher(self, ids: Sequence[int]) -> None:
-        """Append a teacher's turn, which comes after `without_commands`."""
+        """Append a teacher's turn. `without_commands` must have been called for its context."""
         count = len(ids)
         self.ids += ids
         self._stripped += ids
@@ -52,14 +52,14 @@ class Output:
         self._constrained += [False] * count
 
     def take_back(self) -> int:
-        """Drop the last token, which is the student's, and return it."""
+        """Remove the last token, which must be the student's, and return it."""
         for column in (self._sources, self._logprobs, self._versions, self._constrained):
             column.pop()
         self.student_tokens -= 1
         return self.ids.pop()
 
     def without_commands(self) -> list[int]:
-        """Return all ids but those of commands: what the teacher sees. The student's turns so far are not taken back after it."""
+        """Return all ids except commands, as the teacher sees them. After this call, the tokens so far cannot be taken back."""
         self._stripped += self._grammar.strip(self.ids[self._stripped_to :])
         self._stripped_to = len(self.ids)
         return self._stripped
@@ -67,7 +67,7 @@ class Output:
     def trajectory(
         self, prompt: RelayPrompt, calls: Sequence[Call], rejected: RejectedCommands, finish: FinishReason
     ) -> Trajectory:
-        """Return the finished sample."""
+        """Return the finished trajectory."""
         return Trajectory(
             prompt_ids=np.asarray(prompt.student_ids, np.int32),
             token_ids=np.asarray(self.ids, np.int32),

@@ -1,4 +1,4 @@
-"""One relayed sequence as a state machine without engines: who writes next, and what came of it."""
+"""One relayed sequence as a state machine. It says who writes next and takes the result; others drive the engines."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class RelaySetup:
     student_sampling: SamplingSettings
     teacher_sampling: SamplingSettings
     student_context_tokens: int
-    """longest prompt and output together that the student takes"""
+    """most tokens of prompt and output together that the student's engine takes"""
     teacher_context_tokens: int
     want_logprobs: bool = False
-    """of the student's tokens"""
+    """whether the log-probs of the student's tokens are recorded"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class TeacherTurn:
 
     request: GenerationRequest
     requested: int
-    """tokens as command, fixed length or plan have it, before any budget cuts them"""
+    """tokens by the command, the fixed length or the plan, before limits cut them"""
     commanded: int
-    """n, as the student wrote it; 0 for a planned call"""
+    """n as the student wrote it; 0 for a planned call"""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Nobody writes any more."""
+    """The answer is finished; nobody writes next."""
 
     reason: FinishReason
 
@@ -71,17 +71,18 @@ Turn = StudentTurn | TeacherTurn | Finished
 class RelaySequence:
     """Relay decoding of one answer (paper section 2.1), limits included.
 
-    A command must be written by the student alone, with no call in between. Text that an engine wrote past an
-    executable command is discarded, as if the engine had stopped exactly. A command with no budget left is a call of 0
-    tokens that ends for want of budget.
+    The student must write a whole command by itself, with no call in between. If an engine wrote text past an executable
+    command, that text is discarded. A command with no output tokens left becomes a call of 0 tokens that ends with
+    `CallEnding.BUDGET`.
 
-    Where commands are forbidden, the student's text between two calls never holds `<call`. Once it does, the tokens from the one with its
-    `<` on are taken back. There the student draws one token again, and then goes on freely. Excluded from that draw are
-    all tokens that a command of this answer has begun with. The answer holds no trace of the attempt.
+    Where commands are forbidden, the finished text never has `<call` between two calls. As soon as the student writes it, the
+    tokens from its `<` on are taken back. At that place the student draws one token again, and then goes on freely. That
+    draw excludes every token with which a forbidden command of this answer has begun. The attempt leaves no trace in the
+    answer.
 
-    With a plan the student calls nobody: commands are forbidden, and the planned calls are made instead, each where the
-    student has written as many tokens as its placement says. Those of an answer that ends before are not made. The plan
-    alone says how many there are: `max_calls` is about commands.
+    With a plan, commands are forbidden, and the planned calls are made instead. Each call is made when the student has
+    written as many tokens as its placement says. Calls planned after the end of the answer are not made. The plan alone
+    sets the number of calls: `max_calls` limits commands only.
 
     Raises ValueError if the prompt leaves no room for output.
     """
@@ -89,12 +90,12 @@ class RelaySequence:
     def __init__(
         self, prompt: RelayPrompt, setup: RelaySetup, plan: Plan | None = None, seed: int | None = None
     ) -> None:
-        """`seed` decides the random numbers of all turns; None leaves them to the engines."""
+        """Start a sequence. `seed` determines the random numbers of all turns; None leaves them to the engines."""
         room = setup.student_context_tokens - len(prompt.student_ids)
         if room < 1:
             raise ValueError(
                 f"the prompt has {len(prompt.student_ids)} tokens, and the student's context of "
-                f"{setup.student_context_tokens} must hold it and at least one more: shorten it or raise max_model_len"
+                f"{setup.student_context_tokens} must hold it and at least one more: shorten the prompt or raise max_model_len"
             )
         self.prompt = prompt
         self.setup = setup
@@ -111,23 +112,23 @@ class RelaySequence:
         self._calls: list[Call] = []
         self._rejected = dict.fromkeys(("zero", "malformed", "unterminated", "over_limit"), 0)
         self._unread = ""
-        """student text since the last call whose commands are not counted yet.
+        """the student's text since the last call, as far as its commands are not counted yet.
 
-        While the student may call, it begins after the last closing tag: an opening tag in it may still be closed. While
-        commands are forbidden, it is all of that text, so that a command can be taken back.
+        While the student may call, it begins after the last closing tag, because a later opening tag may still be closed.
+        While commands are forbidden, it is all text since the last call, so that a command can be taken back.
         """
         self._beginnings: dict[int, None] = {}
-        """tokens that forbidden commands began with, in the order of their first time"""
+        """first tokens of the forbidden commands so far, each once, in order"""
         self._redrawn: set[int] = set()
-        """positions in the output where a forbidden command had begun, after the same tokens as now"""
+        """output positions where a forbidden command was taken back, if the tokens before it are still the same"""
         self._turn: Turn = self._next_turn()
 
     def next_turn(self) -> Turn:
-        """Who writes next. Stays the same until an outcome of the turn is reported."""
+        """Return who writes next. The turn stays the same until its result is reported."""
         return self._turn
 
     def student_wrote(self, generation: Generation) -> None:
-        """Take the student's turn; raises `EngineError` if it breaks the engine's contract."""
+        """Take the student's turn. Raises `EngineError` if the engine wrote too many tokens, none, or an excluded one."""
         turn = self._turn
         assert isinstance(turn, StudentTurn), f"the student wrote out of turn: {turn}"
         ids = _checked(generation, turn.request, "student")
@@ -156,9 +157,9 @@ class RelaySequence:
         self._turn = self._call(self.setup.limits.call_tokens or n, commanded=n)
 
     def teacher_wrote(self, generation: Generation, duration_s: float) -> None:
-        """Take the teacher's turn; raises `EngineError` if it breaks the engine's contract.
+        """Take the teacher's turn. Raises `EngineError` if the engine wrote too many tokens or none.
 
-        The teacher's end-of-text token becomes the student's and counts as written by the teacher.
+        The teacher's end-of-text token is replaced by the student's, and counts as written by the teacher.
         """
         turn = self._turn
         assert isinstance(turn, TeacherTurn), f"the teacher wrote out of turn: {turn}"
@@ -194,13 +195,13 @@ class RelaySequence:
             self._turn = self._next_turn()
 
     def teacher_failed(self, reason: str, duration_s: float) -> None:
-        """Record a call without an answer. It counts towards the call limit, and the student goes on alone."""
+        """Record a failed call. It counts towards the call limit, and the student goes on."""
         turn = self._turn
         assert isinstance(turn, TeacherTurn), f"the teacher failed out of turn: {turn}"
         self._turn = self._failed(turn.requested, turn.commanded, reason, duration_s)
 
     def trajectory(self) -> Trajectory:
-        """The finished sample."""
+        """Return the finished trajectory."""
         assert isinstance(self._turn, Finished), f"the sequence is not finished: {self._turn}"
         return self._output.trajectory(self.prompt, self._calls, RejectedCommands(**self._rejected), self._turn.reason)
 
@@ -226,7 +227,7 @@ class RelaySequence:
         return self._call(self._planned.popleft().requested, commanded=0)
 
     def _after(self, generation: Generation, request: GenerationRequest) -> Turn:
-        """Who writes after a turn of the student that calls nobody."""
+        """Return who writes next, after a student's turn without an executable command."""
         if generation.stop is StopReason.END_OF_TEXT:
             return self._finished(FinishReason.STUDENT_END)
         if generation.stop is StopReason.LENGTH and len(generation.token_ids) < request.max_tokens:
@@ -254,7 +255,10 @@ class RelaySequence:
         return None if self._seed is None else derived_seed(self._seed, self._turns)
 
     def _take_back_command(self) -> bool:
-        """Return whether the text begins a forbidden command; its tokens are dropped, and the place of the first is drawn again."""
+        """If the text begins a forbidden command, take its tokens back and mark its first place to be drawn again.
+
+        Returns whether it did.
+        """
         start = self._unread.find(CALL_START)
         if start < 0:
             return False
@@ -265,19 +269,19 @@ class RelaySequence:
             self._unread = self._unread[: len(self._unread) - len(piece)]
         self._beginnings[token] = None
         place = len(self._output)
-        # Places further on followed tokens that are no longer there.
+        # Marks at later places no longer apply, because the tokens before them are gone.
         self._redrawn = {position for position in self._redrawn if position < place} | {place}
         return True
 
     def _read(self, text: str) -> None:
-        """Count the commands up to the last closing tag, and keep what follows for the next turn."""
+        """Count the commands up to the last closing tag; keep the text after it for the next turn."""
         resolved = text.rfind(CALL_CLOSE) + len(CALL_CLOSE) if CALL_CLOSE in text else 0
         self._reject(parse_commands(text[:resolved]))
         self._unread = text[resolved:]
 
     def _reject(self, commands: list[Command]) -> None:
         names = {
-            CommandKind.VALID: "malformed",  # a second command within the token that ends the first
+            CommandKind.VALID: "malformed",  # a second command inside the token that ends the first
             CommandKind.ZERO: "zero",
             CommandKind.MALFORMED: "malformed",
             CommandKind.UNTERMINATED: "unterminated",
@@ -294,7 +298,7 @@ class RelaySequence:
         if context_room < 1:
             reason = (
                 f"the teacher's context of {self.setup.teacher_context_tokens} tokens cannot hold "
-                f"the {len(context)} so far and one more"
+                f"the {len(context)} tokens so far and one more"
             )
             return self._failed(requested, commanded, reason, duration_s=0.0)
         request = GenerationRequest(
@@ -317,7 +321,7 @@ class RelaySequence:
 
 
 def _may_begin_command(text: str) -> bool:
-    """Whether the text ends within `<call`: an engine, which looks at one turn's text alone, would not see the rest of it."""
+    """Return whether the text ends with a part of `<call`. An engine sees only its own turn, so it would not find the whole tag."""
     return any(text.endswith(CALL_START[:length]) for length in range(1, len(CALL_START)))
 
 

@@ -1,4 +1,4 @@
-"""An answer written by one engine alone, as a trajectory: the teacher in evaluation and in data filtering."""
+"""Makes a trajectory of an answer that the teacher wrote alone, as in evaluation and in data filtering."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from actors.trajectory import FinishReason, RejectedCommands, Source, Trajectory
 
 
 def solo(prompt_ids: Sequence[int], generation: Generation, tokenizer: Tokenizer) -> Trajectory:
-    """All tokens are the teacher's; prompt and output are in the vocabulary of the tokenizer given."""
+    """Return the trajectory of an answer that the teacher wrote alone. Prompt and output are in the vocabulary of `tokenizer`."""
     count = len(generation.token_ids)
     ended = generation.stop is StopReason.END_OF_TEXT
     return Trajectory(

@@ -1,4 +1,4 @@
-"""What relay decoding needs of a tokenizer, and the adapter that makes one of a transformers tokenizer."""
+"""The tokenizer interface of relay decoding, and its adapter for transformers tokenizers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _ANCHORS = ("\x02", "\n", "\x03", ".", "|")
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and back, as in the middle of a text: what one id decodes to does not depend on its neighbours.
+    """Converts text to token ids and back, always as in the middle of a text. An id's text does not depend on its neighbours.
 
-    Only an id that holds part of a character decodes to U+FFFD by itself. A tokenizer that knows `<call>` as one token
-    must have it as a plain added token: special ones are skipped in text.
+    Only an id that holds part of a character decodes to U+FFFD by itself. If `<call>` is one token, it must be a plain added
+    token, because decoding skips special tokens.
     """
 
     @property
     def eos_token_id(self) -> int: ...
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of the text alone: no special tokens, also where the text names one, and no space before it."""
+        """Return the token ids of the text. No space is put before it, and no special token is used, even if the text names one."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids, special tokens skipped, a leading space kept."""
+        """Return the text of the ids, without special tokens. A leading space is kept."""
         ...
 
 
 class PretrainedTokenizer(Protocol):
-    """The part of a transformers tokenizer that is used here."""
+    """The parts of a transformers tokenizer that this module uses."""
 
     name_or_path: str
 
@@ -46,15 +46,17 @@ class PretrainedTokenizer(Protocol):
 
 
 class TokenizerError(ValueError):
-    """A tokenizer that relay decoding cannot use; the message names it."""
+    """Relay decoding cannot use a tokenizer; the message names it and says why."""
 
 
 class TransformersTokenizer:
     """A transformers tokenizer as a `Tokenizer`.
 
-    Tokenizers of the Llama-2, Mistral and Phi-3 kind put a space before a text and take one off what they decode. So text
-    is encoded after an anchor, whose ids are taken off, and ids are decoded after one, whose text is taken off.
-    Raises `TokenizerError` if the tokenizer has no end-of-text token, or does not give back the text that it is given.
+    Tokenizers like those of Llama 2, Mistral and Phi-3 put a space before a text, and remove one when they decode. To avoid
+    this, text is encoded after an anchor text, whose ids are then removed. Ids are decoded after an anchor too, whose text is
+    then removed.
+
+    Raises `TokenizerError` if the tokenizer has no end-of-text token, or if decoding does not restore an encoded text.
     """
 
     def __init__(self, tokenizer: PretrainedTokenizer) -> None:
@@ -63,10 +65,10 @@ class TransformersTokenizer:
         self._tokenizer = tokenizer
         self._eos_token_id = tokenizer.eos_token_id
         self._letter_ids: list[int] = []
-        """what ids are decoded after: those of `_letter`"""
+        """ids of `_letter`, the anchor that ids are decoded after"""
         self._letter = ""
         self._anchors: dict[str, list[int]] = {}
-        """texts that a text may be encoded after, with their ids; none if nothing is put before a text"""
+        """anchors that text is encoded after, with their ids; empty if the tokenizer puts no space before a text"""
         known = (letter for letter in _LETTERS if self._knows(self._encode(letter)))
         letter = next(known, None)
         if letter is not None:
@@ -100,7 +102,7 @@ class TransformersTokenizer:
             ids = self.encode(probe)
             if self._knows(ids) and (found := self.decode(ids)) != probe:
                 raise TokenizerError(
-                    f"{_name(self._tokenizer)} does not give back text as it was: {probe!r} comes back as {found!r}; relay "
+                    f"{_name(self._tokenizer)} does not restore text: {probe!r} comes back as {found!r}; relay "
                     "decoding needs a tokenizer that keeps all text, as byte-level BPE and SentencePiece with bytes do"
                 )
 

@@ -1,1 +1,1 @@
-"""What the benchmarks of the learner share: a random model, long-tailed trajectories, contestants."""
+"""Common code of the learner's benchmarks: a random model, trajectories with long-tailed lengths, and the contestants."""

@@ -1,4 +1,4 @@
-"""What takes the same GRPO step: our learner, the bare model without padding, and TRL's trainer."""
+"""The contestants, which all take the same GRPO step: our learner, the bare model without padding, and TRL's trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_GRAD_NORM = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One optimizer step: the model's folder, the trajectories and how they are computed."""
+    """One optimizer step: the model's folder, the trajectories, and the dtype and device of the computation."""
 
     model: Path
     batch: TrajectoryBatch
@@ -33,28 +33,28 @@ class Task:
 
     @property
     def tokens(self) -> int:
-        """Prompt and output tokens of the step, no padding."""
+        """Prompt and output tokens of the step, without padding."""
         return len(self.batch.prompt_ids) + len(self.batch.token_ids)
 
     def sequences(self) -> PolicySequences:
-        """The step's rows as the learner sees them."""
+        """Return the step's rows in the learner's format."""
         return policy_sequences(self.batch, self.advantages, np.ones(len(self.batch), np.bool_))
 
 
 class Contestant(Protocol):
-    """Takes the step of a `Task`, again and again."""
+    """Takes the step of a `Task` repeatedly."""
 
     def use(self, micro_batch: int) -> None:
-        """Take the next steps in micro-batches of that size, in a unit of the contestant's own."""
+        """Take the next steps in micro-batches of this size. Each contestant has its own unit."""
 
     def step(self) -> float:
-        """Take the step; return the norm of its gradient, to see that all compute the same."""
+        """Take the step; return its gradient norm, which shows whether all contestants compute the same."""
 
 
 class OurLearner:
-    """`actors.learner.trainer.Trainer` with DeepSpeed on one rank, which has nothing to spread: ZeRO stage 0.
+    """`actors.learner.trainer.Trainer` on one rank, with ZeRO stage 0, because one rank has nothing to spread.
 
-    Micro-batches are of so many tokens.
+    The size of a micro-batch is in tokens.
     """
 
     def __init__(self, task: Task) -> None:
@@ -86,10 +86,10 @@ class OurLearner:
 
 
 class BareModel:
-    """Forward and backward of the transformers model, row by row, with logits at the trained positions only.
+    """Forward and backward pass of the transformers model, row by row, with logits at the trained positions only.
 
-    The floor: no padding, no optimizer, no metrics, and a loss as simple as can be: the advantage x log-prob, whose
-    gradient is the objective's where no ratio is clipped and all are 1.
+    It is a lower bound: no padding, no optimizer and no metrics. Its loss is just -advantage x log-prob. That has the
+    objective's gradient if all ratios are 1.
     """
 
     def __init__(self, task: Task) -> None:
@@ -109,7 +109,7 @@ class BareModel:
             self._rows.append((ids, targets, advantage))
 
     def use(self, micro_batch: int) -> None:
-        """A micro-batch is always one row."""
+        """Do nothing, because a micro-batch is always one row."""
 
     def step(self) -> float:
         for ids, targets, advantage in self._rows:
@@ -122,10 +122,10 @@ class BareModel:
 
 
 class TrlTrainer:
-    """TRL's `GRPOTrainer`: its loss and backward pass over micro-batches of so many rows, clipping, fused AdamW.
+    """TRL's `GRPOTrainer`: its loss and backward pass, clipping and fused AdamW. The size of a micro-batch is in rows.
 
-    The batch is laid out as the trainer does after generation: prompts padded on the left, completions on the right, to
-    the longest of the batch. What the teacher wrote is outside its tool mask. Generation and rewards are not run.
+    The batch has the trainer's layout after generation: prompts padded on the left and completions on the right, to the
+    longest of the batch. The tool mask leaves out the teacher's tokens. Generation and rewards are not run.
     """
 
     def __init__(self, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Peak memory of the LM head's loss and gradient as the vocabulary grows; run as a process of its own."""
+"""Measures the peak memory of the LM head's loss and gradient for growing vocabularies. It runs as a process of its own."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class HeadMemory:
-    """Peak of one forward and backward pass over the head."""
+    """Peak memory of one forward and backward pass over the head."""
 
     vocabulary: int
     activation_bytes: int
-    """without the weight, and without the one float32 matrix of its size that becomes its gradient"""
+    """peak without the weight, and without the float32 matrix of its size that becomes its gradient"""
     dense_bytes: int
-    """what the float32 logits of all positions would take"""
+    """size of the float32 logits of all positions"""
 
 
 def measure(vocabulary: int, positions: int, width: int, chunk_mib: int, device: str) -> HeadMemory:
-    """Take loss and gradient of `positions` targets under a head [vocabulary, width], in chunks of `chunk_mib`."""
+    """Return the memory of loss and gradient for `positions` targets under a head [vocabulary, width].
+
+    Chunks have up to `chunk_mib` MiB of logits.
+    """
     weight = torch.randn(vocabulary, width, device=device).mul_(0.02).requires_grad_()
     hidden = torch.randn(positions, width, device=device, requires_grad=True)
     targets = torch.randint(0, vocabulary, (positions,), device=device)
@@ -38,7 +41,7 @@ def measure(vocabulary: int, positions: int, width: int, chunk_mib: int, device:
 
 
 def main() -> None:
-    """Measure each vocabulary of the order given as JSON, after a first one that warms up libraries."""
+    """Measure each vocabulary of the order that is given as JSON. A first measurement warms up libraries and does not count."""
     order = json.loads(sys.argv[1])
     torch.set_num_threads(order["threads"])
     vocabularies = order["vocabularies"]

@@ -1,4 +1,4 @@
-"""Peak memory of this process on its device: resident memory on the CPU, the allocator's count on a GPU."""
+"""Measures this process's peak memory on its device: resident memory on the CPU, the allocator's count on a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Bytes above those in use at construction."""
+    """Measures peak memory in addition to the memory in use at construction."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -20,7 +20,7 @@ class PeakMemory:
         self._start = self._current()
 
     def forget(self) -> None:
-        """Forget the peak so far, after what was freed is given back to the system."""
+        """Return freed memory to the system, then reset the peak."""
         gc.collect()
         if self._device == "cuda":
             import torch
@@ -32,7 +32,7 @@ class PeakMemory:
             _CLEAR.write_text("5")  # resets VmHWM
 
     def bytes(self) -> int:
-        """Return the largest number of bytes in use at one time since the last `forget`, less those at construction."""
+        """Return the peak number of bytes in use since the last `forget`, minus the bytes in use at construction."""
         if self._device == "cuda":
             import torch
 

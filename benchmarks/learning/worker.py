@@ -1,6 +1,7 @@
-"""One contestant in a process of its own, so that its peak memory can be told.
+"""Runs one contestant in a process of its own, so that its peak memory can be measured.
 
-A line of input is the size of micro-batches to take a step in; a line of output is what the step took.
+The first line of input is the `Order` as JSON. Each later line is a size of micro-batches, for which the process takes a step.
+For each step, it writes a `Step` as a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the process is to do."""
+    """What the process measures."""
 
     contestant: str
+    """a key of `CONTESTANTS`"""
     model: str
-    """a folder"""
+    """the model's folder"""
     shape: ModelShape
     rows: int
+    """number of trajectories"""
     lengths: tuple[int, int]
+    """shortest and longest output, in tokens"""
     prompts: tuple[int, int]
+    """shortest and longest prompt, in tokens"""
     dtype: str
     device: str
     threads: int
@@ -39,22 +44,22 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step that was taken."""
+    """The measurements of one step."""
 
     seconds: float
     cpu_seconds: float
-    """of all threads"""
+    """CPU time of all threads"""
     peak_bytes: int
-    """of the steps with this size of micro-batches, less what the process held before the model was loaded"""
+    """peak memory of all steps with this size of micro-batches, minus the memory in use before the model was loaded"""
     grad_norm: float
 
 
 class WorkerError(RuntimeError):
-    """The process ended; the message has the end of what it wrote."""
+    """The process ended. The message has the end of its output."""
 
 
 class Worker:
-    """The process; a context manager."""
+    """The process of one contestant, as a context manager that kills it at the end."""
 
     def __init__(self, order: Order, log: Path) -> None:
         environment = os.environ | learner_environment(
@@ -74,7 +79,7 @@ class Worker:
         self._say(json.dumps(asdict(order)))
 
     def step(self, micro_batch: int) -> Step:
-        """Take a step. Raises WorkerError if the process ends instead."""
+        """Take a step and return its measurements. Raises WorkerError if the process ends instead."""
         self._say(str(micro_batch))
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -88,7 +93,7 @@ class Worker:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # the next read says why
+            pass  # the process has ended; the next read raises the error
 
     def __enter__(self) -> Worker:
         return self
@@ -131,14 +136,14 @@ def main() -> None:
 
 
 def _own_stdout() -> IO[str]:
-    """Return what was standard output; what libraries print goes to standard error from here on."""
+    """Return the standard output, for answers only. From now on, what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
 
 
 def _import_everything(contestant: str) -> None:
-    """Import what the contestant needs, so that code does not count as its memory."""
+    """Import the contestant's libraries before memory is measured, so that their code does not count."""
     import torch._dynamo  # noqa: F401
     import transformers.models.qwen3.modeling_qwen3  # noqa: F401
 

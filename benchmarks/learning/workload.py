@@ -1,4 +1,4 @@
-"""A random Qwen3 and trajectories with long-tailed lengths, as a GRPO step gets them."""
+"""The workload of a GRPO step: a random Qwen3 model, and trajectories with long-tailed lengths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actors.trajectory import FinishReason as Finish
 
 MAX_CALLS = 5
 CONSTRAINED_SHARE = 0.002
-"""of the student's tokens, drawn from a constrained distribution and so not trained"""
+"""share of the student's tokens that count as drawn from a constrained distribution, and so are not trained"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ModelShape:
 
 TINY = ModelShape(64, 2, 4, 2, 16, 128, 512)
 SMALL = ModelShape(256, 4, 4, 2, 64, 768, 4096)
-"""the share of the LM head in the parameters, a quarter, is that of Qwen3-0.6B"""
+"""the LM head has a quarter of the parameters, as in Qwen3-0.6B"""
 QWEN3_0_6B = ModelShape(1024, 28, 16, 8, 128, 3072, 151936)
 QWEN3_1_7B = ModelShape(2048, 28, 16, 8, 128, 6144, 151936)
 
@@ -68,7 +68,7 @@ def config(shape: ModelShape):  # type: ignore[no-untyped-def]  # transformers h
 
 
 def long_tailed_lengths(rows: int, shortest: int, longest: int, seed: int) -> list[int]:
-    """Return the quantiles of a log-normal distribution scaled to [shortest, longest], in random order."""
+    """Return `rows` quantiles of a log-normal distribution, scaled to [shortest, longest], in random order."""
     normal = NormalDist()
     z = np.asarray([normal.inv_cdf((i + 0.5) / rows) for i in range(rows)])
     share = (z - z[0]) / (z[-1] - z[0])
@@ -79,10 +79,10 @@ def long_tailed_lengths(rows: int, shortest: int, longest: int, seed: int) -> li
 def trajectories(
     rows: int, shortest: int, longest: int, vocabulary: int, prompt: tuple[int, int], seed: int = 0
 ) -> tuple[TrajectoryBatch, Float32]:
-    """Return trajectories with 0 to 5 calls and their advantages, none of them 0.
+    """Return trajectories with 0 to 5 calls each, and their advantages [rows], of which none is 0.
 
-    Outputs are long-tailed between `shortest` and `longest` tokens; prompts uniform over the bounds of `prompt`, both
-    included. Of a call's tokens, those that the teacher wrote are context.
+    Output lengths are long-tailed between `shortest` and `longest` tokens. Prompt lengths are uniform over the bounds of
+    `prompt`, both included.
     """
     rng = np.random.default_rng(seed)
     lengths = long_tailed_lengths(rows, shortest, longest, seed)

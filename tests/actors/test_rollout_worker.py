@@ -72,12 +72,12 @@ def test_calls_at_random_places_follow_each_samples_plan() -> None:
     [(Policy.RANDOM_PLACEMENT, 3, 4), (Policy.RANDOM_PLACEMENT, 0, 4), (Policy.RELAY, 4, 0)],
 )
 def test_plans_that_do_not_fit_the_order_are_refused(policy: Policy, plans: int, expected: int) -> None:
-    with pytest.raises(ValueError, match=f"has {plans} plans of calls, and should have {expected}"):
+    with pytest.raises(ValueError, match=f"has {plans} plans of calls, but should have {expected}"):
         order(policy, samples=2, placements=((),) * plans)
 
 
 @pytest.mark.parametrize("policy", [Policy.STUDENT, Policy.RELAY, Policy.RANDOM_PLACEMENT])
 def test_other_weights_than_the_orders_are_stale(policy: Policy) -> None:
     plans = ((), ()) if policy is Policy.RANDOM_PLACEMENT else ()
-    with pytest.raises(StaleWeightsError, match="policy version 3, the order is for 4"):
+    with pytest.raises(StaleWeightsError, match="policy version 3, but the order is for 4"):
         texts(order(policy, version=4, placements=plans))

@@ -30,7 +30,7 @@ def test_a_router_loads_back_equal(tmp_path: Path) -> None:
 
 def test_a_router_of_another_student_is_refused(tmp_path: Path) -> None:
     save_router(TokenRouter(RouterSpec(hidden_size=8)), tmp_path / "router")
-    with pytest.raises(RouterError, match="hidden size of 8, the student's is 16"):
+    with pytest.raises(RouterError, match="hidden size of 8, but the student's is 16"):
         load_router(tmp_path / "router", CPU, hidden_size=16)
 
 

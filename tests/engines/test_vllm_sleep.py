@@ -81,7 +81,7 @@ async def test_the_kv_cache_is_as_large_as_the_settings_say_whatever_the_environ
 
 async def test_weights_for_a_transfer_that_was_not_started_are_refused(engine: VllmEngine) -> None:
     for sent in (engine.transfer({}), engine.finish_transfer(7)):
-        with pytest.raises(EngineError, match="not being sent weights"):
+        with pytest.raises(EngineError, match="no weight transfer is under way"):
             await sent
     assert engine.version == 0
 

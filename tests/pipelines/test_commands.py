@@ -88,4 +88,4 @@ def test_a_scheme_is_found_in_the_working_directory(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("relayllm"), "run", DEMO, "--dry-run", "reward.scheme=mine:free"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "module 'mine' was imported and registers no 'free': decorate the function" in done.stderr
+    assert "module 'mine' was imported, but registers no 'free': decorate the function" in done.stderr

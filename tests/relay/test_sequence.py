@@ -406,7 +406,7 @@ def test_a_call_that_does_not_fit_the_teachers_context_fails_instead_of_losing_i
     seq = sequence(teacher_context_tokens=2)
     student(seq, [*ids("x"), *command(9)])
     assert student_turn(seq)
-    assert seq.failures == ["the teacher's context of 2 tokens cannot hold the 2 so far and one more"]
+    assert seq.failures == ["the teacher's context of 2 tokens cannot hold the 2 tokens so far and one more"]
     assert end(seq).calls[0].ending is CallEnding.FAILED
 
 

@@ -135,5 +135,5 @@ def test_a_scheme_is_found_through_its_module(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_name_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="'simple' is registered already"):
+    with pytest.raises(ValueError, match="'simple' is already registered"):
         register_scheme("simple")(lambda group, settings: [])
