@@ -12,7 +12,7 @@ from pipelines.data.problem import Problem
 
 
 class PromptBuilder:
-    """Applies each model's own chat template, thinking off. Raises `PromptError` if a tokenizer is not fit for it."""
+    """Applies each model's own chat template, with thinking off. Raises `PromptError` if a tokenizer cannot do that."""
 
     def __init__(self, student: str | Path, teacher: str | Path, suffix: str) -> None:
         with loading():
@@ -31,7 +31,7 @@ class PromptBuilder:
         return self.prompts([problem])[0]
 
     def prompts(self, problems: Iterable[Problem]) -> tuple[RelayPrompt, ...]:
-        """Return the prompts of all problems, in their order; together they take a quarter of the time."""
+        """Return the prompts of all problems, in order. One call for many problems takes a quarter of the time of many calls."""
         contents = [problem.question + self._suffix for problem in problems]
         both = zip(self._student.prompts(contents), self._teacher.prompts(contents), strict=True)
         return tuple(RelayPrompt(tuple(own), tuple(other)) for own, other in both)

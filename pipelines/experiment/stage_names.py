@@ -1,4 +1,4 @@
-"""The names of a run's stages, which are also those of their folders."""
+"""The names of a run's stages. Their folders have the same names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipelines.experiment.schema import Experiment
 
 FILTER, CITER, WARMUP, GRPO = "filter", "citer", "warmup", "grpo"
 BASE, FINAL = "base", "final"
-"""evaluations before and after all training; the one after the warm-up is named like it"""
+"""names of the evaluations before and after all training; the evaluation after the warm-up is named `WARMUP`"""
 
 
 def evaluation_stage(name: str, policy: str) -> str:
@@ -20,16 +20,16 @@ def evaluation_within_grpo(step: int) -> str:
 
 
 def evaluated_steps(experiment: Experiment) -> range:
-    """Return the GRPO steps after which there is an evaluation; the final one is none of these."""
+    """Return the GRPO steps after which there is an evaluation. The final evaluation is not among them."""
     every = experiment.grpo.evaluate_every
     return range(every, experiment.grpo.steps, every)
 
 
 def citer_policy(threshold: float) -> str:
-    """Return the name that results of CITER's routed pair at this threshold are reported by."""
+    """Return the name of CITER's routed pair at this threshold, as results show it."""
     return f"{CITER}@{threshold:g}"
 
 
 def citer_stages(experiment: Experiment) -> tuple[str, ...]:
-    """Return the stages of the baseline, if it is enabled."""
+    """Return the stages of the CITER baseline, as if it were enabled."""
     return (CITER, *(evaluation_stage(CITER, citer_policy(threshold)) for threshold in experiment.citer.thresholds))

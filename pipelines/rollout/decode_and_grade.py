@@ -1,4 +1,4 @@
-"""From problems to graded trajectories: what every stage decodes and grades with."""
+"""Decodes and grades problems, for every stage."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoder:
-    """Who decodes and grades for a run."""
+    """The actors that decode and grade for a run, and what they need."""
 
     pool: RolloutPool
     reward: ActorHandle[Any]
     prompts: PromptBuilder
     seed: int | None
-    """of the run; None leaves random numbers to the engines"""
+    """the run's seed; with None the engines draw without given seeds"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Decoding:
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
     draws: str
-    """names this decoding among those of its run: random numbers follow from it, the run's seed and a problem's number"""
+    """names this decoding within its run; random numbers depend on it, on the run's seed and on the problem's number"""
     want_logprobs: bool = False
     problems_per_order: int = 1
 
@@ -53,7 +53,7 @@ class GradedOrder:
 
     problems: Sequence[Problem]
     batch: ray.ObjectRef[Any]
-    """of the `TrajectoryBatch`: the samples of each problem side by side, in the order of `problems`"""
+    """refers to the `TrajectoryBatch`: the samples of the first problem, then of the second, and so on"""
     graded: GradedGroups
     first: int
     """number of its first problem among all that were given"""
@@ -62,7 +62,7 @@ class GradedOrder:
 
 
 class GradedStream:
-    """Problems given one by one or in portions, which come back as they are finished; to be closed."""
+    """Takes problems one by one or in portions, and returns them as they are finished. It has to be closed."""
 
     def __init__(self, decoder: Decoder, decoding: Decoding) -> None:
         self._decoder, self._decoding = decoder, decoding
@@ -70,7 +70,7 @@ class GradedStream:
         self._orders: OrderStream[GradedGroups] = decoder.pool.stream(self._grade)
 
     def add(self, problems: Sequence[Problem], first: int, plans: Sequence[Plan] = ()) -> int:
-        """Have some problems decoded, of which `first` is the first one's number; return the order's own number."""
+        """Order some problems to be decoded, and return the order's number. `first` is the first problem's number."""
         decoding = self._decoding
         index = self._orders.add(
             RolloutOrder(
@@ -90,17 +90,17 @@ class GradedStream:
         return index
 
     def next(self) -> GradedOrder:
-        """Wait for the next order to be finished. Raises `RolloutError`."""
+        """Wait for the next finished order and return it. Raises `RolloutError` as `OrderStream.next` does."""
         finished = self._orders.next()
         first, problems = self._portions.pop(finished.index)
         return GradedOrder(problems, finished.batch, finished.graded, first, finished.version)
 
     def started_by(self, index: int) -> int | None:
-        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        """Return the policy version that began an order; None while it waits. `next` must not have returned the order yet."""
         return self._orders.started_by(index)
 
     def close(self) -> None:
-        """Give up what is not finished."""
+        """Cancel all orders that are not finished."""
         self._orders.close()
 
     def _seeds(self, first: int, count: int) -> tuple[int, ...]:
@@ -117,7 +117,7 @@ class GradedStream:
 def grade(
     reward: ActorHandle[Any], batch: ray.ObjectRef[Any], problems: Sequence[Problem], samples: int, limits: RelayLimits
 ) -> ray.ObjectRef[GradedGroups]:
-    """Have the reward actor grade `samples` answers to each problem, when they are decoded and the actor is there."""
+    """Let the reward actor grade `samples` answers to each problem once they are decoded; return the grades' reference."""
     golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
     call = reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
     graded: ray.ObjectRef[GradedGroups] = call.remote(batch, golds, samples, forms, limits.max_new_tokens)
@@ -129,7 +129,7 @@ def decode_and_grade(
 ) -> Iterator[GradedOrder]:
     """Yield all problems in portions, as they are finished.
 
-    `plans` are the calls of each answer, the samples of each problem side by side: for the policy `RANDOM_PLACEMENT`.
+    `plans` are the calls of each answer, in the order of the answers. Only the policy `RANDOM_PLACEMENT` has any.
     """
     size = decoding.problems_per_order
     starts = range(0, len(problems), size)
