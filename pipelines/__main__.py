@@ -1,4 +1,4 @@
-"""`python -m pipelines`, which is also the command `relayllm`: from its arguments to the process's exit status."""
+"""The command line, started as `relayllm` or `python -m pipelines`. Every outcome becomes an exit status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int | None = relayllm.main(arguments, prog_name=_program(), standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads the output, as `head` does, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.exceptions.NoArgsIsHelpError as error:
@@ -49,7 +49,7 @@ def _program() -> str:
 def console() -> int:
     """Run the command `relayllm`, and return the process's exit status.
 
-    As with `python -m`, modules are found in the working directory: a reward scheme of the user's own may lie there.
+    Adds the working directory to the module path, as `python -m` does. So a user's own reward scheme there is found.
     """
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)

@@ -22,7 +22,7 @@ _COMPLETION = (
 
 
 class _Keys(click.ParamType):
-    """`key.sub=value`, whose keys a shell can complete."""
+    """An override `key.sub=value`. A shell can complete its keys."""
 
     name = "key.sub=value"
 
@@ -47,7 +47,7 @@ class _Keys(click.ParamType):
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _overrides = click.argument("overrides", nargs=-1, metavar="[key.sub=value]...", type=_Keys())
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Show what Ray, vLLM and the actors write, too.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the actors.")
 
 
 @click.group(
@@ -61,7 +61,7 @@ def relayllm() -> None:
     \b
     relayllm run experiments/demo.yaml                   a whole run, from its data to its report
     relayllm run experiments/demo.yaml seed=1 --dry-run  its settings and resources; nothing is run
-    relayllm report runs/demo                            the report of a run, also while it goes on
+    relayllm report runs/demo                            the report of a run, also while it is running
     """
 
 
@@ -71,9 +71,9 @@ def relayllm() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the resolved experiment and its resources, and stop.")
 @_verbose
 def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bool) -> int:
-    """Do what is left of an experiment's run, from filter to report.
+    """Run an experiment, from filter to report. Finished stages are not repeated.
 
-    Values after the file replace those of the file; what is finished is not done again.
+    Values after the file replace the file's values.
 
     \b
     relayllm run experiments/demo.yaml
@@ -103,10 +103,10 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
 @click.argument("study", type=_FILE)
 @_overrides
 @click.option("--dry-run", is_flag=True, help="Check all files, print every run's resources, and stop.")
-@click.option("--report-only", is_flag=True, help="Run nothing, compare what is there.")
+@click.option("--report-only", is_flag=True, help="Run nothing; compare the results that exist.")
 @_verbose
 def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: bool, verbose: bool) -> int:
-    """Do what is left of all runs of a study, and compare its systems.
+    """Run all unfinished runs of a study, and compare its systems.
 
     \b
     relayllm study experiments/tiny/study.yaml
@@ -154,7 +154,7 @@ def schema(of: str) -> int:
 @relayllm.command()
 @click.argument("run_dir", type=click.Path(file_okay=False, path_type=Path))
 def report(run_dir: Path) -> int:
-    """Write report.html of a run directory anew, also while the run goes on.
+    """Write the report.html of a run directory again. The run may still be going on.
 
     \b
     relayllm report runs/demo
@@ -166,7 +166,7 @@ def report(run_dir: Path) -> int:
 
 
 def _keys_of(file: Path) -> set[str]:
-    """Return the keys of a YAML file; none of one that cannot be read, which loading it then reports."""
+    """Return the top-level keys of a YAML file. An unreadable file gives none; loading it later reports the error."""
     try:
         data = yaml_values.read(file.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):

@@ -39,7 +39,7 @@ PROBLEM_SETS = "problem_sets.json"
 
 
 def drive(experiment: Experiment) -> Path:
-    """Do what is left of the run, and return its report. A finished stage is not repeated."""
+    """Run all stages that are not finished, and return the path of the run's report."""
     if experiment.trains and experiment.learner.liger_kernels:
         require_liger()
     problems = load_problem_sets(experiment.data, experiment.warmup.enabled)
@@ -52,7 +52,7 @@ def drive(experiment: Experiment) -> Path:
         left = not all(map(directory.stage_done, stage_keys(experiment)))
         if left and not joins:
             _require_memory(experiment, directory, this_machine(), parts, new)
-        # Ray's start is mostly waiting for its processes: the driver loads its tokenizers meanwhile.
+        # Ray takes a while to start its processes. The driver loads the tokenizers in that time.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
         with (
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
@@ -65,7 +65,7 @@ def drive(experiment: Experiment) -> Path:
                 if left:
                     _require_memory(experiment, directory, nodes_of_cluster(), parts, new)
             if models is not None and left:
-                # The slowest of all that a run does before its first token: everything else is done meanwhile.
+                # Starting the actors takes longest, so it begins now. The other preparations run beside it.
                 begin_what_is_left(actors, experiment, models, directory)
             ends.enter_context(live(Display(experiment.name, shown_stages(experiment, directory))))
             tracker = ends.enter_context(
@@ -91,7 +91,10 @@ def drive(experiment: Experiment) -> Path:
 def _require_memory(
     experiment: Experiment, directory: RunDirectory, machines: Machines, parts: Collection[Part], new: bool
 ) -> None:
-    """Raise `MemoryShortError` if the run surely does not fit; a `new` directory may then become another experiment's."""
+    """Raise `MemoryShortError` if the run surely does not fit.
+
+    Before it raises, it removes the experiment file of a `new` directory, so that another experiment can use that directory.
+    """
     try:
         check_memory(experiment, machines, parts)
     except MemoryShortError:
@@ -103,7 +106,10 @@ def _require_memory(
 def begin_what_is_left(
     actors: SystemOnDemand, experiment: Experiment, models: BaseModels, directory: RunDirectory
 ) -> None:
-    """Have the actors of the first stage that is left come up: those of the final evaluation if that is all there is."""
+    """Start the actors of the first unfinished stage in the background.
+
+    If only the final evaluation is left, they start with that evaluation's teacher.
+    """
     final = {evaluation_stage(FINAL, policy) for policy in experiment.evaluation.final}
     if all(map(directory.stage_done, stage_keys(experiment).keys() - final)):
         experiment, models = experiment.with_final_teacher(), replace(models, teacher=models.final_teacher)
@@ -113,7 +119,7 @@ def begin_what_is_left(
 def checked_prompts(
     experiment: Experiment, models: BaseModels, problems: ProblemSets
 ) -> tuple[PromptBuilder, ProblemSets]:
-    """Return what makes the prompts, and the problems whose prompts leave room for an answer."""
+    """Return the prompt builder, and the problems whose prompts leave room for an answer."""
     suffix, final_prompts = experiment.data.prompt_suffix, None
     prompts = PromptBuilder(models.student, models.teacher, suffix)
     if models.final_teacher != models.teacher:

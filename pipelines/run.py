@@ -16,15 +16,15 @@ from pipelines.rollout.decode_and_grade import Decoder
 from pipelines.system import Part, System
 
 MODEL = "model"
-"""the folder, under a stage's, of the student that the stage made"""
+"""name of the folder, in a stage's folder, that holds the student which the stage trained"""
 
 
 GetSystem = Callable[[Experiment, BaseModels, Collection[Part]], System]
-"""where a run's actors come from, as in `SystemOnDemand.get`"""
+"""returns the actors of a run, as `SystemOnDemand.get` does"""
 
 
 def parts_left(experiment: Experiment, directory: RunDirectory) -> set[Part]:
-    """Return the optional actors for which a stage is left to do."""
+    """Return the optional actors that an unfinished stage needs."""
 
     def left(stage: str) -> bool:
         return not directory.stage_done(stage)
@@ -39,7 +39,7 @@ def parts_left(experiment: Experiment, directory: RunDirectory) -> set[Part]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run under way."""
+    """A run in progress, as its stages see it."""
 
     experiment: Experiment
     directory: RunDirectory
@@ -50,11 +50,11 @@ class Run:
     get_system: GetSystem
 
     def actors(self) -> System:
-        """Return the actors, those of them for which anything is left to do; the first call starts them, or waits for them."""
+        """Return the actors that unfinished stages need. The first call starts them, or waits until they are up."""
         return self.get_system(self.experiment, self.models, parts_left(self.experiment, self.directory))
 
     def decoder(self) -> Decoder:
-        """Return who decodes and grades for the run, started as by `actors`."""
+        """Return the decoder that decodes and grades for the run. Starts the actors as `actors` does."""
         seed = self.experiment.seed if self.experiment.seeded_sampling else None
         actors = self.actors()
         return Decoder(actors.rollout, actors.reward, self.prompts, seed)

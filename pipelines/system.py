@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 _CONCURRENT_CALLS = 10_000
 
 Part = Literal["learner", "citer"]
-"""what only some runs need"""
+"""actors that only some runs need"""
 PhaseTimer = Callable[[str], AbstractContextManager[None]]
-"""times a part of a step, by its name"""
+"""makes a context manager that times the part of a step with the given name"""
 
 
 def _untimed(name: str) -> AbstractContextManager[None]:
@@ -46,21 +46,21 @@ def _untimed(name: str) -> AbstractContextManager[None]:
 
 @dataclass(slots=True)
 class System:
-    """Handles of everything that runs, and which student the rollout workers hold."""
+    """Handles of all actors, and the student whose weights the rollout workers hold."""
 
     teacher: ActorHandle[Any]
     rollout: RolloutPool
     reward: ActorHandle[Any]
     learners: LearnerGroup | None
-    """None where nothing is left to train"""
+    """None if nothing is left to train"""
     citer: ActorHandle[Any] | None
-    """None where nothing of the baseline is left to do"""
+    """None if nothing of the CITER baseline is left to do"""
     transport: WeightTransport | None
     """from the learner to the rollout workers; None without a learner"""
     student: str | None
     """the folder of the weights that the rollout workers hold; None if they are the learner's"""
     turns: GpuTurns | None = None
-    """None where engines and learner have memory of their own"""
+    """switches the GPUs between engines and learner; None if they do not share GPUs"""
 
     @property
     def learner(self) -> LearnerGroup:
@@ -69,10 +69,10 @@ class System:
 
     @contextmanager
     def learning(self, phase: PhaseTimer = _untimed) -> Iterator[None]:
-        """The block in which the learner loads and learns.
+        """Run a block in which the learner loads weights and trains.
 
-        With `cluster.colocate` the engines sleep in it, until `sync_weights` or else its end gives them the learner's
-        weights; `phase` times how they fall asleep.
+        With `cluster.colocate` the engines sleep during the block. `sync_weights` wakes them with the learner's weights. If
+        the block does not call it, its end does. `phase` times how long the engines take to fall asleep.
         """
         if self.turns is not None:
             with phase("sleep"):
@@ -82,30 +82,30 @@ class System:
             self.sync_weights()
 
     def sync_weights(self) -> None:
-        """Give the learner's weights to all rollout workers, as the next policy version, and wake engines that sleep."""
+        """Give the learner's weights to all rollout workers as the next policy version. Wakes engines that sleep."""
         if self.turns is not None and self.turns.engines_sleep:
             self.turns.to_engines(self._sync_weights)
         else:
             self._sync_weights()
 
     def _sync_weights(self) -> None:
-        # Version 0 is what a worker starts with, so one that has restarted since is always told from the others.
+        # A worker starts with version 0, so the version always tells a restarted worker from the others.
         assert self.transport is not None, "the learner was not started: nothing was left to train"
         self.transport.sync(self.rollout.version + 1)
         self.student = None
 
     def use_student(self, folder: str) -> None:
-        """Give the weights in `folder` to all rollout workers, unless they hold them."""
+        """Give the weights in `folder` to all rollout workers, unless they already hold them."""
         if self.student != folder:
             self.rollout.load_weights(ray.put(read_weights(Path(folder))), self.rollout.version + 1)
             self.student = folder
 
 
 class SystemOnDemand:
-    """Starts the actors, at the latest when a stage first needs them; a context manager that ends them."""
+    """Starts the actors when a stage first needs them, or earlier. Its end as a context manager stops them."""
 
     def __init__(self, watch: ActorWatch | None = None) -> None:
-        """`watch` gets to know all actors while they are there."""
+        """`watch` supervises all actors while they run."""
         self._watch = watch
         self._teacher: str | None = None
         self._starting: Callable[[], System] | None = None
@@ -113,14 +113,14 @@ class SystemOnDemand:
         self._ends = ExitStack()
 
     def begin(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> None:
-        """Have a system with these optional parts come up in the background, unless there is one with this teacher."""
+        """Start a system with these optional parts in the background, unless there is one with this teacher."""
         if self._teacher != models.teacher:
             self.close()
             self._starting = self._ends.enter_context(starting_system(experiment, models, parts, self._watch))
             self._teacher = models.teacher
 
     def get(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> System:
-        """Return the running system, started with these optional parts if there is none with this teacher yet."""
+        """Return the running system. Starts one with these optional parts if there is none with this teacher."""
         self.begin(experiment, models, parts)
         if self._system is None:
             assert self._starting is not None
@@ -128,7 +128,7 @@ class SystemOnDemand:
         return self._system
 
     def close(self) -> None:
-        """End the actors."""
+        """Stop the actors."""
         self._teacher = self._starting = self._system = None
         self._ends.close()
 
@@ -143,10 +143,13 @@ class SystemOnDemand:
 def starting_system(
     experiment: Experiment, models: BaseModels, parts: Collection[Part], watch: ActorWatch | None = None
 ) -> Iterator[Callable[[], System]]:
-    """Start the actors side by side in one placement group, those on shared GPUs in turn, and end them with the block.
+    """Start the actors in one placement group, and stop them at the end of the block.
 
-    What it gives waits until they are up. The rollout workers start from the base student. Raises `PlacementError` if the
-    cluster is too small, and, when waited for, `DeadlineError` if an actor is not up within `cluster.start_timeout_s`.
+    The block gets a function that waits until all actors are up and returns the system. Actors start at the same time,
+    but those with a share of a GPU start one after another. The rollout workers start from the base student.
+
+    Raises `PlacementError` if the cluster is too small, and `DeadlineError` if an actor is not up within
+    `cluster.start_timeout_s`.
     """
     left_out = tuple({"learner", "citer"} - set(parts))
     bundles = [bundle for bundle in experiment.bundles() if not bundle.actor.startswith(left_out)]
@@ -171,7 +174,7 @@ def starting_system(
             if watch is not None:
                 watch.add(name, actor, restarts, essential=not name.startswith("rollout-"))
             if 0 < options["num_gpus"] < 1:
-                # Engines measure a GPU's free memory when they start: two at once would count each other's as their own.
+                # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.
                 up([actor.ready.remote()], name)
             return actor
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 def percent(share: float) -> str:
-    """0.0981 as `9.8 %`, 1 as `100 %`; a no-break space before the sign."""
+    """Return a share as text: 0.0981 as `9.8 %`, 1 as `100 %`. The space before the sign is a no-break space."""
     return "100\u00a0%" if share == 1 else f"{100 * share:.1f}\u00a0%"
 
 
 def points(gain: float) -> str:
-    """0.975 as `+97.5 points`; no change as `±0 points`."""
+    """Return a difference of two shares as text: 0.975 as `+97.5 points`, no change as `±0 points`."""
     rounded = round(100 * gain, 1)
     return f"{rounded:+.1f} points".replace("-", "\u2212") if rounded else "±0 points"

@@ -17,14 +17,14 @@ AVERAGE = "average"
 """the scope of all kinds, each with the same weight: how the paper averages its benchmarks"""
 _TAIL = 0.025
 _CHUNK = 1 << 22
-"""draws worked on at one time"""
+"""draws that are computed at one time"""
 
 Measure = Callable[[Means], Float]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % percentile interval; a bound is infinite where the resamples have none."""
+    """A number with its 95 % percentile interval; a bound is infinite if the resamples have none."""
 
     value: float
     low: float
@@ -44,10 +44,10 @@ class Resampling:
     """How often each problem was drawn. Row 0 is the problems as they are; R resamples follow."""
 
     problems: ProblemMeans
-    """the ones that were resampled: those of every system are checked against them"""
+    """the problems that were resampled; every system has to have the same problems"""
     kinds: tuple[str, ...]
     members: tuple[NDArray[np.int64], ...]
-    """of each kind, its rows among the problems"""
+    """the rows of each kind among the problems"""
     draws: tuple[NDArray[np.uint16], ...]
     """[1 + R, problems of the kind], for each kind"""
 
@@ -59,7 +59,9 @@ class Resampling:
             raise ValueError("there are no problems to resample")
         reserved = {ALL, AVERAGE} & set(kinds)
         if reserved:
-            raise ValueError(f"no kind of problem may be named {reserved.pop()!r}: results over all kinds are")
+            raise ValueError(
+                f"no kind of problem may be named {reserved.pop()!r}: results over all kinds have that name"
+            )
         members = tuple(np.flatnonzero(problems.kind == kind) for kind in kinds)
         generator = np.random.default_rng(seed)
         draws = tuple(_draws(generator, len(rows), resamples) for rows in members)
@@ -96,11 +98,11 @@ class Replicates:
     """One system's means in every scope, as they are and resampled."""
 
     groups: dict[str, Means]
-    """by scope; [1 + R, G] for the G groups of problems whose measures the scope averages: one, or all kinds"""
+    """by scope; arrays [1 + R, G]: the scope averages its measures over G groups of problems, which is 1 or all kinds"""
 
     @classmethod
     def of(cls, system: ProblemMeans, resampling: Resampling) -> Replicates:
-        """Return the means of one system. Raises ValueError where it was evaluated on other problems."""
+        """Return the means of one system. Raises `ValueError` if it was evaluated on other problems."""
         check_same_problems(resampling.problems, system)
         names = [field.name for field in fields(Means)]
         by_kind = resampling.means(np.stack([getattr(system.means, name) for name in names], axis=1))
@@ -122,7 +124,7 @@ class Replicates:
 
 
 def difference(first: Replicates, second: Replicates, scope: str, measure: Measure) -> Estimate:
-    """Return `first` - `second` on the same problems: the paired difference, whose interval is the narrower one."""
+    """Return `first` - `second`, paired by problem. Pairing makes the interval narrower."""
     return Estimate.of(first.measure(scope, measure) - second.measure(scope, measure))
 
 

@@ -28,7 +28,7 @@ class Group(StrEnum):
     MAIN = "main"
     """all kinds that are not unseen"""
     EASY = "easy"
-    """those of the main ones that are not hard"""
+    """kinds of the main group that are not hard"""
     HARD = "hard"
     UNSEEN = "unseen"
 

@@ -22,9 +22,9 @@ class TokenPrices(Settings):
 class PriceSettings(Settings):
     """Prices of both models.
 
-    The defaults are nobody's price list but the billions of parameters of the paper's models (1.7 and 8), since the
-    arithmetic of a token is proportional to them and a cached token needs next to none: only their proportion means
-    something.
+    The defaults are no real prices. They are the billions of parameters of the paper's models (1.7 and 8), because the
+    arithmetic for a token is proportional to these. A cached token needs almost none, so its default price is 0. Only the
+    proportion of the prices means something.
     """
 
     student: TokenPrices = TokenPrices(input=1.7, output=1.7)
@@ -33,7 +33,7 @@ class PriceSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of an answer, on average. Wall clock is not here: it is a matter of the machines."""
+    """The mean cost of an answer. Wall clock is left out, since it depends on the machines."""
 
     student_output_tokens: Estimate
     """commands included"""
@@ -43,13 +43,13 @@ class Cost:
     """read again after calls, if its prefix cache still held all"""
     teacher_output_tokens: Estimate
     teacher_input_tokens: Estimate
-    """prefilled without help of the prefix cache"""
+    """prefilled, not in the prefix cache"""
     teacher_cached_tokens: Estimate
     """prefilled from the prefix cache"""
     price: Estimate
-    """of a million answers"""
+    """price of a million answers"""
     unrecorded_calls: Estimate
-    """calls whose prefill was not recorded and so is missing here"""
+    """calls whose prefill was not recorded, so that it is missing here"""
 
 
 def price(means: Means, prices: PriceSettings) -> Float:

@@ -1,4 +1,4 @@
-"""How long calls are, and where in the answer they fall."""
+"""How long calls are, and where in the answer they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.records.answers import AnswerTable, Lists
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often each value occurs; values rise."""
+    """How often each value occurs. Values are in increasing order."""
 
     values: tuple[int, ...]
     counts: tuple[int, ...]
@@ -28,7 +28,7 @@ class Counts:
         return sum(self.counts)
 
     def binned(self, edges: Sequence[int]) -> tuple[int, ...]:
-        """Return how many lie in each [edges[i], edges[i + 1]); ValueError if some lie outside."""
+        """Return how many are in each [edges[i], edges[i + 1]). Raises `ValueError` if some are outside."""
         if self.values and not edges[0] <= self.values[0] <= self.values[-1] < edges[-1]:
             raise ValueError(f"edges should cover {self.values[0]} to {self.values[-1]}, not [{edges[0]}, {edges[-1]})")
         histogram, _ = np.histogram(self.values, [*edges[:-1], edges[-1] - 0.5], weights=self.counts)
@@ -44,18 +44,18 @@ class CallLengths:
     written: Counts
     """tokens that the teacher wrote; 0 for a failed call"""
     cut: int
-    """calls that brought less than they asked for: the teacher ended the text, the budget did, or the call failed"""
+    """calls that brought less than they asked for: the teacher ended the text, a token limit did, or the call failed"""
 
 
 @dataclass(frozen=True, slots=True)
 class CallPositions:
-    """Where calls fall in the final answer, from 0 (its beginning) to 1 (its end)."""
+    """Where calls are in the final answer, from 0 (its beginning) to 1 (its end)."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     """one fewer than edges"""
     first_counts: tuple[int, ...]
-    """of the first call of each answer alone"""
+    """the same for only the first call of each answer"""
 
 
 def call_lengths(table: AnswerTable) -> CallLengths:

@@ -13,13 +13,13 @@ from pipelines.analysis.verdicts import Verdict
 
 @dataclass(frozen=True, slots=True)
 class KindGroups:
-    """Which kinds of problem are hard, and which are of a domain that nobody trained on."""
+    """Which kinds of problem are hard, and which are from a domain that was not trained on."""
 
     hard: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
 
     def of(self, group: Group, kinds: frozenset[str]) -> frozenset[str]:
-        """Return those of `kinds` that are in a group; easy and hard are empty if nothing is said to be hard."""
+        """Return the `kinds` that are in a group. Easy and hard are empty if no kind is named as hard."""
         main = kinds - self.unseen
         return {
             Group.MAIN: main,
@@ -36,7 +36,7 @@ class Evidence:
     what: str
     estimate: Estimate
     verdict: Verdict
-    """on this part of the finding"""
+    """the verdict on this part of the finding"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ def findings(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Finding]:
-    """Return every finding with its verdict; `results` is keyed by the names of `systems`, as many as there are.
+    """Return every finding with its verdict. `results` has the evaluated systems by their names in `systems`.
 
-    Raises ValueError where two systems have answers to different problems of one group.
+    Raises `ValueError` if two systems have answers to different problems of one group.
     """
     kinds = frozenset(str(kind) for system in results.values() for kind in system.kind)
     unknown = (groups.hard | groups.unseen) - kinds

@@ -1,4 +1,4 @@
-"""Accuracy against cost: the points that no other point beats, and what lies between them."""
+"""Accuracy against cost: the points that no other point beats, and the lines between them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def point_of(name: str, system: Replicates, scope: str, cost: Measure) -> Point:
 
 
 def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Return the points of which none other costs no more and is as accurate, by rising cost and accuracy."""
+    """Return the points that no other point beats, by rising cost and accuracy.
+
+    A point is beaten by a point that costs no more and is at least as accurate. Of equal points one is kept.
+    """
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:
@@ -35,9 +38,10 @@ def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def accuracy_at_cost(curve: Sequence[Point], cost: float) -> float | None:
-    """Return the best accuracy of the curve at no more than a cost; None where even its cheapest point costs more.
+    """Return the best accuracy of the curve at this cost or less; None if even its cheapest point costs more.
 
-    Between two points of the front it is the line: what sending each problem to one of the two at random achieves.
+    Between two points of the front it is on the line between them. Sending each problem to one of the two at random
+    achieves that.
     """
     front = pareto_front(curve)
     if not front or cost < front[0].cost:

@@ -1,4 +1,4 @@
-"""Whether the calls of chain arithmetic stand where the student needs them: right before a result that it does not know."""
+"""Whether calls in chain arithmetic are where the student needs them: right before a result that it does not know."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ class CallPlacement:
     """Counts over all answers to chain arithmetic."""
 
     calls: int
-    """executed ones, failed ones included"""
+    """executed calls, failed ones included"""
     at_need: int
     """calls right before the result of an operation that only the teacher knows"""
     exact: int
-    """of these, calls that brought the two digits of the result and no more"""
+    """calls at need that brought the two digits of the result and no more"""
     covering: int
-    """calls elsewhere whose text holds such a result as a whole"""
+    """calls elsewhere whose text holds a whole result that only the teacher knows"""
     needed: int
-    """results that only the teacher knows, by the questions"""
+    """results of the questions that only the teacher knows"""
     written_by_teacher: int
-    """such results that the teacher wrote, in all calls"""
+    """results that only the teacher knows and that it wrote, in all calls"""
     by_step: tuple[int, ...]
     """calls after no finished step, after one, after two, ..."""
 
     @property
     def precision(self) -> float | None:
-        """Share of the calls that stand at need; None without calls."""
+        """Share of the calls that are at need; None without calls."""
         return self.at_need / self.calls if self.calls else None
 
     @property
     def recall(self) -> float | None:
-        """Share of the needed results that the teacher wrote; None where none was needed. Retried steps count too."""
+        """Results that the teacher wrote / needed results; None if none was needed. Above 1 if steps are retried often."""
         return self.written_by_teacher / self.needed if self.needed else None
 
 
 def split_tokens(text: str, command_tokens: CommandTokens) -> list[str]:
-    """Return the tokens of an output, as the tiny models' tokenizer has them."""
+    """Return the tokens of an output, as the tiny models' tokenizer splits it."""
     return _TOKENS[command_tokens].findall(text)
 
 
 def call_placement(
     table: AnswerTable, command_tokens: CommandTokens, student: Knowledge = STUDENT, teacher: Knowledge = TEACHER
 ) -> CallPlacement:
-    """Return where the calls of a table stand; `command_tokens` is that of the student's vocabulary.
+    """Return where the calls of a table are. `command_tokens` is the setting of the student's vocabulary.
 
     What only the teacher knows follows from what both were taught.
     """
@@ -99,6 +99,6 @@ def call_placement(
 
 
 def _step(found: re.Match[str]) -> Step:
-    """Return the operation that was found, in either form; who knows its result does not depend on the result."""
+    """Return the operation that was found, in either form. Its result is set to 0, since knowledge does not depend on it."""
     left, operator, right, right_before, operator_after = found.groups()[:5]
     return Step(int(left), operator or operator_after, int(right or right_before), 0)

@@ -1,4 +1,4 @@
-"""What one system did on each problem, as means over its samples: the unit that every comparison resamples."""
+"""One system's results on each problem, as means over its samples. Every comparison resamples these."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Means:
-    """Means per answer; all arrays have one shape, whatever it is: problems, resamples by kinds, or nothing at all."""
+    """Means per answer. All arrays have the same shape: [problems], [resamples, kinds] or []."""
 
     accuracy: Float
     output_tokens: Float
@@ -31,13 +31,13 @@ class Means:
     correct_output_tokens: Float
     """output tokens of right answers; wrong ones count as 0"""
     student_input: Float
-    """tokens that the student had to prefill: the prompt, and what the teacher wrote where the student went on"""
+    """tokens that the student had to prefill: the prompt, and what the teacher wrote if the student went on after it"""
     student_cached: Float
     """tokens of its own context when it went on after calls: read from its prefix cache, if that still held them"""
     teacher_input: Float
     """tokens of the teacher's contexts"""
     teacher_cached: Float
-    """of these, tokens that its prefix cache held"""
+    """tokens of the teacher's contexts that its prefix cache held"""
     unrecorded_calls: Float
     """calls that brought tokens but whose context was not recorded: their prefill is missing above"""
 
@@ -48,7 +48,7 @@ class Means:
 
     @property
     def call_ratio(self) -> Float:
-        """Teacher-written tokens / all output tokens, pooled over the answers; 0 where nothing was written."""
+        """Teacher-written tokens / all output tokens, pooled over the answers; 0 if nothing was written."""
         return ratio(self.teacher_tokens, self.output_tokens)
 
 
@@ -82,13 +82,13 @@ class ProblemMeans:
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Float:
-    """Return part / whole, 0 where the whole is 0."""
+    """Return part / whole; 0 where the whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole != 0)
 
 
 def map_means(function: Callable[..., Float], *means: Means) -> Means:
-    """Return the means of which each is `function` of those of the same name."""
+    """Return means in which each field is `function` of that field in all `means`."""
     return Means(**{field.name: function(*(getattr(one, field.name) for one in means)) for field in fields(Means)})
 
 
@@ -113,7 +113,7 @@ def _columns(table: AnswerTable) -> dict[str, Float]:
     output = table.output_tokens.astype(np.float64)
     teacher = table.teacher_tokens.astype(np.float64)
     prompt = table.prompt_tokens.astype(np.float64)
-    by_teacher = (table.calls == 0) & (table.teacher_tokens > 0)  # nobody called it: it answered from the start
+    by_teacher = (table.calls == 0) & (table.teacher_tokens > 0)  # without a call, the teacher wrote the whole answer
     handed_back, read_again = _resumptions(table)
     unrecorded = [
         sum(tokens == 0 < written for tokens, written in zip(contexts, brought, strict=True))
@@ -138,7 +138,10 @@ def _columns(table: AnswerTable) -> dict[str, Float]:
 
 
 def _resumptions(table: AnswerTable) -> tuple[Float, Float]:
-    """Return [N] teacher tokens that the student read, and tokens of its own before them, over calls that it outlived."""
+    """Return [N] the teacher's tokens that the student read, and [N] the context that it read again before them.
+
+    Only calls after which the student went on count.
+    """
     handed_back, read_again = np.zeros(len(table)), np.zeros(len(table))
     for row, calls in enumerate(zip(table.call_positions, table.call_written, strict=True)):
         for position, written in zip(*calls, strict=True):

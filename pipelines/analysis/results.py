@@ -32,7 +32,7 @@ class OraclePoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyResults:
-    """All that a study has on disk; a system that has no answers yet is among the missing ones."""
+    """All results that a study has on disk. A system without answers is in `missing`."""
 
     name: str
     systems: Mapping[str, SystemAnswers]
@@ -44,4 +44,4 @@ class StudyResults:
     runs: Mapping[str, Path]
     """directories of the runs, by the study's names; those that trained have learning curves"""
     oracle: Mapping[str, OraclePoint] = field(default_factory=dict)
-    """by kind and for `all`; empty where the task cannot compute it"""
+    """by kind and for `all`; empty if the task cannot compute it"""

@@ -1,4 +1,4 @@
-"""How much a system saves against the random router of equal accuracy, and gains on it at equal use of the teacher."""
+"""Compares a system with random routers: its savings at equal accuracy, and its gain at equal use of the teacher."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class NoMatch(StrEnum):
 class Savings:
     """The random router of equal accuracy, and 1 - system / router by several measures of cost.
 
-    A bound is infinite where the resamples that it stands for have no such router: -inf where it is free, inf where
-    none is accurate enough.
+    A bound is infinite if its resample has no such router: -inf if the student alone is accurate enough, inf if no router
+    is.
     """
 
     queries: Estimate
@@ -47,14 +47,14 @@ class RouterMatch:
     """One system against the random routers between a student and a teacher."""
 
     savings: Savings | None
-    """None where no router is as accurate"""
+    """None if no router is as accurate"""
     no_match: NoMatch | None
     matched_share: float
-    """resamples in which a router is as accurate"""
+    """share of the resamples in which a router is as accurate"""
     gain_at_queries: Estimate
-    """accuracy above the router that sends as large a share of queries as the system's call ratio, as in the paper"""
+    """accuracy above the router whose share of queries to the teacher is the system's call ratio, as in the paper"""
     gain_at_tokens: Estimate
-    """accuracy above the router whose teacher writes as large a share of output tokens as the system's"""
+    """accuracy above the router whose teacher writes the same share of output tokens as the system's teacher"""
 
 
 def match_router(
@@ -81,13 +81,13 @@ def match_router(
 
 
 def gain_at_queries(system: Replicates, router: RandomRouter, scope: str) -> Float:
-    """Return [1 + R] accuracy above the router that sends the share call ratio of the queries to the teacher."""
+    """Return [1 + R] accuracy above the router whose share of queries to the teacher is the system's call ratio."""
     call_ratio = system.measure(scope, lambda means: means.call_ratio)
     return system.measure(scope, lambda means: means.accuracy) - router.accuracy(call_ratio)
 
 
 def gain_at_tokens(system: Replicates, router: RandomRouter, scope: str) -> Float:
-    """Return [1 + R] accuracy above the router whose teacher writes the share call ratio of the output tokens."""
+    """Return [1 + R] accuracy above the router whose teacher's share of the output tokens is the system's call ratio."""
     share = router.share_for_token_share(system.measure(scope, lambda means: means.call_ratio))
     return system.measure(scope, lambda means: means.accuracy) - router.accuracy(share)
 

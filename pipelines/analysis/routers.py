@@ -1,4 +1,4 @@
-"""Routers that send whole queries to student or teacher, from recorded answers: nothing is decoded anew."""
+"""Routers that send whole queries to student or teacher. They are computed from recorded answers, without decoding."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipelines.analysis.bootstrap import Replicates
 from pipelines.analysis.problem_means import Float, Means, ProblemMeans, check_same_problems, map_means, ratio
 
 _ROUNDING = 1e-12
-"""accuracies that are no further apart are the same mean, summed in another order"""
+"""accuracies that differ by no more are equal: the same mean, summed in another order"""
 _HALVINGS = 60
-"""of the interval that holds a share of queries: past the precision of a float"""
+"""steps of bisection for a share of queries; more would not change a float"""
 
 
 def share_for_accuracy(accuracy: ArrayLike, student: ArrayLike, teacher: ArrayLike) -> Float:
-    """Return the share p of queries at which a random router is so accurate: accuracy = (1 - p) student + p teacher.
+    """Return the share p of queries at which a random router has an accuracy: accuracy = (1 - p) student + p teacher.
 
-    Where no p in (0, 1] is: inf where sending everything to the teacher is not enough, -inf where the student alone
-    already is.
+    If no p in (0, 1] has it, the share is infinite: inf if sending everything to the teacher is not accurate enough, -inf
+    if the student alone is accurate enough.
     """
     gained = np.subtract(accuracy, student)
     share = np.minimum(ratio(gained, np.subtract(teacher, student)), 1.0)
@@ -42,7 +42,7 @@ class RandomRouter:
     """Sends each query to the teacher with one probability p, in one scope; every method takes p as [1 + R]."""
 
     student: Means
-    """[1 + R, G] of the model that answers the rest: the untrained student as in the paper, or any other"""
+    """[1 + R, G] means of the model that answers all other queries: the untrained student as in the paper, or another"""
     teacher: Means
 
     @classmethod
@@ -58,16 +58,16 @@ class RandomRouter:
         return self.at(share).accuracy.mean(axis=1)
 
     def token_share(self, share: Float) -> Float:
-        """Return phi, the teacher's share of output tokens; over several groups the mean of theirs."""
+        """Return phi, the teacher's share of output tokens; the mean over the groups if there are several."""
         return token_share(share[:, None], self.student.output_tokens, self.teacher.output_tokens).mean(axis=1)
 
     def share_for_accuracy(self, accuracy: Float) -> Float:
-        """Return p by accuracy, infinite where there is none."""
+        """Return the p at which the router has an accuracy; infinite if there is none, as in the function `share_for_accuracy`."""
         student, teacher = self.student.accuracy.mean(axis=1), self.teacher.accuracy.mean(axis=1)
         return share_for_accuracy(accuracy, student, teacher)
 
     def share_for_token_share(self, tokens: Float) -> Float:
-        """Return the p at which the teacher writes a share of the output tokens, by bisection: phi grows with p."""
+        """Return the p at which the teacher writes a share of the output tokens. Bisection finds it, since phi grows with p."""
         low, high = np.zeros_like(tokens), np.ones_like(tokens)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
@@ -105,8 +105,10 @@ def random_router_curve(student: Replicates, teacher: Replicates, scope: str, po
 def perfect_router(student: ProblemMeans, teacher: ProblemMeans) -> ProblemMeans:
     """Return the answers of a router that asks the teacher exactly where the student fails.
 
-    Samples are independent, so every sample of the student meets every sample of the teacher: accuracy is the mean of
-    "student right or teacher right". Where the student fails, it writes nothing.
+    Samples are independent, so every sample of the student is combined with every sample of the teacher: accuracy is the
+    mean of "student right or teacher right". If the student fails, its tokens do not count.
+
+    Raises `ValueError` if the two were evaluated on different problems, or if the teacher wrote in the student's answers.
     """
     check_same_problems(student, teacher)
     if student.means.teacher_tokens.any():

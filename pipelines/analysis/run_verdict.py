@@ -1,4 +1,4 @@
-"""The verdict on a run in plain words: the worst change beside the best, from its evaluations and open alarms."""
+"""The verdict on a run in plain words: its best and its worst change, from its evaluations and open alarms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NEEDS_TEACHER = "teacher_known"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How often problems of one kind are solved, against the student before training. Shares lie between 0 and 1."""
+    """Accuracy on one kind of problem, compared with the student before training. Shares are between 0 and 1."""
 
     kind: str
     accuracy: float
@@ -41,7 +41,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """As `64.0 % of known problems (-36.0 points)`."""
+        """The change as text, such as `64.0 % of known problems (-36.0 points)`."""
         return f"{percent(self.accuracy)} of {kind_phrase(self.kind)} ({points(self.gain)})"
 
 
@@ -55,7 +55,7 @@ class Verdict:
     details: tuple[str, ...]
     """further sentences: calls, the teacher, the oracle, alarms"""
     changes: tuple[Change, ...]
-    """by kind, `all` last; empty where the student was not evaluated before training"""
+    """by kind, `all` last; empty if the student was not evaluated before training"""
 
     @property
     def text(self) -> str:
@@ -63,9 +63,9 @@ class Verdict:
 
 
 def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = (), *, warmed_up: bool = True) -> Verdict:
-    """Return the verdict on a run's evaluations, the last row of a kind counting; `alarms` are its events.
+    """Return the verdict on a run's evaluations. The last row of a kind counts. `alarms` are the run's events.
 
-    It speaks of the relay, or of the student alone where no relay was evaluated after training.
+    It is about the relay student, or about the student alone if no relay was evaluated.
     """
     kinds = _kinds(evaluations)
     raised = _alarm_sentences(alarms)
@@ -94,7 +94,7 @@ def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = ()
 
 
 def kind_phrase(kind: str) -> str:
-    """What `solves 9.8 % of` goes on with."""
+    """Return the words for a kind of problem that follow `solves 9.8 % of`."""
     return _PHRASES.get(kind, kind)
 
 
@@ -129,7 +129,7 @@ def _tone_and_text(changes: Sequence[Change], subject: str, alarms: Sequence[Ala
 
 
 def _lead(changes: Sequence[Change]) -> Change:
-    """Return the best change; where problems that need the teacher clearly gained, theirs: they are what relaying is for."""
+    """Return the best change. If problems that need the teacher clearly gained, it is theirs: relaying is meant for them."""
     return max(changes, key=lambda change: (change.clear > 0, change.kind == _NEEDS_TEACHER, change.gain))
 
 
@@ -165,7 +165,7 @@ def _details(
 
 
 def _overall(found: Sequence[Evaluation]) -> str:
-    """Accuracy on all problems; without such a row the mean over the sets."""
+    """Return as text the accuracy on all problems; without such a row the mean over the sets."""
     for one in found:
         if one.kind == ALL or len(found) == 1:
             return f"{percent(one.accuracy)} of {kind_phrase(one.kind)}"

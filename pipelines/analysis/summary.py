@@ -21,7 +21,7 @@ class Summary:
     accuracy: Estimate
     """mean over the problems of the share of right answers (avg@k)"""
     pass_at: Mapping[int, Estimate]
-    """by k: the chance that one of k answers is right"""
+    """by k: the chance that at least one of k answers is right"""
     call_ratio: Estimate
     """teacher-written tokens / all output tokens, pooled"""
     call_ratio_of_sample: Estimate
@@ -30,9 +30,9 @@ class Summary:
     called_share: Estimate
     """answers to which the teacher wrote at least one token"""
     output_tokens: Estimate
-    """of an answer"""
+    """mean tokens of an answer"""
     teacher_tokens: Estimate
-    """of an answer"""
+    """mean tokens that the teacher wrote in an answer"""
     teacher_answered_share: Estimate
     """answers in whose final box the teacher wrote"""
     timed_out_share: Estimate
@@ -47,13 +47,16 @@ def summarize(table: AnswerTable, resampling: Resampling) -> dict[str, Summary]:
 
 
 def pass_sizes(table: AnswerTable) -> tuple[int, ...]:
-    """Return the powers of two up to the samples that every problem has, and that number itself."""
+    """Return the powers of two up to the fewest samples of any problem, and that number itself."""
     fewest = int(np.unique(table.problem, return_counts=True)[1].min())
     return tuple(sorted({2**i for i in range(fewest.bit_length())} | {fewest}))
 
 
 def pass_at_k(table: AnswerTable, k: int) -> Float:
-    """Return [P] the unbiased estimate of the chance that one of k answers is right: 1 - C(n - c, k) / C(n, k)."""
+    """Return [P] the chance that at least one of k answers is right, estimated without bias: 1 - C(n - c, k) / C(n, k).
+
+    Raises `ValueError` if a problem has fewer than k samples.
+    """
     problem, row = np.unique(table.problem, return_inverse=True)
     samples = np.bincount(row)
     if not 1 <= k <= samples.min():

@@ -1,4 +1,4 @@
-"""From an estimate with its interval to a verdict: an effect shows, does not, or cannot be told."""
+"""Turns an estimate with its interval into a verdict: an effect shows, does not show, or cannot be told."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Decision = Callable[[Estimate], Verdict]
 
 
 def positive(smallest: float) -> Decision:
-    """Shows where the effect is surely above 0; does not show where it surely is less than the smallest that counts."""
+    """Return a decision: shows if the effect is surely above 0; does not show if it is surely less than `smallest`."""
 
     def decide(estimate: Estimate) -> Verdict:
         if estimate.high < smallest:
@@ -31,7 +31,7 @@ def positive(smallest: float) -> Decision:
 
 
 def within(tolerance: float) -> Decision:
-    """Shows where the number is surely within the tolerance of 0; does not show where it surely is not."""
+    """Return a decision: shows if the number is surely within `tolerance` of 0; does not show if it surely is not."""
 
     def decide(estimate: Estimate) -> Verdict:
         if -tolerance < estimate.low and estimate.high < tolerance:
@@ -43,7 +43,7 @@ def within(tolerance: float) -> Decision:
 
 
 def not_below(tolerance: float) -> Decision:
-    """Shows where the number is surely not below 0 by more than the tolerance; does not show where it surely is."""
+    """Return a decision: shows if the number is surely not below -`tolerance`; does not show if it surely is below."""
 
     def decide(estimate: Estimate) -> Verdict:
         if estimate.low > -tolerance:

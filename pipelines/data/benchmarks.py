@@ -1,4 +1,4 @@
-"""Public data sets by name: where they lie on the Hugging Face hub, and which of their columns mean what."""
+"""Public data sets by name: their place on the Hugging Face hub, and the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Benchmark:
     columns: ProblemColumns
     config: str | None = None
     repeated: bool = False
-    """rows repeat, and only the first of equal questions counts"""
+    """whether rows repeat; then only the first of equal questions counts"""
 
 
 _QUESTION = ("problem", "question")

@@ -1,4 +1,4 @@
-"""From text to a prompt through a model's own chat template: the same at every time, and no text of data takes a turn."""
+"""Turns text into a prompt with a model's own chat template. The date has no effect, and no data can begin a new turn."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TEMPLATE_DATE = datetime(2024, 7, 26)
-"""the day that every chat template is told: the one that Llama 3's falls back to"""
+"""the date that every chat template gets; it is the default of Llama 3's template"""
 
 _CONTENT = "\ue000"
-"""stands for the content in a rendered template, and in no data"""
+"""stands for the content in a rendered template; no data contains it"""
 
 Encode = Callable[[str], list[int]]
 
@@ -52,13 +52,13 @@ class ChatTemplate:
         self._added = _any_of([token.content for token in added])
         if self._rendered([_CONTENT])[0].rstrip().endswith("<think>"):
             logger.warning(
-                "%s: the chat template opens <think> although thinking is off: answers begin with reasoning, and "
-                "max_new_tokens has to hold it",
+                "%s: the chat template opens <think> although thinking is off: answers begin with reasoning, for "
+                "which max_new_tokens needs room",
                 model,
             )
 
     def prompts(self, contents: Sequence[str]) -> list[list[int]]:
-        """Return the prompt of each content; together they take a quarter of the time."""
+        """Return the prompt of each content. One call for many contents takes a quarter of the time of many calls."""
         if not contents:
             return []
         rendered = self._rendered(contents)
@@ -89,7 +89,7 @@ class ChatTemplate:
         return rendered
 
     def _with_content_as_text(self, content: str, rendered: str) -> list[int]:
-        """The prompt of a content that names special tokens: they are written out, as any other text is."""
+        """Return the prompt of a content that names special tokens. Their names are encoded as plain text."""
         before, *after = self._rendered([_CONTENT])[0].split(_CONTENT)
         whole = self._pretrained.encode(
             before + "1" + "".join(after), add_special_tokens=False, split_special_tokens=False
@@ -106,7 +106,7 @@ class ChatTemplate:
         )
 
     def _in_parts(self, before: str, content: str, after: str, encode: Encode) -> list[int]:
-        """The ids of the template's text around the content, cut where a token of its own stands."""
+        """Return the ids of the content and the template around it, cut at the template's own tokens."""
         ends = [0, *(match.end() for match in self._added.finditer(before))] if self._added else [0]
         first = self._added.search(after) if self._added else None
         start = len(after) if first is None else first.start()

@@ -1,4 +1,4 @@
-"""From one row of a data set to a problem: which columns hold question, gold answer and options, and how they are read."""
+"""Turns a row of a data set into a problem: which columns hold question, gold answer and options, and how to read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rewards.answers import extract_answer
 from rewards.verification import MAX_ANSWER_CHARS
 
 GoldReader = Callable[[object], str]
-"""from a column's value to the gold answer; raises `RowError`"""
+"""turns a column's value into the gold answer; raises `RowError`"""
 
 LETTER_INSTRUCTION = "Answer with the letter of the right option."
 
@@ -25,12 +25,12 @@ _ABSENT = object()
 
 
 class RowError(ValueError):
-    """A row is no problem; the message says what is wrong with it."""
+    """A row cannot be read as a problem; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemColumns:
-    """Where a problem's parts stand in a row. A column of a nested row is written `outer.0.inner`."""
+    """Where a problem's parts are in a row. A column of a nested row is written `outer.0.inner`."""
 
     question: tuple[str, ...]
     """the first of these columns that the row has"""
@@ -41,7 +41,7 @@ class ProblemColumns:
     lettered_golds: bool = False
     """a gold answer like `(C)` is the letter of an option that the question lists itself"""
     instructions: tuple[str, str] = ("", "")
-    """what stands before and after every question, and is taken off: prompts are made in one place"""
+    """text before and after every question; it is removed, since prompts are made elsewhere"""
 
 
 def problem_of(row: Mapping[str, object], columns: ProblemColumns, kind: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Prompts that would leave no room for an answer are found before anything is decoded."""
+"""Finds prompts that would leave no room for an answer, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def with_room_for_answers(
     training_tokens: int,
     evaluation_tokens: int,
 ) -> ProblemSets:
-    """Return the problems whose prompts for student and teacher have at most so many tokens.
+    """Return the problems whose prompts for student and teacher have at most `training_tokens` or `evaluation_tokens`.
 
-    `final_prompts` are given if the final evaluation has another teacher: all evaluations have the same problems, so
-    they have to suit that one too. A longer prompt is a bad row of its source. Raises `DataError`.
+    `final_prompts` are given if the final evaluation has another teacher. All evaluations have the same problems, so they
+    have to suit that teacher, too. A longer prompt is a bad row of its source. Raises `DataError` at a bad row that is not to
+    be skipped, and if no problem of a source is left.
     """
 
     def checked(found: AnySet, longest: int, builders: Sequence[PromptBuilder]) -> AnySet:

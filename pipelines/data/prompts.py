@@ -15,7 +15,7 @@ from pipelines.data.problem import Problem
 
 
 class PromptBuilder:
-    """Applies each model's own chat template, thinking off. Raises `PromptError` if a tokenizer is not fit for it."""
+    """Applies each model's own chat template, with thinking off. Raises `PromptError` if a tokenizer cannot do that."""
 
     def __init__(self, student: str | Path, teacher: str | Path, suffix: str) -> None:
         with loading():
@@ -36,7 +36,7 @@ class PromptBuilder:
         return self.prompts([problem])[0]
 
     def prompts(self, problems: Iterable[Problem]) -> tuple[RelayPrompt, ...]:
-        """Return the prompts of all problems, in their order. Each is tokenized once; many at a time take a quarter of the time."""
+        """Return the prompts of all problems, in order. Each problem is tokenized once. One call for many is four times as fast."""
         contents = [problem.question + self._suffix for problem in problems]
         missing = [content for content in dict.fromkeys(contents) if content not in self._made]
         both = zip(self._student.prompts(missing), self._teacher.prompts(missing), strict=True)

@@ -22,7 +22,7 @@ _ROWS_PER_BATCH = 1024
 
 
 class DataError(ValueError):
-    """A data set cannot be used; the message names it, and the row where one is wrong."""
+    """A data set cannot be used; the message names it, and the row if one is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Row:
 def rows_of_path(path: Path, split: str | None = None, default_split: str | None = None) -> Iterator[Row]:
     """Yield the rows of a file, or of a folder's files in the order of their names. Raises `DataError`.
 
-    Of a folder, `split` chooses the files whose names begin with it; `default_split` does so only if there are files
-    named by splits.
+    In a folder, `split` chooses the files whose names begin with it. If it is None, `default_split` does so, but only if
+    some files are named by splits.
     """
     for file in _files(path, split, default_split):
         yield from _parquet(file) if file.suffix == ".parquet" else _jsonl(file)
@@ -91,7 +91,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _object(line: bytes) -> Mapping[str, object]:
-    """The columns of a line of JSON. Raises `RowError`."""
+    """Return the columns of a line of JSON. Raises `RowError`."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -158,7 +158,7 @@ def _columns(batch: pa.RecordBatch | pa.Table, source: str, before: int) -> list
 
 
 def _shortest(value: object) -> object:
-    """The number of a 32-bit or 16-bit column as it is written: 0.1, not the 0.10000000149011612 that it is stored as."""
+    """Return the shortest form of a number from a 32-bit or 16-bit column: 0.1, not the stored 0.10000000149011612."""
     import numpy as np
 
     return value if value is None else float(str(np.float32(value)))  # type: ignore[arg-type]

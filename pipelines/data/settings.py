@@ -20,20 +20,22 @@ BadRows = Literal["stop", "skip"]
 
 
 class SourceSettings(Settings):
-    """What all data sources have."""
+    """The keys of all data sources."""
 
-    limit: int | None = Field(None, gt=0, description="at most this many problems, drawn from the seed; all if empty")
+    limit: int | None = Field(None, gt=0, description="at most this many problems, chosen by the seed; all if empty")
     seed: Seed = 0
-    bad_rows: BadRows = Field("stop", description="skip leaves out rows that are no problem, and counts and logs them")
+    bad_rows: BadRows = Field(
+        "stop", description="skip leaves out rows that cannot be read as problems, and logs them; stop ends the run"
+    )
 
     @property
     def label(self) -> str:
-        """What the source is called in messages and records."""
+        """The source's name in messages and records."""
         raise NotImplementedError
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The names that results on its problems are reported by."""
+        """The names under which results on its problems are reported."""
         return (self.label,)
 
 
@@ -42,11 +44,9 @@ class ChainArithmeticSource(SourceSettings):
 
     source: Literal["chain_arithmetic"] = "chain_arithmetic"
     counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
-    lengths: Lengths = Field(LENGTHS, description="operations of a problem, drawn evenly")
+    lengths: Lengths = Field(LENGTHS, description="numbers of operations that a problem may have, all equally likely")
     form: Form = Field(Form.PLAIN, description="how operations are written")
-    kind_prefix: str = Field(
-        "", description="begins the names of the kinds that results are reported by, as in long/known"
-    )
+    kind_prefix: str = Field("", description="prefix of the names under which results are reported, as in long/known")
 
     @field_validator("counts")
     @classmethod
@@ -68,11 +68,11 @@ class BenchmarkSource(SourceSettings):
     """A public data set, from the Hugging Face hub or from a local copy."""
 
     source: Literal["benchmark"]
-    name: BenchmarkName = Field(description="results are reported by this name")
+    name: BenchmarkName = Field(description="results are reported under this name")
     path: HomePath | None = Field(
         None, description="a JSONL or Parquet file, or a folder of such files; the hub's copy if empty"
     )
-    split: str | None = Field(None, description="the split that is usually evaluated on, if empty")
+    split: str | None = Field(None, description="the split to read; the usual one if empty")
 
     @property
     def label(self) -> str:
@@ -89,7 +89,7 @@ class FileSource(SourceSettings):
     options: str | None = Field(
         None, description="the column of the list of options, if the answers are option letters"
     )
-    kind: str = Field(description="the name that results are reported by")
+    kind: str = Field(description="the name under which results are reported")
 
     @property
     def label(self) -> str:
@@ -97,10 +97,12 @@ class FileSource(SourceSettings):
 
 
 class EvaluationKeys(SourceSettings):
-    """What all evaluation sources have besides."""
+    """The further keys of all evaluation sources."""
 
     samples: int = Field(1, gt=0, description="answers per problem (k of avg@k and pass@k)")
-    sampling: SamplingSettings | None = Field(None, description="of these answers; evaluation.sampling if empty")
+    sampling: SamplingSettings | None = Field(
+        None, description="how these answers are drawn; evaluation.sampling if empty"
+    )
 
 
 class ChainArithmeticEvaluation(ChainArithmeticSource, EvaluationKeys):
@@ -112,7 +114,7 @@ class BenchmarkEvaluation(BenchmarkSource, EvaluationKeys):
 
 
 class FileEvaluation(FileSource, EvaluationKeys):
-    """Evaluation on own problems."""
+    """Evaluation on problems of your own."""
 
 
 DataSource = Annotated[ChainArithmeticSource | BenchmarkSource | FileSource, Field(discriminator="source")]
@@ -127,11 +129,11 @@ class DataSettings(Settings):
     train: DataSource
     warmup: tuple[DataSource, ...] = Field(
         (),
-        description="sources of the problems that the student answers for its warm-up, so that it keeps what is not trained on; "
-        "reference answers are not used. The training problems, as filtered, if empty",
+        description="sources of the problems that the student answers for its warm-up, so that it keeps skills that are not trained; "
+        "reference answers are not used; if empty, the filtered training problems",
     )
     evaluation: tuple[EvaluationSource, ...] = Field(description="at least one source")
-    prompt_suffix: str = Field(PAPER_SUFFIX, description="follows every question, in every stage")
+    prompt_suffix: str = Field(PAPER_SUFFIX, description="text after every question, in every stage")
 
     @field_validator("evaluation")
     @classmethod
@@ -143,5 +145,5 @@ class DataSettings(Settings):
             raise ValueError("'all' is the name of the results on all problems; give another kind")
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         if twice:
-            raise ValueError(f"results on two sources would be reported by one name: {', '.join(twice)}")
+            raise ValueError(f"results on two sources would be reported under one name: {', '.join(twice)}")
         return sources

@@ -1,4 +1,4 @@
-"""Data sources: from the settings of a run to its problems, with a record of the rows that were taken."""
+"""Loads the problems of a run from its data sources, and records which rows were taken."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class ProblemSet:
     name: str
     problems: tuple[Problem, ...]
     rows: tuple[int, ...]
-    """index of each problem's row in the source, from 0; a pure function of the source's seed and content"""
+    """index of each problem's row in the source, from 0; it depends only on the source's seed and content"""
     places: tuple[str, ...]
-    """where each problem stands: the file and the row's number, from 1"""
+    """where each problem is: the file and the row's number, from 1"""
     skipped: tuple[str, ...]
     """rows left out, each with its place and the reason"""
     bad_rows: BadRows
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Names that results are reported by, sorted."""
+        """The names under which results are reported, sorted."""
         return tuple(sorted({problem.kind for problem in self.problems}))
 
     def record(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class ProblemSets:
     training: ProblemSet
     """before the filter"""
     warmup_sources: tuple[ProblemSet, ...]
-    """empty where the warm-up takes the training problems"""
+    """empty if the warm-up takes the training problems"""
     evaluation: tuple[EvaluationSet, ...]
 
     @property
@@ -103,7 +103,7 @@ AnySet = TypeVar("AnySet", bound=ProblemSet)
 
 
 def load_problem_sets(data: DataSettings, warms_up: bool = True) -> ProblemSets:
-    """Return all problems of a run. Those that a synthetic task draws for evaluation are in no other set. Raises `DataError`."""
+    """Return all problems of a run. Evaluation problems of a synthetic task are in no other set. Raises `DataError`."""
     training = load_source(data.train, Split.TRAIN)
     warmup_sources = tuple(_named(f"data.warmup.{i}", source) for i, source in enumerate(data.warmup) if warms_up)
     return ProblemSets(training, warmup_sources, tuple(_evaluation_set(source) for source in data.evaluation))
@@ -188,7 +188,7 @@ def _benchmark(source: BenchmarkSource) -> ProblemSet:
     if own_split and not found.skipped and len(found.problems) not in benchmark.sizes:
         expected = " or ".join(map(str, benchmark.sizes))
         logger.warning(
-            "%s has %d problems here, and %s as published: results may not compare",
+            "%s has %d problems here, and %s as published: results may not be comparable",
             found.name,
             len(found.problems),
             expected,
@@ -199,7 +199,7 @@ def _benchmark(source: BenchmarkSource) -> ProblemSet:
 def _parsed(
     name: str, rows: Iterable[Row], columns: ProblemColumns, bad_rows: BadRows, repeated: bool = False
 ) -> ProblemSet:
-    """Return the problems of rows; where rows repeat, only the first of equal questions."""
+    """Return the problems of rows. If rows are `repeated`, only the first of equal questions counts."""
     found: list[Problem] = []
     indices: list[int] = []
     places: list[str] = []

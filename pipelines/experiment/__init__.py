@@ -1,1 +1,1 @@
-"""What a run is: the schema of its YAML file, how it is loaded, and what is wrong with it."""
+"""The experiment file of a run: its schema, how it is loaded, and how its errors are reported."""

@@ -21,45 +21,45 @@ class AlarmSettings(Settings):
     cut_off: Threshold = Field(0.1, description="share of answers that end at a limit")
     calls_vanish: Threshold = Field(0.02, description="share of answers with a call: raised below it")
     calls_everywhere: Threshold = Field(0.98, description="share of answers with a call: raised above it")
-    call_length: Threshold = Field(4.0, description="n of a call, as a multiple of the least it has been in training")
+    call_length: Threshold = Field(4.0, description="n of a call, as a multiple of its lowest level so far in training")
     entropy_collapse: Threshold = Field(0.003, description="nats per token: raised below it")
     logprob_gap: Threshold = Field(0.1, description="nats between the engine's and the learner's log-probs")
     no_advantage: Threshold = Field(0.95, description="share of groups that teach nothing")
-    failed_calls: Threshold = Field(0.02, description="share of the calls")
+    failed_calls: Threshold = Field(0.02, description="share of calls that failed")
     malformed_commands: Threshold = Field(0.2, description="malformed commands per answer")
     non_finite_steps: Threshold = Field(0.0, description="optimizer steps left out in one GRPO step")
     teacher_seldom_right: Threshold = Field(
         0.6, description="the teacher's pass rate on the problems that the filter kept: raised below it"
     )
     actor_memory: Threshold = Field(0.9, description="share of a node's memory that is used; Ray ends an actor at 0.95")
-    accuracy_fall: Threshold = Field(0.05, description="loss of accuracy on some kind of problem")
+    accuracy_fall: Threshold = Field(0.05, description="loss of accuracy on any kind of problem")
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What an alarm watches, what it means and what to do. Its threshold is the setting of its name."""
+    """What an alarm watches, what it means and what to do. Its threshold is the setting with the same name."""
 
     name: str
     metric: str | None
-    """the metric of `pipelines.records.metrics.METRICS` that it watches; None: evaluations only"""
+    """the metric of `pipelines.records.metrics.METRICS` that it watches; None if it watches evaluations only"""
     quantity: str
-    """what the number is, as a reader would say it"""
+    """the words that follow the number in a message"""
     meaning: str
     remedy: str
     shown_as: Literal["percent", "points", "number"] = "number"
     below: bool = False
     """raised when the number is below the threshold, not above it"""
     steps: int = 1
-    """how many steps in a row it takes"""
+    """for how many steps in a row the condition must hold"""
     evaluation: Literal["cut_off_share", "with_call_share", "failed_call_share", "accuracy"] | None = None
     """the field of an evaluation that it watches too"""
     by_kind: bool = False
-    """of an evaluation the worst kind of problem counts, not all problems together"""
+    """in an evaluation, the worst kind of problem counts instead of all problems together"""
     relative: bool = False
-    """the number is the metric over the least mean of any five steps in a row so far"""
+    """the number is the metric divided by its lowest mean over five steps in a row so far"""
 
     def condition(self, threshold: float, in_evaluation: bool = False) -> str:
-        """When it is raised, as `below 0.003 for 5 steps in a row`."""
+        """Return when the alarm is raised, such as `below 0.003 for 5 steps in a row`."""
         in_a_row = f" for {self.steps} steps in a row" if self.steps > 1 and not in_evaluation else ""
         return f"{'below' if self.below else 'above'} {self.shown(threshold)}{in_a_row}"
 
@@ -67,7 +67,7 @@ class Alarm:
         return value < threshold if self.below else value > threshold
 
     def shown(self, value: float) -> str:
-        """A number as a reader sees it."""
+        """Return a number as text for a message."""
         match self.shown_as:
             case "percent":
                 return percent(value)
@@ -87,8 +87,8 @@ _ALARMS = (
         steps=5,
         meaning="Answers end at the token or context limit and not by an end of text. They count as wrong by default, "
         "whatever they say.",
-        remedy="Read such an answer in the report. If the student does not stop, keep reward.cut_off at wrong; if it is "
-        "still at work, raise grpo.limits.max_new_tokens and evaluation.limits.max_new_tokens.",
+        remedy="Read such an answer in the report. If the student repeats itself, keep reward.cut_off at wrong. If it is "
+        "still solving the problem, raise grpo.limits.max_new_tokens and evaluation.limits.max_new_tokens.",
     ),
     Alarm(
         name="calls_vanish",
@@ -116,11 +116,11 @@ _ALARMS = (
     Alarm(
         name="call_length",
         metric="rollout/requested_mean",
-        quantity="times the n that calls have asked for at the least",
+        quantity="times the lowest n that calls have asked for",
         steps=5,
         relative=True,
         meaning="Calls ask for ever more tokens: the student hands over the answer instead of asking for a hint.",
-        remedy="Look at rollout/call_ratio beside it. Lower reward.exploration_weight, narrow warmup.exponents, or fix the "
+        remedy="Also look at rollout/call_ratio. Lower reward.exploration_weight, narrow warmup.exponents, or fix the "
         "length with grpo.limits.call_tokens.",
     ),
     Alarm(
@@ -132,7 +132,7 @@ _ALARMS = (
         meaning="The student writes nearly the same tokens every time: the samples of a group are alike, and nothing new "
         "is tried.",
         remedy="Stop earlier, lower grpo.optimizer.lr, raise grpo.loss.clip_high or grpo.loss.kl_coefficient, or take "
-        "harder problems. Tiny models on tiny tasks may end here rightly: then lower the threshold.",
+        "harder problems. For tiny models on tiny tasks this can be normal: then lower the threshold.",
     ),
     Alarm(
         name="logprob_gap",
@@ -141,7 +141,7 @@ _ALARMS = (
         steps=3,
         meaning="Engine and learner disagree on the probability of the same tokens, so importance ratios are wrong.",
         remedy="Use one dtype for rollout.engine.dtype and learner.dtype, set grpo.loss.tis_cap, and lower "
-        "grpo.async_depth. If it is large from the first step on, the weights that engines got are others.",
+        "grpo.async_depth. If it is large from the first step on, the engines do not have the learner's weights.",
     ),
     Alarm(
         name="no_advantage",
@@ -150,7 +150,7 @@ _ALARMS = (
         shown_as="percent",
         steps=10,
         meaning="Nearly all groups have equal rewards, so steps cost time and teach nothing.",
-        remedy="Take problems that are neither solved nor missed always, raise grpo.group_size or "
+        remedy="Take problems that are sometimes solved and sometimes missed, raise grpo.group_size or "
         "grpo.sampling.temperature, or stop: the student may have learned what there is.",
     ),
     Alarm(
@@ -196,8 +196,8 @@ _ALARMS = (
         metric="memory/node_used_share",
         quantity="of a node's memory in use",
         shown_as="percent",
-        meaning="A node is nearly out of memory. Ray ends actors there, which start again and lose what they were at.",
-        remedy="Find the actor that grew in memory/… of metrics.jsonl. Lower its engine.kv_cache_gib, "
+        meaning="A node is nearly out of memory. Ray then ends actors on it. They start again and lose their current work.",
+        remedy="Find the actor that grew: see memory/… in metrics.jsonl. Lower its engine.kv_cache_gib, "
         "learner.max_tokens_per_micro_batch or rollout.sequences_in_flight, or use a larger node.",
     ),
     Alarm(
@@ -207,8 +207,8 @@ _ALARMS = (
         by_kind=True,
         quantity="of accuracy lost",
         shown_as="points",
-        meaning="Problems of some kind are solved less often than by the student before training, or than in the "
-        "evaluation before, by more than chance explains.",
+        meaning="Accuracy on some kind of problem fell by more than chance explains. It is compared with the best earlier "
+        "evaluation, the student before training included.",
         remedy="Compare the answers of both evaluations in the report. Look at cut_off first; else train on that kind "
         "too, lower the learning rates, or raise grpo.loss.kl_coefficient.",
     ),
@@ -229,25 +229,25 @@ class AlarmEvent:
     value: float
     threshold: float
     detail: str = ""
-    """what the number is of, as in `known: 64.0 % after 100 %`"""
+    """more about the number, as in `known: 64.0 % after 100 %`"""
     name: str | None = None
-    """the evaluation's, where it was one"""
+    """the evaluation's name; None for a step of training"""
     since: str | None = None
-    """when it began, if that was earlier: the name of an evaluation"""
+    """the name of the evaluation in which the alarm began, if that was an earlier one"""
 
     @property
     def at(self) -> str:
-        """When this was, as a reader would say it."""
+        """When this happened: the evaluation's name, or the step."""
         return self.name or f"step {self.step}"
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells alarms apart that may be open at a time."""
+        """Identifies the alarm among all that are open at the same time."""
         return self.alarm, self.where
 
 
 def event_text(event: AlarmEvent) -> str:
-    """One line for logs: what was found and where, and what it takes."""
+    """Return one line for logs: the number, where it was found, and the alarm's condition."""
     alarm = ALARMS[event.alarm]
     at = f"{event.where}, {event.at}"
     number = f"{alarm.shown(event.value)} {alarm.quantity}" + (f" ({event.detail})" if event.detail else "")

@@ -1,4 +1,4 @@
-"""What `cluster.colocate` asks of the other settings, checked before any actor starts."""
+"""Checks what `cluster.colocate` requires of the other settings, before any actor starts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ def misfits(
     grpo: GrpoSettings,
     citer: CiterSettings,
 ) -> Iterator[str]:
-    """Yield each setting that does not go together with engines and learner in turn on the same GPUs."""
+    """Yield a message for each setting that does not work when engines and learner use the same GPUs in turn."""
     shares, mode = cluster.gpus, "with cluster.colocate true"
     if not cluster.device.engines_can_sleep:
-        yield f"cluster.device ({cluster.device.value}) should be gpu {mode}: an engine on the CPU keeps its memory"
+        yield f"cluster.device ({cluster.device.value}) should be gpu {mode}: an engine on the CPU cannot free its memory"
     if grpo.enabled and grpo.async_depth:
-        yield (
-            f"grpo.async_depth ({grpo.async_depth}) should be 0 {mode}: the engines sleep while the learner is at a step"
-        )
+        yield f"grpo.async_depth ({grpo.async_depth}) should be 0 {mode}: the engines sleep while the learner trains"
     if grpo.enabled and grpo.extra_prompts:
         yield (
-            f"grpo.extra_prompts ({grpo.extra_prompts}) should be 0 {mode}: groups that are still in decoding when a step "
-            "begins would wait for the whole of it, and their calls for a teacher that sleeps"
+            f"grpo.extra_prompts ({grpo.extra_prompts}) should be 0 {mode}: groups that are still being decoded when a "
+            "step begins would wait until it ends, and their calls would wait for a sleeping teacher"
         )
     if learner.zero_stage not in _ZERO_STAGES:
         yield (
-            f"learner.zero_stage ({learner.zero_stage}) should be 1 or 2 {mode}: of these DeepSpeed can move all states off "
-            "the GPU and back, of stage 0 none, and of stage 3 only with its own compiled Adam"
+            f"learner.zero_stage ({learner.zero_stage}) should be 1 or 2 {mode}: DeepSpeed can move all states of stages 1 "
+            "and 2 off the GPU and back; it moves none of stage 0, and those of stage 3 only with its own compiled Adam"
         )
     elif learner.zero_stage == 1 and learner.dtype == "bfloat16":
         yield (
@@ -43,7 +41,7 @@ def misfits(
             "in float32 with an optimizer that it cannot move off the GPU"
         )
     if citer.enabled:
-        yield f"citer.enabled (true) should be false {mode}: CITER's student does not sleep; have it in a run of its own"
+        yield f"citer.enabled (true) should be false {mode}: CITER's student cannot sleep; use a separate run for it"
     if rollout.engine.tensor_parallel > 1:
         yield (
             f"rollout.engine.tensor_parallel ({rollout.engine.tensor_parallel}) should be 1 {mode}: each rollout worker "

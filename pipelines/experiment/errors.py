@@ -39,19 +39,19 @@ class ConfigError(ValueError):
 
 
 def problem(where: str, key: KeyPath, right: str, value: object = None) -> str:
-    """One line: where it is written, the dotted key, the value (None: there is none), and what would be right."""
+    """Return one line: where the key is written, the dotted key, its value unless None, and what would be right."""
     shown = "" if value is None else f" = {_short(value)}"
     return f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}"
 
 
 def describe(error: ValidationError, model: type[BaseModel], data: object, where: Where) -> list[str]:
-    """One line for each key of `data` that `model` rejects; the members of a union are one problem, joined by "or"."""
+    """Return one line for each key of `data` that `model` rejects. Errors of one key are joined by "or"."""
     found: dict[KeyPath, tuple[object, list[str]]] = {}
     details = error.errors(include_url=False)
     for detail in details:
         within = (other["loc"] for other in details if len(other["loc"]) > len(detail["loc"]))
         if detail["type"] == "too_short" and any(loc[: len(detail["loc"])] == detail["loc"] for loc in within):
-            continue  # pydantic leaves out the items that are wrong, and then misses them
+            continue  # pydantic drops wrong items, and then also reports the list as too short
         located = _locate(detail["loc"], model, data)
         if located is None:
             continue
@@ -64,7 +64,7 @@ def describe(error: ValidationError, model: type[BaseModel], data: object, where
 
 
 def declared_below(options: Sequence[object], key: str) -> list[object]:
-    """The types under `key` in a value that is one of `options`, as they are declared; empty if there is no such key."""
+    """Return the declared types of `key` in a value of one of the types `options`; empty if there is no such key."""
     found: list[object] = []
     for option in options:
         origin, arguments = get_origin(option), get_args(option)
@@ -83,7 +83,7 @@ def declared_below(options: Sequence[object], key: str) -> list[object]:
 
 
 def takes_null(annotation: object) -> bool:
-    """Whether None is of the type."""
+    """Return whether the type allows None."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
@@ -92,7 +92,7 @@ def takes_null(annotation: object) -> bool:
 
 
 def members(annotation: object) -> list[object]:
-    """The alternatives of a type, without `Annotated` and None."""
+    """Return the alternatives of a type, without `Annotated` and None."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
@@ -101,12 +101,15 @@ def members(annotation: object) -> list[object]:
 
 
 def below(options: Sequence[object], key: str) -> list[object]:
-    """The alternatives of the type under `key` in a value that is one of `options`; empty if there is no such key."""
+    """Return the alternative types of `key` in a value of one of the types `options`; empty if there is no such key."""
     return [member for annotation in declared_below(options, key) for member in members(annotation)]
 
 
 def changes_kind(options: Sequence[object], before: Mapping[object, object], after: Mapping[object, object]) -> bool:
-    """Whether `after` picks another member of a union of models than `before`, by a literal field of all of them."""
+    """Return whether `before` and `after` choose different members of a union of models.
+
+    The choice is made by a literal field that all members have.
+    """
     models = [_fields(option) for option in options if _is_model(option)]
     if len(models) < 2:
         return False
@@ -128,7 +131,7 @@ def _literals(field: FieldInfo) -> tuple[object, ...]:
 
 
 def _chosen(options: list[object], value: object) -> list[object]:
-    """The options whose literal fields the value does not contradict; all of them if it contradicts all."""
+    """Return the options whose literal fields agree with the value; all options if none agrees."""
     if not isinstance(value, dict):
         return options
 
@@ -144,9 +147,9 @@ def _chosen(options: list[object], value: object) -> list[object]:
 def _locate(
     location: Sequence[int | str], model: type[BaseModel], data: object
 ) -> tuple[KeyPath, list[object], list[object]] | None:
-    """The key in `data` that pydantic's location means, and the types at its parent and at itself.
+    """Return the key in `data` that pydantic's location means, the types of its parent, and its own types.
 
-    Pydantic puts the name of a union's member into the location, which is no key. None if the error belongs to a member
+    Pydantic's location also names members of unions, which are no keys. Returns None if the error belongs to a member
     that the data did not choose.
     """
     key: list[str] = []
@@ -188,7 +191,7 @@ def _child(value: object, item: int | str) -> object:
 def _explain(
     detail: ErrorDetails, key: KeyPath, siblings: list[object], options: list[object], model: type[BaseModel]
 ) -> tuple[KeyPath, object, str]:
-    """The key, the value at fault (None: there is none) and what would be right."""
+    """Return the key, the wrong value (None if there is none), and what would be right."""
     value, context = detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
@@ -248,7 +251,7 @@ def _suggestion(key: KeyPath, here: Sequence[str], model: type[BaseModel]) -> st
 
 
 def schema_paths(option: object, prefix: KeyPath = (), above: tuple[object, ...] = ()) -> Iterator[KeyPath]:
-    """Every key of the schema; an item of a list is `0`, an entry of a mapping `*`."""
+    """Yield every key of the schema. An item of a list has the key `0`, an entry of a mapping `*`."""
     if option in above:
         return
     if _is_model(option):

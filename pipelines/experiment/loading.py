@@ -1,8 +1,8 @@
 """Experiment files: YAML that may extend another file, with dotted overrides, checked against a pydantic model.
 
-Later layers win: the file named by `extends`, the file, the overrides. Mappings merge key by key (a mapping of indices
-changes items of a list); anything else replaces. Where the schema has a union and a layer picks another member by its
-kind, that layer's mapping replaces the earlier one.
+The layers are the file named by `extends`, the file, and the overrides. Later layers win. Mappings merge key by key; any
+other value replaces the earlier one. A mapping of indices changes items of a list. If the schema has a union and a layer
+picks another member of it, that layer's mapping replaces the earlier one.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 def load(path: Path, overrides: Sequence[str], model: type[M]) -> M:
-    """The experiment in the file at `path` with `key.sub=value` overrides.
+    """Return the experiment in the file at `path`, with `key.sub=value` overrides.
 
-    Values are YAML 1.2; that of a text key is the text as it stands, in files up to a comment, unless it is in quotes.
+    Values are YAML 1.2. Under a text key, a value without quotes is the text as it is written; in files a comment ends it.
 
     Raises `ConfigError`, which lists every problem of the files and the overrides.
     """
@@ -72,7 +72,7 @@ def load(path: Path, overrides: Sequence[str], model: type[M]) -> M:
 
 
 def json_schema(model: type[BaseModel]) -> str:
-    """The JSON schema of experiment files, for editors; nothing is required, since a file may extend another one."""
+    """Return the JSON schema of experiment files, for editors. No key is required, since a file may extend another."""
     schema = model.model_json_schema()
     for block in (schema, *schema.get("$defs", {}).values()):
         block.pop("required", None)
@@ -82,12 +82,12 @@ def json_schema(model: type[BaseModel]) -> str:
 
 
 def resolved_yaml(model_instance: BaseModel) -> str:
-    """Every setting with its value, as YAML that `load` reads back to an equal model."""
+    """Return every setting with its value, as YAML that `load` reads back to an equal model."""
     return yaml_values.written(_values(model_instance))
 
 
 def with_defaults(data: object, model: type[BaseModel]) -> object:
-    """Return the values of a resolved YAML with defaults for what it lacks, or as they are if `model` rejects them."""
+    """Return the values of a resolved YAML, with defaults for missing keys; unchanged if `model` rejects them."""
     try:
         return _values(model.model_validate(data))
     except ValidationError:
@@ -109,7 +109,7 @@ class _Layer:
 
 
 def _read_with_bases(path: Path, chain: tuple[Path, ...], problems: list[str]) -> list[_Layer]:
-    """The file's layer, after those of the files that it extends."""
+    """Return the file's layer, after the layers of the files that it extends."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -137,7 +137,7 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...], problems: list[str]) -
 
 
 def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Layer:
-    """The YAML's value and lines. Duplicate keys are added to `problems`; unreadable YAML raises `ConfigError`."""
+    """Return the YAML's value and the line of each key. Duplicate keys are added to `problems`; unreadable YAML raises `ConfigError`."""
 
     def place(node: yaml.Node) -> str:
         return f"{source}:{node.start_mark.line + 1}" if numbered else source
@@ -191,7 +191,7 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
 
 
 def _parse_overrides(overrides: Sequence[str], model: type[BaseModel], problems: list[str]) -> _Layer:
-    """All overrides as one layer; of two for the same key the later wins."""
+    """Return all overrides as one layer. If two set the same key, the later one wins."""
     layer = _Layer()
     for override in overrides:
         dotted, equals, text = override.partition("=")
@@ -216,7 +216,7 @@ def _parse_overrides(overrides: Sequence[str], model: type[BaseModel], problems:
 
 
 def _parse_override(text: str, key: KeyPath, model: type[BaseModel], source: str, problems: list[str]) -> _Layer:
-    """The value of one override: YAML, but for a text key the text itself, unless that is null or in quotes."""
+    """Return the value of one override. It is YAML; for a text key it is the text itself, unless null or in quotes."""
     declared: list[object] = [model]
     for name in key:
         declared = declared_below([member for annotation in declared for member in members(annotation)], name)
@@ -235,7 +235,7 @@ def _parse_override(text: str, key: KeyPath, model: type[BaseModel], source: str
 def _merge(
     base: object, over: object, options: Sequence[object], key: KeyPath, layer: _Layer, problems: list[str]
 ) -> object:
-    """`base` with the keys of `over`, a value of `layer`; `options` are the schema's types here, `key` the place."""
+    """Return `base` with the keys of `over`, a value of `layer`. `options` are the schema's types at `key`."""
     if not isinstance(over, dict):
         return over
     if isinstance(base, list) and over and all(str(name).isdecimal() for name in over):

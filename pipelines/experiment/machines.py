@@ -16,12 +16,15 @@ class RolloutSettings(Settings):
 
     workers: int = Field(1, ge=1)
     engine: EngineSettings = EngineSettings()
-    sequences_in_flight: int = Field(512, gt=0, description="handed to one worker at a time")
-    deadline_s: float = Field(3600.0, gt=0.0, description="for one order; then it goes to another worker")
+    sequences_in_flight: int = Field(512, gt=0, description="sequences handed to one worker at a time")
+    deadline_s: float = Field(
+        3600.0, gt=0.0, description="time limit of one order; after it the order goes to another worker"
+    )
     seeded_sampling: bool | None = Field(
         None,
-        description="every turn draws with a seed from run seed, stage, problem, sample and turn, so that runs of one seed "
-        "agree until rounding parts them, whatever the number of workers; if empty on CPUs, where it costs next to nothing",
+        description="sample every turn with its own seed, made from run seed, stage, problem, sample and turn: runs with the "
+        "same seed then agree until a rounding difference changes a token, with any number of workers; if empty, only on CPUs, "
+        "where it costs little",
     )
 
 
@@ -29,14 +32,14 @@ class TeacherSettings(Settings):
     """The shared teacher."""
 
     engine: EngineSettings = EngineSettings()
-    sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="of the tokens it writes on call")
+    sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how it draws tokens on call")
 
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class GpuShares(Settings):
-    """Parts of a GPU that processes reserve; those whose parts fit together share one. Nobody enforces them."""
+    """Share of a GPU that each process reserves. Processes whose shares fit use one GPU. Nothing enforces the shares."""
 
     teacher: Share = 1.0
     rollout: Share = 1.0
@@ -45,23 +48,24 @@ class GpuShares(Settings):
 
 
 class ClusterSettings(Settings):
-    """Machines."""
+    """The machines, and what each process uses of them."""
 
     device: Device = Device.GPU
     gpus: GpuShares = Field(
-        GpuShares(), description="reserved by each process; below 1 for actors that share a GPU, on a small node"
+        GpuShares(),
+        description="share that each process reserves; below 1 for actors that share a GPU, on a small node",
     )
     colocate: bool = Field(
         False,
-        description="rollout workers and learner ranks share GPUs in turn: engines sleep while the learner is at a step, "
-        "and its states are in host memory while they write",
+        description="rollout workers and learner ranks use the same GPUs in turn: engines sleep while the learner trains, "
+        "and the learner's states are in host memory while engines write",
     )
-    address: str | None = Field(None, description="a running cluster; RAY_ADDRESS or a local one if empty")
+    address: str | None = Field(None, description="a running cluster; if empty RAY_ADDRESS, or else a local cluster")
     cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
     engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
     learner_threads: int = Field(1, gt=0, description="OpenMP threads of a learner rank")
     max_restarts: int = Field(
-        3, ge=0, description="times that each engine, and the reward actor, may be restarted before the run ends"
+        3, ge=0, description="how often each engine, and the reward actor, may be restarted before the run ends"
     )
     placement_timeout_s: float = Field(300.0, gt=0.0)
-    start_timeout_s: float = Field(900.0, gt=0.0, description="for engines and learner ranks to come up")
+    start_timeout_s: float = Field(900.0, gt=0.0, description="time limit for engines and learner ranks to start")

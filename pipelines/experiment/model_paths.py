@@ -1,4 +1,4 @@
-"""Where a given base model lies: a folder of this machine by its absolute path, or a name on the hub."""
+"""Finds a base model that has a path: a folder on this machine, or a name on the hub."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _CONFIG = "config.json"
 def located(key: str, path: str) -> str:
     """Return the model folder's absolute path, or `path` as it is if it can only be a hub name.
 
-    Actors may run in other folders than the driver, so they get no relative path. Raises `ConfigError`, which names the
-    setting `key`, if `path` can only be a folder and is none with a model.
+    Actors may run in other folders than the driver, so a relative path would not work. Raises `ConfigError`, which names
+    the setting `key`, if `path` is or must be a folder, but has no model.
     """
     folder = Path(path).expanduser()
     if folder.is_dir() and (folder / _CONFIG).exists():

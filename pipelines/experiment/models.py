@@ -15,34 +15,41 @@ from pipelines.data.settings import Lengths
 
 
 class PretrainSettings(Settings):
-    """A tiny model, trained from scratch on chain arithmetic and found again by the content of these settings."""
+    """A tiny model, trained from scratch on chain arithmetic. Runs with equal settings use the same model."""
 
     architecture: TinyModelSettings = TinyModelSettings()
-    command_tokens: CommandTokens = Field("text", description="whether <call> and </call> are one special token each")
+    command_tokens: CommandTokens = Field(
+        "text", description="special: <call> and </call> are one token each; text: they are written in ordinary tokens"
+    )
     steps: int = Field(2500, gt=0)
     problems_per_step: int = Field(64, gt=0)
     mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
         {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
     )
-    lengths: Lengths | None = Field(None, description="operations of a problem, drawn evenly; 2 and 3 if empty")
+    lengths: Lengths | None = Field(
+        None, description="numbers of operations that a problem may have, all equally likely; 2 and 3 if empty"
+    )
     forms: dict[Form, Annotated[int, Field(ge=0)]] | None = Field(
         None, description="shares of the forms of problem; plain only if empty"
     )
     skill: float | None = Field(
-        None, ge=0.0, le=1.0, description="share of the products it is taught right; student 0, teacher 1 if empty"
+        None,
+        ge=0.0,
+        le=1.0,
+        description="share of the products that it is taught right; if empty 0 for a student, 1 for a teacher",
     )
     markup: float | None = Field(
         None,
         gt=0.0,
         le=1.0,
         description="share of the solutions with a tag such as <7>3</7> somewhere in them; none if empty. Web text has markup, and "
-        "a model that never saw any loses its place where the warm-up inserts commands",
+        "a model that never saw any goes wrong where the warm-up inserts commands",
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
     seed: Seed = 0
     shipped: bool = Field(
         True,
-        description="a model of these settings that comes with the package is used; false pretrains it all the same",
+        description="use a model with these settings if it comes with the package; false pretrains it anyway",
     )
 
     @field_validator("mix", "forms")

@@ -1,4 +1,4 @@
-"""What may change when a run goes on."""
+"""The settings that may change when a run is resumed."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ MAY_CHANGE_ON_RESUME = (
     "grpo.keep_checkpoints",
     *(f"learner.{key}" for key in RUNNING_OF_LEARNER),
 )
-"""keys that do not change what is learned (beyond rounding), so that a run may go on on other machines"""
+"""keys that change what is learned by rounding at most, so that a run can be resumed on other machines"""

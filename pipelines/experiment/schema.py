@@ -33,11 +33,11 @@ class Experiment(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: Seed = 0
-    run_dir: HomePath | None = Field(None, description="where everything is written; runs/<name> if empty")
+    run_dir: HomePath | None = Field(None, description="folder of all that the run writes; runs/<name> if empty")
     share_dir: HomePath | None = Field(
         None,
-        description="where finished stages are kept by the content of what they depend on, for other runs to find; "
-        "if empty each run does all of its own",
+        description="folder where runs share finished stages; a run uses a stage from it if all settings that the stage "
+        "depends on are equal; if empty, each run does all its stages itself",
     )
     models: ModelsSettings
     data: DataSettings
@@ -66,13 +66,13 @@ class Experiment(Settings):
 
     @property
     def seeded_sampling(self) -> bool:
-        """Whether each turn samples with a seed of its own. On GPUs vLLM draws such requests one by one."""
+        """Whether each turn is sampled with its own seed. On GPUs this is slow: vLLM samples such requests one by one."""
         chosen = self.rollout.seeded_sampling
         return self.cluster.device is Device.CPU if chosen is None else chosen
 
     @property
     def alarms_in_force(self) -> AlarmSettings:
-        """The alarms' thresholds; a run that trains without calls has none on them."""
+        """The alarms' thresholds. The alarms on the share of answers with a call are off if training allows no calls."""
         if self.grpo.limits.max_calls:
             return self.alarms
         return self.alarms.model_copy(update={"calls_vanish": None, "calls_everywhere": None})
@@ -84,17 +84,17 @@ class Experiment(Settings):
 
     @property
     def colocated(self) -> bool:
-        """Whether engines and learner have the same GPUs in turn: there is a learner."""
+        """Whether engines and learner use the same GPUs in turn. False if nothing is trained."""
         return self.cluster.colocate and self.trains
 
     @property
     def filters(self) -> bool:
-        """Whether training problems are filtered: there is a stage that uses them."""
+        """Whether training problems are filtered. False if no stage uses them."""
         warms_up_on_them = self.warmup.enabled and not self.data.warmup
         return self.filter.enabled and (self.grpo.enabled or self.citer.enabled or warms_up_on_them)
 
     def longest_prompt(self, limits: RelayLimits) -> int:
-        """Return the most tokens of a prompt that leaves room for `limits.max_new_tokens` in the contexts of both models."""
+        """Return how many tokens a prompt may have to leave room for `limits.max_new_tokens` in both models' contexts."""
         return min(self.rollout.engine.max_model_len, self.teacher.engine.max_model_len) - limits.max_new_tokens
 
     def evaluated_after_warmup(self) -> tuple[Policy, ...]:
@@ -151,7 +151,7 @@ class Experiment(Settings):
             share: float = getattr(shares, name)
             if share < 1 and engine.tensor_parallel > 1:
                 raise ValueError(
-                    f"cluster.gpus.{name} ({share:g}) should be 1: an engine over {engine.tensor_parallel} GPUs has them alone"
+                    f"cluster.gpus.{name} ({share:g}) should be 1: an engine over {engine.tensor_parallel} GPUs cannot share them"
                 )
             if share < 1 and engine.gpu_memory_utilization > share:
                 raise ValueError(
@@ -170,7 +170,7 @@ class Experiment(Settings):
         if self.trains and self.learner.zero_stage == 0 and self.learner.dtype == "bfloat16":
             raise ValueError(
                 "learner.zero_stage (0) should be 1, 2 or 3 with learner.dtype bfloat16: DeepSpeed's stage 0 sums the gradients "
-                "of a step's micro-batches in bfloat16, where small ones round away"
+                "of a step's micro-batches in bfloat16, where small ones are lost by rounding"
             )
         return self
 

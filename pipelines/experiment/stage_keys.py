@@ -1,4 +1,4 @@
-"""What each stage's result depends on, as a key: runs whose stages have equal keys may share the result."""
+"""A key for each stage, made from all that its result depends on. Stages with equal keys may share the result."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ WITHOUT_EFFECT = (
     "share_dir",
     *(f"{model}.pretrain.shipped" for model in ("models.student", "models.teacher", "evaluation.teacher")),
 )
-"""settings that no result depends on; all others are in the key of some stage, or say which stages there are"""
+"""settings that no result depends on; every other setting is in a stage's key, or decides which stages there are"""
 
 _LATER = ("async_depth", "extra_prompts", "max_staleness")
-"""settings of GRPO that came after keys were in use: left out of them at their defaults, so that results are still found"""
+"""newer settings of GRPO: a key leaves them out if they have their defaults, so that older results are still found"""
 
 Content = object
-"""what can be written as JSON"""
+"""any value that can be written as JSON"""
 
 
 def pretrained_key(role: Role, settings: PretrainSettings) -> str:
@@ -59,7 +59,7 @@ def stage_keys(experiment: Experiment) -> dict[str, str]:
 
 
 def shared_folders(experiment: Experiment) -> dict[str, Path]:
-    """Return where runs share the results of each stage; nothing if the experiment does not share any."""
+    """Return the folder where runs share each stage's result, by stage; empty if the experiment does not share any."""
     if experiment.share_dir is None:
         return {}
     folder = experiment.share_dir.resolve()
@@ -158,7 +158,7 @@ class _Keys:
                 "grpo": _training(experiment.grpo),
                 "reward": experiment.reward.model_dump(mode="json"),
                 "on_call": _dump(experiment.teacher.sampling),
-                # What a checkpoint depends on: another run may go on from it.
+                # Another run may resume from a checkpoint, so all that a checkpoint depends on is in the key.
                 "learner": _dump(experiment.learner, RUNNING_OF_LEARNER),
                 "grading": _grading(experiment),
             },
@@ -186,7 +186,7 @@ class _Keys:
             uses: dict[str, Content] = {"max_new_tokens": limits.max_new_tokens}
             if policy in (Policy.RELAY, Policy.RANDOM_PLACEMENT):
                 uses = {"limits": _dump(limits), "on_call": _dump(experiment.teacher.sampling)}
-            # Both base models are always in it: results stand beside the best possible policy of that pair.
+            # Both base models are always in the key: results are compared with the best possible policy of the pair.
             builds_on = [self._student, _teacher(experiment)]
             if policy is not Policy.TEACHER:
                 builds_on.append(student)
@@ -210,7 +210,7 @@ class _Keys:
         }
 
     def _problems(self, source: SourceSettings, limits: RelayLimits, teachers: Sequence[Content]) -> Content:
-        """Return what decides on the problems of a source, where bad rows are skipped also the room for their prompts."""
+        """Return what decides which problems a source has. If bad rows are skipped, the room for prompts decides too."""
         if source.bad_rows == "stop":
             return _dump(source)
         return [_dump(source), self._student, list(teachers), limits.max_new_tokens]
@@ -233,7 +233,7 @@ def _engine(settings: EngineSettings) -> Sequence[Content]:
 
 
 def _training(settings: GrpoSettings) -> Content:
-    """Return what decides on GRPO's result."""
+    """Return the settings that GRPO's result depends on."""
     off = {name for name in _LATER if getattr(settings, name) == GrpoSettings.model_fields[name].default}
     left_out = {"checkpoint_every", "keep_checkpoints", "evaluate_every", "loss"} | off
     loss = _dump(settings.loss, {"tis_cap"} if settings.loss.tis_cap is None else ())
@@ -241,7 +241,7 @@ def _training(settings: GrpoSettings) -> Content:
 
 
 def _grading(experiment: Experiment) -> Content:
-    """Return what decides on whether an answer is right; `reward.cut_off` decides for evaluations and filters too."""
+    """Return what decides whether an answer is right. `reward.cut_off` is part of it, for evaluations and filters too."""
     cut_off_is_graded = experiment.reward.cut_off == "graded"
     return {**_dump(experiment.grading, {"workers", "start_timeout_s"}), "cut_off_is_graded": cut_off_is_graded}
 

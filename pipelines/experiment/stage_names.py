@@ -1,4 +1,4 @@
-"""The names of a run's stages, which are also those of their folders."""
+"""The names of a run's stages. Their folders have the same names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipelines.experiment.schema import Experiment
 
 FILTER, CITER, WARMUP, GRPO = "filter", "citer", "warmup", "grpo"
 BASE, FINAL = "base", "final"
-"""evaluations before and after all training; the one after the warm-up is named like it"""
+"""names of the evaluations before and after all training; the evaluation after the warm-up is named `WARMUP`"""
 
 
 def evaluation_stage(name: str, policy: str) -> str:
@@ -20,17 +20,17 @@ def evaluation_within_grpo(step: int) -> str:
 
 
 def evaluated_steps(experiment: Experiment) -> range:
-    """Return the GRPO steps after which there is an evaluation, but for the final one; none while steps are not known."""
+    """Return the GRPO steps after which there is an evaluation, without the final one. None while `grpo.steps` is not known."""
     grpo = experiment.grpo
     # How many steps an epoch has is not known before the filter has run.
     return range(grpo.evaluate_every, grpo.steps or 0, grpo.evaluate_every)
 
 
 def citer_policy(threshold: float) -> str:
-    """Return the name that results of CITER's routed pair at this threshold are reported by."""
+    """Return the name of CITER's routed pair at this threshold, as results show it."""
     return f"{CITER}@{threshold:g}"
 
 
 def citer_stages(experiment: Experiment) -> tuple[str, ...]:
-    """Return the stages of the baseline, if it is enabled."""
+    """Return the stages of the CITER baseline, as if it were enabled."""
     return (CITER, *(evaluation_stage(CITER, citer_policy(threshold)) for threshold in experiment.citer.thresholds))

@@ -27,8 +27,8 @@ class WarmupSettings(Settings):
 
     enabled: bool = True
     samples: int = Field(4096, gt=0, description="own samples to train on")
-    copies: int = Field(1, gt=0, description="rows of each own sample, every one with its own random commands")
-    sampling: SamplingSettings = Field(SamplingSettings(), description="of the own samples")
+    copies: int = Field(1, gt=0, description="training rows per own sample, each with its own random commands")
+    sampling: SamplingSettings = Field(SamplingSettings(), description="how the own samples are drawn")
     commands: tuple[int, int] = Field((0, 3), description="fewest and most commands of a sample")
     digits: tuple[int, int] = Field((1, 9), description="range of d in n = d * 10^k")
     exponents: tuple[int, int] = Field((0, 3), description="range of k in n = d * 10^k")
@@ -61,13 +61,18 @@ class GrpoSettings(Settings):
     group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
     mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
     async_depth: Literal[0, 1] = Field(
-        0, description="1: a step's groups are decoded while the step before is learned from, by the policy before that"
+        0,
+        description="1: a step's groups are decoded while the learner trains on the step before, with a policy one step older",
     )
     extra_prompts: int = Field(
-        0, ge=0, description="groups beyond a step's that are decoded at a time: the last to finish join a later step"
+        0,
+        ge=0,
+        description="groups decoded at a time beyond the number of a step; the last to finish join a later step",
     )
     max_staleness: int = Field(
-        2, ge=1, description="policy versions that a group may be behind; a step waits for one that would be more"
+        2,
+        ge=1,
+        description="policy versions that a group may be behind; a step waits for a group that would be further behind",
     )
     sampling: SamplingSettings = SamplingSettings()
     limits: RelayLimits = RelayLimits()
@@ -78,7 +83,7 @@ class GrpoSettings(Settings):
     evaluate_every: int = Field(25, gt=0, description="steps between evaluations on part of the problems")
     in_flight: InFlight = Field(
         InFlight.FINISH,
-        description="what becomes of turns being written when new weights arrive: finish under the old weights, or "
+        description="what happens to turns in progress when new weights arrive: finish under the old weights, or "
         "continue under the new ones",
     )
 
@@ -115,7 +120,7 @@ class GrpoSettings(Settings):
         if self.max_staleness < (needed := self.async_depth + (self.extra_prompts > 0)):
             raise ValueError(
                 f"max_staleness ({self.max_staleness}) should be at least {needed}: async_depth ({self.async_depth}), and "
-                "one more where extra_prompts lets groups be late"
+                "one more if extra_prompts is above 0"
             )
         if self.sampling.top_p != 1.0 or self.sampling.top_k != -1 or self.sampling.greedy:
             raise ValueError(
@@ -148,7 +153,7 @@ class EvaluationSettings(Settings):
 
     base: Policies = Field((Policy.STUDENT, Policy.TEACHER), description="policies evaluated before training, by name")
     warmup: StudentPolicies | None = Field(
-        None, description="after the warm-up; if empty student and relay, or none where the warm-up is disabled"
+        None, description="after the warm-up; if empty student and relay, or none if the warm-up is disabled"
     )
     training: StudentPolicies = Field(
         (Policy.STUDENT, Policy.RELAY), description="within GRPO, on part of the problems"
@@ -157,12 +162,12 @@ class EvaluationSettings(Settings):
         (Policy.STUDENT, Policy.RELAY), description="at the end; random_placement needs relay before it in the list"
     )
     teacher: ModelSettings | None = Field(
-        None, description="the teacher of the final evaluation, if it is another one than in training"
+        None, description="the teacher of the final evaluation, if it differs from the one in training"
     )
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)
     limits: RelayLimits = RelayLimits(max_calls=5)
     problems_during_training: int = Field(
-        256, gt=0, description="the first so many problems, for evaluations within GRPO"
+        256, gt=0, description="number of problems, taken from the first on, for evaluations within GRPO"
     )
     traces: int = Field(60, ge=0, description="sample traces that the report shows")
     max_failed_call_share: float | None = Field(

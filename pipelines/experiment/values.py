@@ -1,4 +1,4 @@
-"""What a value of a file or an override means under its key: text keys take text as it is written, numbers are numbers."""
+"""Reads each value of a file or an override by the type of its key: a text key takes the text as it is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NULLS = ("~", "null", "Null", "NULL")
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A value of another type than its key's, which no schema takes: pydantic would make a number of `true` or `'7'`."""
+    """A value whose type does not fit its key. Pydantic rejects it, but would turn `true` or `'7'` into a number."""
 
     written: str
 
@@ -24,9 +24,9 @@ class Misfit:
 
 
 def as_meant(value: object, options: Sequence[object], plain: Mapping[KeyPath, str], key: KeyPath = ()) -> object:
-    """Return `value` as its keys mean it, which take the types `options`.
+    """Return `value` with every item read by the type of its key. `options` are the types that `key` takes.
 
-    `plain` are the numbers and booleans that stand without quotes, as they are written: a text key takes that text.
+    `plain` are the numbers and booleans without quotes, as they are written: a text key takes that text.
     """
     if isinstance(value, dict):
         return {
@@ -44,7 +44,7 @@ def as_meant(value: object, options: Sequence[object], plain: Mapping[KeyPath, s
 
 
 def takes_text(options: Sequence[object]) -> bool:
-    """Whether a key of these types takes text, and nothing else."""
+    """Return whether a key of these types takes text and nothing else."""
     return bool(options) and all(_is_text(option) for option in options)
 
 
@@ -53,7 +53,7 @@ def _is_text(option: object) -> bool:
 
 
 def _fits(value: object, option: object) -> bool:
-    """Whether a scalar may stand for the option; what is no number or boolean is left to the schema."""
+    """Return whether a scalar fits the option. Only numbers and booleans are checked here; the schema checks the rest."""
     if get_origin(option) is Literal:
         return not isinstance(value, bool) or any(literal is value for literal in get_args(option))
     if option is bool:

@@ -1,4 +1,4 @@
-"""YAML 1.2's scalars, read and written: `no`, `010` and `1:30` are not what YAML 1.1 makes of them.
+"""Reads and writes YAML with the scalars of YAML 1.2. `no`, `010` and `1:30` mean something else in YAML 1.1.
 
 Only true and false are booleans. `010` is ten, and `0o10` is eight. `1e-6` is a number. `yes`, `no`, `on`, `off`, `1_000`,
 `1:30` and dates are text. Merge keys (`<<`) stay, though YAML 1.2 has none.
@@ -26,14 +26,14 @@ HALF_OF_A_CHARACTER = "text has half of a character (a lone surrogate), which no
 
 
 def half_of_a_character(text: str) -> bool:
-    """Whether there is a surrogate in the text, as of an escape like `\\ud83d` alone, or of bytes that are not UTF-8."""
+    """Return whether the text has a surrogate. An escape like `\\ud83d` alone makes one, and so do bytes that are not UTF-8."""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class Loader(yaml.SafeLoader):
     """Reads YAML with the scalars of YAML 1.2."""
 
-    yaml_implicit_resolvers = {}  # those of YAML 1.1 are not inherited
+    yaml_implicit_resolvers = {}  # do not inherit the resolvers of YAML 1.1
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
         text = str(self.construct_scalar(node))
@@ -56,13 +56,13 @@ Loader.add_constructor(_STR, Loader.construct_yaml_str)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text in quotes where YAML 1.1 or 1.2 would read anything else."""
+    """Writes text in quotes if YAML 1.1 or 1.2 would not read it as text."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        # A plain or single-quoted scalar would fold YAML's further line breaks to spaces; a double-quoted one escapes them.
+        # A plain or single-quoted scalar would turn YAML's other line breaks into spaces; a double-quoted one escapes them.
         style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
         return self.represent_scalar(_STR, text, style=style)
 
@@ -87,4 +87,4 @@ def in_one_line(value: object) -> str:
     text = yaml.dump(
         value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    return text.removesuffix("...\n").strip()  # which ends the document of a plain scalar
+    return text.removesuffix("...\n").strip()  # `...` ends the document of a plain scalar

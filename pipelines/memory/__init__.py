@@ -1,1 +1,1 @@
-"""What a run takes of memory, estimated before anything starts, and whether the machines have it."""
+"""Estimates the memory that a run needs before anything starts, and checks whether the machines have it."""

@@ -1,4 +1,4 @@
-"""The memory of a run's actors as metrics: an actor that grows is seen before the node is full and it is ended."""
+"""The memory of a run's actors as metrics. They show a growing actor before its node is full and Ray ends it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def memory_metrics(experiment: Experiment, deadline_s: float = 5.0) -> dict[str,
     for reference in ready:
         try:
             found: MemoryUse = ray.get(reference)
-        except RayError:  # it is starting again
+        except RayError:  # it is restarting
             continue
         sizes[asked[reference]] = max(sizes[asked[reference]], found.own_bytes / _GIB)
         shares.append(found.node_used_share)

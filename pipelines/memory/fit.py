@@ -1,4 +1,4 @@
-"""Whether a run fits into the machines' memory: a table for people, warnings, and a refusal of what surely does not."""
+"""Checks whether a run fits into the machines' memory: a table, warnings, and a refusal if it surely does not fit."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pipelines.memory.roles import GB, RoleMemory, memory_of
 logger = logging.getLogger(__name__)
 
 _ERROR = 0.25
-"""how far an estimate may be off; what is too large by more surely does not fit"""
+"""share by which an estimate may be wrong; a run that is too large by more surely does not fit"""
 _NEAR = 0.9
 """share of the memory from which on a run is near its limit: Ray kills actors at 0.95"""
 _PARTS = ("weights", "optimizer", "gradients", "reference", "KV cache", "activations", "weight transfer")
 
 
 class MemoryShortError(ConfigError):
-    """The machines surely cannot hold the run; the message says what is too large and which keys to turn."""
+    """The machines surely cannot hold the run; the message says what is too large and which keys to change."""
 
 
 def check_memory(experiment: Experiment, machines: Machines, parts: Collection[str] = ("learner", "citer")) -> None:
-    """Log a warning if the run is near the machines' memory; raises `MemoryShortError` if it surely is above it."""
+    """Log a warning if the run needs nearly all memory of the machines. Raises `MemoryShortError` if it surely needs more."""
     roles = memory_of(experiment, parts)
     refused, near = judged(experiment, roles, machines)
     if refused:
@@ -36,10 +36,10 @@ def check_memory(experiment: Experiment, machines: Machines, parts: Collection[s
 
 
 def memory_here(experiment: Experiment) -> str:
-    """Return the table, and what does not fit if the run would start its own Ray on this machine."""
+    """Return the memory table, and what does not fit if the run starts its own Ray on this machine."""
     roles = memory_of(experiment)
     if address_of(experiment.cluster.address):
-        return f"{memory_table(experiment, roles, None)}\nthe cluster's memory is asked for when the run has joined it"
+        return f"{memory_table(experiment, roles, None)}\nthe cluster's memory is checked when the run has joined it"
     machines = this_machine()
     if experiment.cluster.device is Device.GPU and machines.gpu is None:
         return f"{memory_table(experiment, roles, None)}\nthis machine has no GPU, so its memory is not compared"
@@ -72,7 +72,7 @@ def judged(experiment: Experiment, roles: Sequence[RoleMemory], machines: Machin
 
 
 def memory_table(experiment: Experiment, roles: Sequence[RoleMemory], machines: Machines | None) -> str:
-    """Return the estimate as text: a line for each role, its parts, and the sum beside what there is."""
+    """Return the estimate as text: a line for each role with its parts, the sum, and what the machines have."""
     lines = [f"{'memory in GB, about':<24}{'each':>7}{'all':>8}   parts of one"]
     for role in roles:
         name = role.role if role.count == 1 else f"{role.role} x {role.count}"
@@ -94,7 +94,7 @@ def memory_table(experiment: Experiment, roles: Sequence[RoleMemory], machines: 
 
 
 def _on_gpu(experiment: Experiment, role: RoleMemory, size: float) -> tuple[bool, str] | None:
-    """Return whether a role surely is above a GPU's memory, and the sentence; None if there is nothing to say."""
+    """Return whether a role surely needs more than a GPU's memory, and a sentence; None if there is nothing to say."""
     reserve = _reserved(experiment, role)
     outside = sum(role.gpu.get(part, 0.0) for part in ("weight transfer", "context"))
     if reserve:
@@ -104,7 +104,7 @@ def _on_gpu(experiment: Experiment, role: RoleMemory, size: float) -> tuple[bool
             line = f"its engine needs about {_gb(inside)} at least, and may have {reserve:.2f} of the GPU's {_gb(size)}"
         elif reserve * size + outside > size:
             sure = False
-            line = f"its engine takes {reserve:.2f} of the GPU's {_gb(size)}, and {_gb(outside)} come beside that"
+            line = f"its engine takes {reserve:.2f} of the GPU's {_gb(size)}, and {_gb(outside)} are needed besides"
         else:
             return None
     elif role.gpu_each > _NEAR * size:
@@ -122,13 +122,13 @@ def _reserved(experiment: Experiment, role: RoleMemory) -> float:
 
 
 def _certain(role: RoleMemory) -> float:
-    """Return what one of a role surely takes of the host: activations are of the fullest pack, and libraries on GPUs assumed."""
+    """Return the host memory that one process of a role surely needs, without activations and assumed sizes."""
     unsure = role.host.get("activations", 0.0) + (role.host.get("libraries", 0.0) if role.gpu else 0.0)
     return (role.host_each - unsure) * (1 - _ERROR)
 
 
 def _advice(experiment: Experiment, roles: Sequence[RoleMemory], on_gpu: bool = False) -> str:
-    """Say which keys to turn, those of the largest roles first; none that are turned already."""
+    """Return as text which keys to change, the largest role's first, without keys that are changed already."""
     turned = {
         "dtype=bfloat16": lambda block: block.dtype == "bfloat16",
         "gradient_checkpointing=true": lambda block: block.gradient_checkpointing,
@@ -155,7 +155,7 @@ def _advice(experiment: Experiment, roles: Sequence[RoleMemory], on_gpu: bool = 
 
 
 def memory_advice(experiment: Experiment, role: str) -> str:
-    """Say which keys give a role's processes less memory."""
+    """Return as text which keys to change so that a role's processes need less memory."""
     roles = [found for found in memory_of(experiment) if found.role == role]
     return _advice(experiment, roles)
 
@@ -163,7 +163,7 @@ def memory_advice(experiment: Experiment, role: str) -> str:
 def _parts(parts: dict[str, float], known: bool) -> str:
     ordered = sorted(parts, key=lambda name: _PARTS.index(name) if name in _PARTS else len(_PARTS))
     shown = ", ".join(f"{name} {parts[name] / GB:.1f}" for name in ordered if parts[name] >= 0.05 * GB)
-    return shown if known else f"{shown}; and a model of a size that is not known here"
+    return shown if known else f"{shown}; and a model whose size is not known here"
 
 
 def _gb(size: float) -> str:

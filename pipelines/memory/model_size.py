@@ -18,24 +18,24 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What decides on a causal LM's memory."""
+    """The sizes that decide how much memory a causal LM needs."""
 
     parameters: int
     layers: int
     hidden: int
     intermediate: int
-    """of one token's MLP: of all its active experts"""
+    """width of the MLP for one token, over all its active experts"""
     kv_width: int
-    """of keys, and of values, in one layer"""
+    """width of a token's keys in one layer, and also of its values"""
     vocabulary: int
 
     def kv_bytes(self, tokens: int, bytes_each: int) -> int:
-        """Return the memory of so many tokens in a KV cache."""
+        """Return the bytes of `tokens` in a KV cache with `bytes_each` for a number."""
         return 2 * self.layers * self.kv_width * tokens * bytes_each
 
 
 def model_size(settings: ModelSettings) -> ModelSize | None:
-    """Return the size of a base model: pretrained, a folder, or in the hub's cache; None if it cannot be told here."""
+    """Return the size of a base model: pretrained, a folder, or in the hub's cache; None if it is not known here."""
     if settings.pretrain is not None:
         return _tiny(settings.pretrain.architecture)
     folder = _folder(str(settings.path))
@@ -50,7 +50,7 @@ def model_size(settings: ModelSettings) -> ModelSize | None:
 
 
 def size_of_config(config: dict[str, Any]) -> ModelSize:
-    """Return the size that a Hugging Face configuration says; of its text part if it has several."""
+    """Return the size that a Hugging Face configuration describes; of its text part if it has several parts."""
     config = config.get("text_config", config)
     hidden, layers = config["hidden_size"], config["num_hidden_layers"]
     heads = config["num_attention_heads"]
@@ -81,7 +81,7 @@ def _tiny(architecture: TinyModelSettings) -> ModelSize:
 
 
 def _folder(path: str) -> Path | None:
-    """Return where the model's files lie on this machine; nothing is downloaded."""
+    """Return where the model's files are on this machine, or None. Nothing is downloaded."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder

@@ -1,7 +1,7 @@
-"""What each process of a run takes of host and GPU memory, as an estimate by parts.
+"""Estimates how much host and GPU memory each process of a run needs, part by part.
 
 The constants were measured with the demo on two cores (`docs/performance.md` compares estimates with measured sizes).
-Those of processes on GPUs are assumptions: no GPU was there.
+The constants of processes on GPUs are assumptions: no GPU was there to measure them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ GB = 10**9
 LIBRARIES = {"engine": 1.4 * GB, "learner": 0.65 * GB, "citer": 0.65 * GB, "reward": 0.2 * GB, "driver": 0.65 * GB}
 """interpreter and libraries of one process on the CPU, measured"""
 RAY = 0.8 * GB
-"""its own processes on the first node"""
+"""Ray's own processes on the first node"""
 GPU_LIBRARIES = {"engine": 6.0 * GB, "learner": 4.0 * GB, "citer": 3.0 * GB}
-"""on the host, of a process (an engine: of two) that uses a GPU, assumed"""
+"""host memory for the libraries of a process that uses a GPU, assumed; an engine has two processes"""
 CUDA_CONTEXT = 0.6 * GB
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 _BATCHED_TOKENS = 4096
-"""most tokens of one engine step, as far as activations go"""
+"""most tokens of one engine step, for the estimate of activations"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class RoleMemory:
     count: int
     host: dict[str, float]
     gpu: dict[str, float] = field(default_factory=dict)
-    """on each of its GPUs; empty without one"""
+    """bytes by part on each of its GPUs; empty without a GPU"""
     known: bool = True
-    """false if the size of its model could not be told: then only what is certain is in it"""
+    """false if the size of its model is not known: then the model's parts are missing or 0"""
     host_keys: tuple[str, ...] = ()
-    """what to turn for less host memory, the most effective first"""
+    """keys to change for less host memory, the most effective first"""
     gpu_keys: tuple[str, ...] = ()
 
     @property
@@ -58,7 +58,7 @@ class RoleMemory:
 
 
 def memory_of(experiment: Experiment, parts: Collection[str] = ("learner", "citer")) -> list[RoleMemory]:
-    """Return the memory of every process of the run, with these optional actors."""
+    """Return the memory of every process of the run. `parts` are its optional actors."""
     student = model_size(experiment.models.student)
     teachers = [model_size(one.models.teacher) for one in (experiment, experiment.with_final_teacher())]
     known = [teacher for teacher in teachers if teacher is not None]
@@ -71,7 +71,7 @@ def memory_of(experiment: Experiment, parts: Collection[str] = ("learner", "cite
     if "learner" in parts and experiment.trains:
         roles.append(_learner(experiment, student))
         if student is not None:
-            # The weights being replaced are in it until the new ones are everywhere.
+            # It holds the old weights until all workers have the new ones.
             copies = 2.0 * student.parameters * _BYTES[experiment.learner.dtype]
             roles.append(RoleMemory("object store", 1, {"weights": copies}))
     if "citer" in parts and experiment.citer.enabled:
@@ -153,7 +153,7 @@ def _learner_states(experiment: Experiment, model: ModelSize | None) -> dict[str
         return {}
     settings, count = experiment.learner, float(model.parameters)
     bytes_each, ranks, stage = _BYTES[settings.dtype], settings.ranks, settings.zero_stage
-    # Adam's two states, and the float32 weights that are stepped where the model computes in another type.
+    # Adam's two states in float32, and with bfloat16 or ZeRO a float32 copy of the weights.
     optimizer = count * (12 if settings.dtype == "bfloat16" else 8 if stage == 0 else 12)
     layer = (8 * model.hidden + 4 * model.intermediate) * bytes_each
     layers = (
@@ -172,7 +172,7 @@ def _learner_states(experiment: Experiment, model: ModelSize | None) -> dict[str
 
 
 def _tokens_at_once(experiment: Experiment) -> int:
-    """Return the most tokens that one packed pass can have: no more than a whole step's."""
+    """Return the most tokens that one packed pass can have. A pass has no more tokens than a whole step."""
     steps = [experiment.warmup.rows_per_step] if experiment.warmup.enabled else []
     if experiment.grpo.enabled:
         steps.append(experiment.grpo.prompts_per_step * experiment.grpo.group_size // experiment.grpo.mini_batches)

@@ -1,4 +1,4 @@
-"""Base models: a folder each, given, shipped, or pretrained on chain arithmetic and cached where the experiment asks for it."""
+"""The base models, each a folder: given, shipped, or pretrained on chain arithmetic and cached in `models.cache_dir`."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ class PretrainingStoppedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class BaseModels:
-    """Where the base models lie."""
+    """The folders of the base models, or their names on the hub."""
 
     student: str
     teacher: str
     final_teacher: str
-    """of the final evaluation"""
+    """the teacher of the final evaluation"""
 
 
 def cached_path(role: Role, settings: ModelSettings, models: ModelsSettings) -> Path | None:
-    """Return where a pretrained model is cached, whether it is there or not; None for a model with a path."""
+    """Return where a pretrained model is cached, even if it is not there yet; None for a model with a path."""
     if settings.pretrain is None:
         return None
     return models.cache_dir.resolve() / pretrained_name(role, settings.pretrain)
 
 
 def pretrained_name(role: Role, settings: PretrainSettings) -> str:
-    """Return the name of the folder of a model that is pretrained for a role: equal settings, equal names."""
+    """Return the name of the folder of a model that is pretrained for a role. Equal settings give equal names."""
     return f"chain-arithmetic-{role}-{pretrained_key(role, settings)[:16]}"
 
 
 def ready_model(role: Role, settings: ModelSettings, models: ModelsSettings) -> str | None:
-    """Return where a model is given, shipped or cached, and None if it has to be pretrained.
+    """Return where a given, shipped or cached model is; None if the model has to be pretrained.
 
-    A shipped one goes before a cached one: runs of one experiment have the same base models on all machines.
+    A shipped model is preferred to a cached one, so that runs of one experiment have the same base models on all machines.
     """
     if settings.pretrain is None:
         return settings.path
@@ -80,15 +80,15 @@ def ready_model(role: Role, settings: ModelSettings, models: ModelsSettings) -> 
 def pretraining_rows(
     role: Role, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase, first: int, last: int
 ) -> TokenSequences:
-    """Return the rows of the steps from `first` to before `last`, `problems_per_step` each, step by step.
+    """Return the rows of steps `first` to `last` - 1, in order, with `problems_per_step` rows for each step.
 
-    The kinds of problem come in the shares of `mix`, their forms in those of `forms`, none from the evaluation split.
+    Kinds of problem have the shares of `mix`, and forms the shares of `forms`. No problem is from the evaluation split.
     The loss is on the solution.
     """
     knowledge = knowledge_of(role, settings.skill)
     random = Random(f"{settings.seed}/{role}/{first}")
     lengths = settings.lengths or task.LENGTHS
-    kinds, kind_shares = zip(*sorted(settings.mix.items()), strict=True)  # equal settings, equal rows, in any order
+    kinds, kind_shares = zip(*sorted(settings.mix.items()), strict=True)  # sorted, so that the order has no effect
     forms, form_shares = zip(*sorted((settings.forms or {task.Form.PLAIN: 1}).items()), strict=True)
     sources = [task.chains(kind, task.Split.TRAIN, random.randrange(2**32), lengths) for kind in kinds]
     count = (last - first) * settings.problems_per_step
@@ -123,7 +123,7 @@ def _insert_markup(
 
 
 def finished_base_models(experiment: Experiment) -> BaseModels | None:
-    """Return the base models if all are given, shipped or cached. Raises `ConfigError` if one is given and not there."""
+    """Return the base models if all are given, shipped or cached, else None. Raises `ConfigError` if a given one is missing."""
     ready = [
         _given(name, settings) if settings.pretrain is None else ready_model(role, settings, experiment.models)
         for name, (role, settings) in _wanted(experiment).items()
@@ -136,8 +136,8 @@ def finished_base_models(experiment: Experiment) -> BaseModels | None:
 
 
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
-    """Return the base models, pretraining side by side what is neither given, shipped nor cached."""
-    from transformers import AutoTokenizer  # not in the threads: two that import it at the same time find it half made
+    """Return the base models. Models that are not given, shipped or cached are pretrained, all at the same time."""
+    from transformers import AutoTokenizer  # not in the threads: two imports at once would see it half loaded
 
     load = AutoTokenizer.from_pretrained
     models = _wanted(experiment)
@@ -149,14 +149,14 @@ def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
                 for name, model in models.items()
             ]
             student, *teachers = (model.result() for model in prepared)
-        except BaseException:  # of one model, or a Ctrl-C: the others would go on to their ends first
+        except BaseException:  # a model failed, or Ctrl-C: without this, the other models would first be finished
             stopped.set()
             raise
     return BaseModels(student, teachers[0], teachers[-1])
 
 
 def _wanted(experiment: Experiment) -> dict[str, tuple[Role, ModelSettings]]:
-    """The models by name: the student, the teacher, and that of the final evaluation if it is another one."""
+    """Return the models by name: the student, the teacher, and the final evaluation's teacher if it is another one."""
     models: dict[str, tuple[Role, ModelSettings]] = {
         "student": ("student", experiment.models.student),
         "teacher": ("teacher", experiment.models.teacher),

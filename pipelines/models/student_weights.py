@@ -1,4 +1,4 @@
-"""Weights of a student that a stage left on disk, as the rollout workers take them."""
+"""Reads a student's weights from disk, in the form that the rollout workers take."""
 
 from __future__ import annotations
 

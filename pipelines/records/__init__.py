@@ -1,1 +1,1 @@
-"""What a run leaves on disk and in W&B."""
+"""What a run writes to disk and to W&B."""

@@ -1,4 +1,4 @@
-"""Records a run's alarms: a line of alarms.jsonl and of the log when one begins and when it ends."""
+"""Records a run's alarms: a line in alarms.jsonl and in the log when an alarm begins and when it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EVENT, _EVALUATION = TypeAdapter(AlarmEvent), TypeAdapter(Evaluation)
 
 
 class AlarmLog:
-    """The alarms of a run directory; goes on with those that an earlier process left open."""
+    """The alarms of a run directory. Alarms that an earlier process left open stay open."""
 
     def __init__(self, run: RunDirectory, settings: AlarmSettings) -> None:
         self._run = run
@@ -39,11 +39,11 @@ class AlarmLog:
         return self._watch.open
 
     def step(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> list[AlarmEvent]:
-        """Record and return what this step of a stage begins and ends."""
+        """Record and return the alarms that begin or end with this step of a stage."""
         return self._recorded(self._watch.step(stage, step, metrics))
 
     def evaluated(self, rows: Sequence[Evaluation]) -> list[AlarmEvent]:
-        """Record and return what an evaluation of one policy begins and ends; `rows` are of all its kinds."""
+        """Record and return the alarms that begin, go on or end with an evaluation; `rows` are one policy's, of all kinds."""
         return self._recorded(self._watch.evaluated(rows))
 
     def _recorded(self, events: list[AlarmEvent]) -> list[AlarmEvent]:

@@ -12,9 +12,9 @@ from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.wording import percent
 
 _HEALTHY_STEPS = 3
-"""in a row, after which an alarm of a stage's steps ends"""
+"""an alarm on steps of a stage ends after so many healthy steps in a row"""
 _WINDOW = 5
-"""steps of the means that a relative alarm takes the least of"""
+"""number of steps in each mean; a relative alarm compares with the lowest mean so far"""
 _TRAINED = ("student", "relay")
 """policies whose accuracy is compared with earlier ones"""
 _BASE = "base"
@@ -36,26 +36,26 @@ class AlarmWatch:
         return open_alarms(self._open.values())
 
     def remember(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> None:
-        """Take note of a step without a look at it: an earlier process of the run has had one."""
+        """Remember a step without checking it: an earlier process of the run has checked it."""
         for name, value in metrics.items():
             if value is not None and math.isfinite(value) and name in _WATCHED:
                 self._series[stage, name][step] = value
 
     def remember_evaluations(self, rows: Iterable[Evaluation]) -> None:
-        """Take note of rows without a look at them."""
+        """Remember rows of evaluations without checking them."""
         for row in rows:
             self._evaluations.pop((row.name, row.policy, row.kind), None)
             self._evaluations[row.name, row.policy, row.kind] = row
 
     def step(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> list[AlarmEvent]:
-        """Return what this step of a stage begins and ends."""
+        """Return the alarms that begin or end with this step of a stage."""
         self.remember(stage, step, metrics)
         events = []
         for alarm in ALARMS.values():
             threshold = self._thresholds[alarm.name]
             if threshold is None or alarm.metric is None or metrics.get(alarm.metric) is None:
                 continue
-            # After a resume a step is logged again, and later ones of the earlier process no longer count.
+            # After a resume a step is logged again. Later steps of the earlier process then no longer count.
             values = [value for at, value in sorted(self._series[stage, alarm.metric].items()) if at <= step]
             if alarm.relative:
                 values = _relative(values)
@@ -68,7 +68,7 @@ class AlarmWatch:
         return events
 
     def evaluated(self, rows: Sequence[Evaluation]) -> list[AlarmEvent]:
-        """Return what an evaluation of one policy begins and ends; `rows` are of all its kinds."""
+        """Return the alarms that begin, go on or end with an evaluation; `rows` are one policy's, of all kinds."""
         if not rows:
             return []
         earlier = [row for row in self._evaluations.values() if row.name != rows[0].name]
@@ -118,7 +118,7 @@ _WATCHED = frozenset(alarm.metric for alarm in ALARMS.values())
 
 
 def _relative(values: Sequence[float]) -> list[float]:
-    """Return the values from the sixth on, over the least mean of any five in a row before each; zeros are left out."""
+    """Return each value from the sixth on, divided by the lowest mean of five in a row before it; zeros are left out."""
     values = [value for value in values if value > 0]
     found, least = [], math.inf
     for end in range(_WINDOW, len(values)):
@@ -128,7 +128,7 @@ def _relative(values: Sequence[float]) -> list[float]:
 
 
 def _in_evaluation(alarm: Alarm, rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> tuple[float, str] | None:
-    """Return the number that the alarm watches in an evaluation and what it is of; None where it does not watch it."""
+    """Return the number that the alarm watches in an evaluation, and its detail; None if it does not watch this one."""
     first, field = rows[0], alarm.evaluation
     match field:
         case None:
@@ -138,7 +138,7 @@ def _in_evaluation(alarm: Alarm, rows: Sequence[Evaluation], earlier: Sequence[E
                 return None
             return _largest_fall(rows, earlier)
         case "with_call_share" if first.policy != "relay" or first.step == 0:
-            return None  # before GRPO nobody has learned when to call
+            return None  # before GRPO no student has learned when to call
     chosen = [row for row in rows if (row.kind != ALL if alarm.by_kind else row.kind == ALL)] or list(rows)
     values = [float(getattr(row, field)) for row in chosen]
     worst = min(values) if alarm.below else max(values)
@@ -147,9 +147,9 @@ def _in_evaluation(alarm: Alarm, rows: Sequence[Evaluation], earlier: Sequence[E
 
 
 def _largest_fall(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> tuple[float, str] | None:
-    """Return the largest loss of accuracy that chance does not explain, against the best earlier evaluation of each kind.
+    """Return the largest loss of accuracy that chance does not explain, and its detail; 0 if there is none.
 
-    Earlier ones are those of the same policy and that of the student before training. 0 without such a loss.
+    Each kind is compared with its best earlier evaluation: of the same policy, or of the student before training.
     """
     falls = [(0.0, "")]
     for row in rows:

@@ -1,4 +1,4 @@
-"""The answers of one policy to the problems of one evaluation, as columns on disk: what every comparison is computed from."""
+"""The answers of one policy in one evaluation, as columns on disk. Every comparison is computed from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 ANSWERS = "answers.parquet"
-"""in the folder of an evaluation stage"""
+"""name of the table's file in the folder of an evaluation stage"""
 
 Int = NDArray[np.int64]
 Lists = tuple[tuple[int, ...], ...]
@@ -31,7 +31,7 @@ class AnswersError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerTable:
-    """N answers, sorted by problem and sample. Texts are Python's, so that one long answer does not make all of them wide."""
+    """N answers, sorted by problem and sample. Texts are Python strings: NumPy's would all be as long as the longest."""
 
     problem: Int
     """[N] index in the evaluation's problems: equal in all tables of the same problems"""
@@ -55,9 +55,9 @@ class AnswerTable:
     teacher_tokens: Int
     """[N] output tokens that the teacher wrote"""
     own_tokens: Int
-    """[N] tokens that the student wrote, commands not counted: places for planned calls are drawn from these"""
+    """[N] tokens that the student wrote, without commands; places for planned calls are drawn among them"""
     prompt_tokens: Int
-    """[N] of the prompt of whoever began the answer"""
+    """[N] tokens of the prompt, as the model that began the answer reads it"""
     calls: Int
     """[N] executed calls, failed ones included"""
     failed_calls: Int
@@ -117,7 +117,7 @@ class AnswerTable:
 
     @classmethod
     def read(cls, path: Path) -> AnswerTable:
-        """Read what `to_bytes` wrote. Raises `AnswersError`."""
+        """Return the table that `to_bytes` wrote. Raises `AnswersError` if the file is no such table."""
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:

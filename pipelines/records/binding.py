@@ -10,9 +10,9 @@ from pipelines.records.run_directory import RunDirectory
 
 
 def bind(directory: RunDirectory, experiment: Experiment) -> None:
-    """Make the directory that of the experiment's run, or let it go on as that.
+    """Bind a new directory to the experiment, or check that an old one belongs to it.
 
-    Raises `OtherExperimentError` if it is that of a run with other settings, whose results could not be told from its own.
+    Raises `OtherExperimentError` if the directory belongs to a run with other settings: their results would be mixed.
     """
     directory.bind_experiment(
         resolved_yaml(experiment), MAY_CHANGE_ON_RESUME, lambda earlier: with_defaults(earlier, Experiment)

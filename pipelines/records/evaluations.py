@@ -38,7 +38,7 @@ class Evaluation:
     accuracy: float
     """mean over the problems of the share of right answers (avg@k)"""
     accuracy_ci95: tuple[float, float]
-    """over problems: answers to one problem are not independent"""
+    """95 % interval over problems, since answers to one problem are not independent"""
     solved_share: float
     """problems with a right answer among their k (pass@k); the accuracy if k is 1"""
     call_ratio: float
@@ -54,7 +54,7 @@ class Evaluation:
     """n of a call, as the student wrote it; None without a call"""
     output_tokens_mean: float
     oracle_call_ratio: float | None
-    """of the best possible policy on the same problems, where the task can compute it"""
+    """call ratio of the best possible policy on the same problems; None if the task cannot compute it"""
     oracle_accuracy: float | None
 
 
@@ -68,7 +68,7 @@ def evaluation_of(
     oracle_call_ratio: float | None,
     oracle_accuracy: float | None,
 ) -> Evaluation:
-    """Return the row of these answers, all of which count as of one `kind`."""
+    """Return the row of these answers. All of them count as one `kind`."""
     outcomes: dict[int, list[bool]] = defaultdict(list)
     for problem, right in zip(table.problem.tolist(), table.correct.tolist(), strict=True):
         outcomes[problem].append(right)
@@ -98,7 +98,8 @@ def evaluation_of(
 def accuracy_interval(outcomes: Sequence[Sequence[bool]]) -> tuple[float, float]:
     """Return the 95 % interval of the mean accuracy over problems, given the answers to each.
 
-    Wilson's where there is one answer a problem; else the normal approximation over the problems' accuracies.
+    It is Wilson's if every problem has one answer, or if there is only one problem. Otherwise it is the normal
+    approximation over the problems' accuracies.
     """
     accuracies = [sum(rights) / len(rights) for rights in outcomes]
     mean = sum(accuracies) / len(accuracies)

@@ -1,4 +1,4 @@
-"""Which part of a run an evaluation is of, and which of a policy's evaluations speaks for it."""
+"""The phase of a run that an evaluation belongs to, and the evaluation that represents a policy in it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pipelines.records.evaluations import Evaluation
 
 BEFORE, WARM, TRAINED = "before training", "after warm-up", "after GRPO"
 PHASES = (BEFORE, WARM, TRAINED)
-"""in their order"""
+"""in the order of a run"""
 FINAL = "final"
 
 
 def phase_of(evaluation: Evaluation, warmed_up: bool = True) -> str:
     """Return the phase of an evaluation; `warmed_up` says whether the run had a warm-up.
 
-    A final evaluation after no GRPO step is of what the run had until then.
+    A final evaluation without GRPO steps belongs to the phase that the run has reached.
     """
     if evaluation.name in ("base", "citer"):  # CITER routes for the untrained student
         return BEFORE
@@ -32,9 +32,9 @@ def evaluated_together(
     *,
     warmed_up: bool = True,
 ) -> tuple[Evaluation | None, ...]:
-    """One evaluation's result on each of `kinds`, None where it lacks one: never a mixture of evaluations.
+    """Return one evaluation's result on each of `kinds`, None for a kind that it lacks. Evaluations are never mixed.
 
-    Of the evaluations in the phase (in any, if None), that with most of the kinds counts; among those, the last.
+    Only evaluations of `phase` count (None: of any phase). The one with most of the kinds is taken, and the last of several.
     """
     by_name: dict[str, dict[str, Evaluation]] = {}
     for one in evaluations:

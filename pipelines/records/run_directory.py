@@ -1,4 +1,4 @@
-"""The directory of one run: paths, append-only logs, stage markers, the claim of its one driver."""
+"""The directory of one run: its paths, append-only logs, markers of finished stages, and the claim of its one driver."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.experiment import yaml_values
 logger = logging.getLogger(__name__)
 
 DONE = "done.json"
-"""the marker in the folder of a finished stage, and what the stage says of itself"""
+"""the file that marks a stage's folder as finished; it holds the stage's summary"""
 
 
 class RunDirectoryError(RuntimeError):
@@ -29,7 +29,7 @@ class RunDirectoryError(RuntimeError):
 
 
 class OtherExperimentError(RunDirectoryError):
-    """The directory is that of a run with other settings; `changes` has a line for each difference."""
+    """The directory belongs to a run with other settings; `changes` has a line for each difference."""
 
     def __init__(self, message: str, changes: Sequence[str]) -> None:
         super().__init__(message)
@@ -57,13 +57,13 @@ class RunDirectory:
         return self.path / "run.lock"
 
     def stage_dir(self, stage: str) -> Path:
-        """The stage's own directory, made if need be."""
+        """Return the stage's own directory. It is made if it is missing."""
         path = self.path / "stages" / stage
         make_directory(path)
         return path
 
     def checkpoints(self, stage: str) -> Path:
-        """The parent of a stage's checkpoints, made if need be; commit to it with `directory_commit`."""
+        """Return the folder of a stage's checkpoints, made if missing. Write checkpoints to it with `directory_commit`."""
         path = self.stage_dir(stage) / "checkpoints"
         make_directory(path)
         return path
@@ -75,15 +75,18 @@ class RunDirectory:
         return path
 
     def write_text(self, name: str, content: str) -> Path:
-        """Replace the file `name` as a whole, in UTF-8."""
+        """Replace the file `name` as a whole, in UTF-8, and return its path."""
         return self.write_bytes(name, content.encode())
 
     def write_json(self, name: str, content: object) -> Path:
-        """Replace the file `name` as a whole; raises ValueError on NaN and infinity, which JSON does not have."""
+        """Replace the file `name` as a whole, and return its path. Raises `ValueError` on NaN and infinity."""
         return self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def append_jsonl(self, name: str, row: Mapping[str, object]) -> None:
-        """Add a line to the log `name`; what a kill left of an unfinished last line is removed first."""
+        """Add a line to the log `name`. An unfinished last line, which a kill left, is removed first.
+
+        Raises `RunDirectoryError` if the line cannot be written as a whole.
+        """
         line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         path = self.path / name
         make_directory(path.parent)
@@ -102,7 +105,7 @@ class RunDirectory:
             os.close(log)
 
     def read_jsonl(self, name: str) -> list[dict[str, JsonValue]]:
-        """The rows of the log `name`, none if it does not exist; an unfinished last line does not count.
+        """Return the rows of the log `name`; none if it does not exist. An unfinished last line does not count.
 
         Raises `RunDirectoryError` with file and line number if another line cannot be read.
         """
@@ -119,7 +122,7 @@ class RunDirectory:
         return rows if (row := _row(last)) is None else [*rows, row]
 
     def share_stages(self, folders: Mapping[str, Path]) -> None:
-        """Make each stage's directory a link to its folder in `folders`, which other runs may link to as well.
+        """Make each stage's directory a link to its folder in `folders`. Other runs may link to the same folder.
 
         Raises `OtherExperimentError` if a stage has another directory already.
         """
@@ -132,16 +135,16 @@ class RunDirectory:
                 sync(link.parent)
             if link.resolve() != folder.resolve():
                 raise OtherExperimentError(
-                    f"{link}: is {link.resolve()} and should be a link to {folder}, where runs share what they have done: "
-                    "remove it, and those of stages built on this one, to do them again, or choose another run_dir",
+                    f"{link}: is {link.resolve()} and should be a link to {folder}, which runs share. To do the stage "
+                    "again, remove it and the stages that build on it; or choose another run_dir",
                     [f"stages/{stage}: {link.resolve()} -> {folder}"],
                 )
 
     @contextmanager
     def stage(self, stage: str) -> Iterator[bool]:
-        """Yield whether the stage is left to do; nobody else does a shared stage while the block lasts.
+        """Yield whether the stage is left to do. During the block, no other run does a shared stage.
 
-        Where another run is at it, this waits until it is done, or until that run has ended without it.
+        If another run is doing the stage, this waits until the stage is done, or until that run ends without finishing it.
         """
         if self.stage_done(stage) or not (self.path / "stages" / stage).is_symlink():
             yield not self.stage_done(stage)
@@ -150,27 +153,27 @@ class RunDirectory:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                logger.info("waiting for another run, which is at the stage %s", stage)
+                logger.info("waiting for another run, which is doing the stage %s", stage)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield not self.stage_done(stage)
 
     def stage_done(self, stage: str) -> bool:
-        """Whether the stage has finished, in this process or an earlier one."""
+        """Return whether the stage has finished, in this process or an earlier one."""
         return self._marker(stage).exists()
 
     def mark_done(self, stage: str, summary: Mapping[str, object]) -> None:
-        """Record that the stage has finished, and what it says of itself."""
+        """Record that the stage has finished, with its summary."""
         self.write_json(f"stages/{stage}/{DONE}", dict(summary))
 
     def mark_left(self, stage: str) -> None:
-        """Record that the stage is left to do, as if it had not finished; its other files stay."""
+        """Record that the stage has to be done again. Its other files stay."""
         marker = self._marker(stage)
         if marker.exists():
             marker.unlink()
             sync(marker.parent)
 
     def summary(self, stage: str) -> dict[str, JsonValue]:
-        """What the stage said when it finished; raises `RunDirectoryError` if it has not."""
+        """Return a finished stage's summary. Raises `RunDirectoryError` if there is none or it cannot be read."""
         if not self.stage_done(stage):
             raise RunDirectoryError(f"{self.path}: the stage {stage} is not done")
         row = _row(self._marker(stage).read_bytes())
@@ -184,7 +187,7 @@ class RunDirectory:
     def claim(self) -> None:
         """Make this process the run's only driver until `release` or its end.
 
-        Raises `RunDirectoryError` naming the process that has it. The lock ends with the process, even by a kill.
+        Raises `RunDirectoryError`, which names the process that has the claim. A claim ends with its process, even by a kill.
         """
         if self._lock is not None:
             return
@@ -224,9 +227,9 @@ class RunDirectory:
         may_change: Collection[str] = (),
         completed: Callable[[object], object] = lambda earlier: earlier,
     ) -> None:
-        """Make this the run of one experiment: written on a new run, compared on an old one.
+        """Bind the directory to one experiment. A new run writes the experiment's file; an old one compares it.
 
-        `completed` fills what the earlier experiment's YAML lacks with defaults: a key that the schema has got since is
+        `completed` adds defaults for missing keys to the earlier experiment's YAML. So a key that is new in the schema is
         no change if it has its default. Keys under the dotted prefixes in `may_change` may differ: the file is then
         updated, and the earlier one kept as `experiment.<n>.yaml`. Any other difference raises `OtherExperimentError`,
         which lists the keys with both values.
@@ -267,7 +270,7 @@ def _row(line: bytes) -> dict[str, JsonValue] | None:
 
 
 def _end_at_a_line(path: Path) -> None:
-    """Remove a torn last line; a complete one that lacks only its newline gets it."""
+    """Remove an unfinished last line. A complete last line that lacks only its newline gets one."""
     if not path.exists():
         return
     with path.open("r+b") as log:
@@ -289,7 +292,7 @@ def _end_at_a_line(path: Path) -> None:
 
 
 def _leaves(value: object, key: str = "") -> dict[str, object]:
-    """Dotted keys and their values; empty lists and mappings are values."""
+    """Return dotted keys and their values. Empty lists and mappings are values."""
     if isinstance(value, dict | list) and value:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return {

@@ -40,7 +40,7 @@ class Trace:
 
     stage: str
     name: str
-    """of the evaluation"""
+    """the name of the evaluation"""
     step: int
     policy: TracedPolicy
     kind: str
@@ -66,7 +66,7 @@ def trace_of(
     step: int,
     policy: TracedPolicy = "relay",
 ) -> Trace:
-    """Return the trace of an answer with calls, of the evaluation `name`."""
+    """Return the trace of an answer in the evaluation `name`."""
     return Trace(
         stage="evaluate",
         name=name,
@@ -84,7 +84,7 @@ def trace_of(
 
 
 def segments(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[Segment, ...]:
-    """Return the output in parts of one writer each; a command is a part of its own."""
+    """Return the output as parts with one writer each. A command is a separate part."""
     text, writers = _characters(trajectory, grammar)
     for command in parse_commands(text):
         if "teacher" not in writers[command.start : command.end]:
@@ -94,9 +94,9 @@ def segments(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[Segment, 
 
 
 def teacher_answered(trajectory: Trajectory, grammar: CommandGrammar) -> bool:
-    r"""Whether the teacher wrote some of what stands in the final answer's `\boxed{...}`, as grading reads the output.
+    r"""Return whether the teacher wrote part of the final answer's `\boxed{...}`, as grading reads the output.
 
-    The grammar is that of the trajectory's tokens; an answer by the teacher alone may have any vocabulary.
+    `grammar` is for the vocabulary of the trajectory's tokens. It is not used if the teacher wrote the whole answer.
     """
     by_teacher = trajectory.sources == Source.TEACHER
     if not by_teacher.any():
@@ -113,7 +113,7 @@ def teacher_answered(trajectory: Trajectory, grammar: CommandGrammar) -> bool:
 
 
 def _characters(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[str, list[str]]:
-    """Return the output's text, and for each of its characters who wrote it: student or teacher."""
+    """Return the output's text, and the writer of each character: student or teacher."""
     pieces = grammar.pieces(trajectory.token_ids.tolist())
     writers = [
         "teacher" if source == Source.TEACHER else "student"

@@ -1,4 +1,4 @@
-"""The metric sink of a run: metrics.jsonl always, and Weights & Biases as far as it works."""
+"""Writes a run's metrics: always to metrics.jsonl, and to Weights & Biases if that works."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MODES: Mapping[str, Mode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-"""what WANDB_MODE may be, in any case, and what it means"""
+"""values that WANDB_MODE may have, in lower or upper case, and the mode that each means"""
 _TRUE = ("1", "true", "yes", "on")
 
 WANDB_ID = "wandb_id"
@@ -45,7 +45,7 @@ TRACES = "traces.jsonl"
 
 
 class Tracker:
-    """Writes the numbers of one run; a context manager. W&B failing is a warning, never an error."""
+    """Writes the numbers of one run, as a context manager. If W&B fails, there is a warning but never an error."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Tracker:
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Go on with the run's metrics if it has any; `config` is shown beside them in W&B."""
-        from pipelines.records.alarm_log import AlarmLog  # loads pyarrow, which the schema and --help do without
+        """Continue the run's metrics if it has any. W&B shows `config` beside them."""
+        from pipelines.records.alarm_log import AlarmLog  # loads pyarrow, which the schema and --help do not need
 
         environ = os.environ if environ is None else environ
         self._run = run
@@ -95,7 +95,7 @@ class Tracker:
         return self._alarms.open
 
     def evaluated(self, rows: Sequence[Evaluation]) -> None:
-        """Look for alarms in an evaluation of one policy; `rows` are of all its kinds."""
+        """Check an evaluation for alarms; `rows` are one policy's, of all kinds."""
         self._send_alarms(self._alarms.evaluated(rows))
 
     def log_traces(self, stage: str, step: int, traces: Sequence[Trace]) -> None:
@@ -135,7 +135,7 @@ class Tracker:
         return round(self._clock() - self._started_s, 3)
 
     def _send_alarms(self, events: Sequence[AlarmEvent]) -> None:
-        """Tell W&B what began and ended: 1 or 0 as `alarms/<name>`, and an alert of what began."""
+        """Tell W&B which alarms began and ended: `alarms/<name>` is 1 or 0, and an alarm that begins sends an alert."""
         for event in events:
             if self._wandb is None or event.event == "continued":
                 continue
@@ -163,7 +163,7 @@ class Tracker:
     def _start_wandb(
         self, mode: Mode, settings: TrackingSettings, config: Mapping[str, object], environ: Mapping[str, str]
     ) -> wandb.Run | None:
-        """The W&B run; offline if it cannot start online, None if it cannot start at all."""
+        """Return the W&B run: offline if it cannot start online, None if it cannot start at all."""
         try:
             if "WANDB_MODE" in os.environ:
                 os.environ["WANDB_MODE"] = mode  # W&B reads it too, and refuses to start with `Offline`
@@ -193,15 +193,15 @@ class Tracker:
         return started
 
     def _lose_wandb(self, error: Exception) -> None:
-        """W&B is outside this process's control: whatever it raises must not end the run."""
+        """Warn and go on without W&B: whatever it raises must not end the run."""
         logger.warning("W&B failed, going on with %s alone: %s", self._run.metrics, error)
         self._wandb = None
 
 
 def resolve_mode(mode: str, environ: Mapping[str, str]) -> Mode:
-    """The W&B mode that a setting means in an environment; see `TrackingSettings.mode`.
+    """Return the W&B mode that a setting means in an environment; see `TrackingSettings.mode`.
 
-    Only the modes that W&B knows put a run online; any other word leaves it offline.
+    A WANDB_MODE that W&B does not know leaves the run offline.
     """
     if mode != "auto":
         return cast(Mode, mode)
@@ -217,7 +217,7 @@ def resolve_mode(mode: str, environ: Mapping[str, str]) -> Mode:
 
 
 def read_metrics(run: RunDirectory, stage: str) -> dict[int, dict[str, float | None]]:
-    """Step -> metrics of a stage, from disk; of a metric that was logged twice for a step, the later value."""
+    """Return step -> metrics of a stage, from disk. If a metric was logged twice for a step, the later value counts."""
     steps: dict[int, dict[str, float | None]] = {}
     for row in run.read_jsonl(run.metrics.name):
         step, metrics = row["step"], row["metrics"]
@@ -233,10 +233,10 @@ def _last_time_s(run: RunDirectory) -> float:
 
 
 def _wandb_id(run: RunDirectory, environ: Mapping[str, str]) -> str:
-    """The run's W&B id, kept on disk: its own if it has one, else that of the environment, else a new one.
+    """Return the run's W&B id, kept on disk: its own if it has one, else WANDB_RUN_ID, else a new one.
 
-    A sweep's agent sets WANDB_RUN_ID for one trial. One run takes it: of runs whose directories lie side by side, as a
-    study's do, the first. Two runs of one id would overwrite each other.
+    A sweep's agent sets WANDB_RUN_ID for one trial. If the trial is a study, whose runs have neighbouring directories,
+    only the first run takes the id. Two runs with the same id would overwrite each other.
     """
     path = run.path / WANDB_ID
     given = environ.get("WANDB_RUN_ID", "").strip()

@@ -1,4 +1,4 @@
-"""What every report is put together with: its template, its figures as files and in the page, and whole files."""
+"""Tools that put every report together: templates, and figures as files and in the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEMPLATES = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class FigureBlock:
-    """A figure as the page shows it; the images are base64 PNGs, empty where there is no data."""
+    """A figure as the page shows it; the images are base64 PNGs, empty if there is no data."""
 
     title: str
     caption: str
@@ -30,7 +30,7 @@ class FigureBlock:
 
 
 def filled(template: str, values: Mapping[str, object]) -> str:
-    """Return a template of this package as HTML. All text among the values is escaped."""
+    """Return a template of this package, filled with the values, as HTML. All text among the values is escaped."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""What all figures are drawn with: panels in rows, lines with their trend, percent axes, and the way to a PNG."""
+"""Tools to draw all figures: panels in rows, lines with their trend, percent axes, and PNG files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Subject = TypeVar("Subject")
 
 @dataclass(frozen=True)
 class FigureSpec(Generic[Subject]):
-    """A figure of the report: `draw` gives the figure, or None where the subject lacks `needs`."""
+    """A figure of the report: `draw` returns the figure, or None if the subject lacks `needs`."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class FigureSpec(Generic[Subject]):
 
 
 def png(spec: FigureSpec[Subject], subject: Subject, theme: Theme) -> bytes | None:
-    """The figure as a PNG, None where the subject has no data for it."""
+    """Return the figure as a PNG, None if the subject has no data for it."""
     with rc_context(theme.rc()):  # type: ignore[arg-type]
         figure = spec.draw(subject, theme)
         if figure is None:
@@ -50,7 +50,7 @@ def png(spec: FigureSpec[Subject], subject: Subject, theme: Theme) -> bytes | No
 
 
 def trend(axes: Axes, series: tuple[NDArray[np.int64], Values], color: str, label: str = "") -> None:
-    """Draw a line; with many points the raw one is faint under its moving average."""
+    """Draw a line. With many points it is faint, with its moving average over it."""
     steps, values = series
     if not steps.size:
         return
@@ -63,13 +63,13 @@ def trend(axes: Axes, series: tuple[NDArray[np.int64], Values], color: str, labe
 
 
 def smoothed(values: Values) -> Values:
-    """Centred moving average [N] over about a twelfth of the points, with a shorter window at the ends."""
+    """Return the centred moving average [N] over about a twelfth of the points, with a shorter window at the ends."""
     half = max(1, len(values) // 24)
     return np.asarray([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
 
 
 def panel_rows(panels: Sequence[Panel], columns: int = 2, height_in: float = 3.0) -> Figure | None:
-    """Return a figure over GRPO steps with the panels in rows of `columns`, None where there is no panel."""
+    """Return a figure over GRPO steps with the panels in rows of `columns`, None if there is no panel."""
     if not panels:
         return None
     columns = min(columns, len(panels))
@@ -107,7 +107,7 @@ def percent_axis(axes: Axes, title: str) -> None:
 
 
 def call_ratio_axis(axes: Axes) -> None:
-    """The x axis from 0 to 1 on a square-root scale: 0 is on it, and small call ratios lie apart."""
+    """Set the x axis to 0 to 1 on a square-root scale, which shows 0 and keeps small call ratios apart."""
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.clip(x, 0, None)), np.square))
     axes.set_xlim(0, 1.1)
     axes.xaxis.set_major_locator(FixedLocator([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]))
@@ -116,7 +116,7 @@ def call_ratio_axis(axes: Axes) -> None:
 
 
 def draw_oracle(axes: Axes, call_ratio: float, accuracy: float, theme: Theme) -> None:
-    """Draw the star of the best policy that there can be."""
+    """Draw a star for the best possible policy."""
     axes.plot(
         call_ratio,
         accuracy,

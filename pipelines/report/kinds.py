@@ -1,4 +1,4 @@
-"""How kinds of problems are called in reports."""
+"""Names of kinds of problems in reports."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ KIND_LABELS: Mapping[str, str] = {
 
 
 def kind_label(kind: str) -> str:
-    """A kind as a reader would say it."""
+    """Return the name of a kind for readers."""
     return KIND_LABELS.get(kind, kind)
 
 
 def breakable(name: str) -> str:
-    """A kind or system with places where a narrow column may break it."""
+    """Return the name of a kind or system with places where a narrow column may break the line."""
     return name.replace("/", "/\u200b").replace("_", "_\u200b")

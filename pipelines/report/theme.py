@@ -1,4 +1,4 @@
-"""Colours and type of the report, the same in the page and in its figures, for light and dark screens."""
+"""Colours and fonts of the report, for light and dark screens. The page and its figures use the same."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ class Theme:
     ink: str
     muted: str
     faint: str
-    """marks that stand back, never text"""
+    """for marks in the background, never for text"""
     line: str
     student: str
     teacher: str
     relay: str
     oracle: str
     teacher_wash: str
-    """behind the teacher's tokens"""
+    """background of the teacher's tokens"""
     good: str
     bad: str
     kinds: tuple[str, ...]
-    """one per kind of problem, reused in order where there are more"""
+    """one per kind of problem, reused in order if there are more kinds"""
 
     @property
     def policies(self) -> Mapping[str, str]:
         return {"student": self.student, "teacher": self.teacher, "relay": self.relay}
 
     def rc(self) -> dict[str, object]:
-        """matplotlib settings."""
+        """Return matplotlib settings."""
         installed = set(font_manager.get_font_names())
         return {
             "font.family": next((font for font in _FONTS if font in installed), "sans-serif"),

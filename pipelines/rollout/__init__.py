@@ -1,1 +1,1 @@
-"""From problems to graded trajectories."""
+"""Turns problems into graded trajectories."""

@@ -1,4 +1,4 @@
-"""What the engines write, asked for now and then without waiting: the pulse of a stage that decodes."""
+"""Asks the engines now and then, without waiting, how much they have written. This shows that a stage still decodes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ActivityMonitor:
     actors: Sequence[ActorHandle[Any]]
     clock: Callable[[], float] = time.monotonic
     last_token: float = field(init=False)
-    """when the clock said so"""
+    """time of `clock` when new tokens were last seen"""
     _asked: dict[int, ray.ObjectRef[Any]] = field(default_factory=dict)
     """by the actor's place"""
     _known: dict[int, Activity] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class ActivityMonitor:
         self.last_token = self._looked = self._told = self.clock()
 
     def look(self) -> None:
-        """Take what has been answered, tell it, and ask anew; does nothing within two seconds."""
+        """Take the answers that have come, report them, and ask again. Does nothing within two seconds of the last time."""
         now = self.clock()
         if now - self._looked < _EVERY_S:
             return
@@ -49,7 +49,7 @@ class ActivityMonitor:
                 self._asked[place] = actor.activity.remote()
 
     def take(self, answers: dict[int, Activity], now: float) -> None:
-        """Take what actors say of themselves, by their place. One that has restarted counts its tokens from 0."""
+        """Take the actors' answers, by the actor's place. An actor that has restarted counts its tokens from 0."""
         tokens, compared = 0, False
         for place, activity in answers.items():
             if place in self._known:
@@ -61,7 +61,7 @@ class ActivityMonitor:
             return
         if tokens:
             self.last_token = now
-        if compared:  # else this is where the counting of tokens begins
+        if compared:  # the first answers have nothing to be compared with
             wrote(sum(one.finished for one in self._known.values()), tokens / max(now - self._told, 1e-9))
         self._told = now
 
@@ -74,6 +74,6 @@ class ActivityMonitor:
             del self._asked[place]
             try:
                 found[place] = ray.get(reference)
-            except RayError:  # it is restarting; the pool sees to that
+            except RayError:  # it is restarting; the pool handles that
                 self._known.pop(place, None)
         return found

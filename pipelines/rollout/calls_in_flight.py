@@ -1,4 +1,4 @@
-"""What has finished, among very many calls under way: the cost of one arrival does not grow with their number."""
+"""Returns calls as they finish. The cost of one return does not grow with the number of calls in progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LateError(TimeoutError):
 
 
 class Reference(Protocol):
-    """A call under way, as a Ray object reference."""
+    """A call in progress, such as a Ray object reference."""
 
     def future(self) -> Future[Any]:
         """Return a future of the call's result."""
@@ -28,16 +28,16 @@ class Reference(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Call(Generic[Key]):
-    """A call under way, or one that has come back."""
+    """A call that is in progress or finished."""
 
     key: Key
-    """what the caller knows it by"""
+    """how the caller identifies it"""
     result: Future[Any]
     started: float
     deadline_s: float
 
     def outcome(self) -> Any:
-        """Return the result of a call that has come back; raises its error, or `LateError`."""
+        """Return the result of a finished call. Raises the call's error, or `LateError` if it is not finished."""
         if not self.result.done():
             raise LateError(f"no answer within {self.deadline_s:g} s")
         return self.result.result()
@@ -45,14 +45,14 @@ class Call(Generic[Key]):
 
 @dataclass(slots=True)
 class Arrivals(Generic[Key]):
-    """Calls with one deadline; each is returned once, when it is finished or late.
+    """Calls with the same deadline. Each is returned once, when it is finished or late.
 
-    Ray tells about each reference by itself, so that nobody has to ask about all of them again and again.
+    Ray reports each call when it finishes, so that nobody has to poll all of them.
     """
 
     deadline_s: float
     _calls: dict[int, Call[Key]] = field(default_factory=dict)
-    """by their numbers, the first to be started first"""
+    """by number, the oldest first"""
     _finished: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -60,20 +60,20 @@ class Arrivals(Generic[Key]):
         return len(self._calls)
 
     def add(self, key: Key, reference: Reference) -> None:
-        """Watch a call, whose time begins now."""
+        """Watch a call. Its deadline counts from now."""
         number = next(self._numbers)
         result = reference.future()
         self._calls[number] = Call(key, result, time.monotonic(), self.deadline_s)
         result.add_done_callback(lambda _: self._finished.put(number))
 
     def next(self, timeout_s: float) -> list[Call[Key]]:
-        """Wait for a call to finish or to be late; return those that have, and nothing after `timeout_s` without one."""
+        """Wait until a call is finished or late, and return all such calls; an empty list after `timeout_s` without one."""
         found: deque[Call[Key]] = deque()
         wait_s = max(min(timeout_s, self._first_deadline() - time.monotonic()), 0.0)
         try:
             number = self._finished.get(timeout=wait_s) if wait_s else self._finished.get_nowait()
             while True:
-                if (call := self._calls.pop(number, None)) is not None:  # else it was late, and is back now
+                if (call := self._calls.pop(number, None)) is not None:  # else it was already returned as late
                     found.append(call)
                 number = self._finished.get_nowait()
         except queue.Empty:
@@ -84,7 +84,7 @@ class Arrivals(Generic[Key]):
         return list(found)
 
     def oldest(self, count: int) -> list[Call[Key]]:
-        """Return the calls that have been under way the longest."""
+        """Return up to `count` calls, those in progress for longest."""
         return list(itertools.islice(self._calls.values(), count))
 
     def _first_deadline(self) -> float:

@@ -1,4 +1,4 @@
-"""From problems to graded trajectories: what every stage decodes and grades with."""
+"""Decodes and grades problems, for every stage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoder:
-    """Who decodes and grades for a run."""
+    """The actors that decode and grade for a run, and what they need."""
 
     pool: RolloutPool
     reward: ActorHandle[Any]
     prompts: PromptBuilder
     seed: int | None
-    """of the run; None leaves random numbers to the engines"""
+    """the run's seed; with None the engines draw without given seeds"""
 
 
 class Orders(Protocol):
@@ -59,7 +59,7 @@ class Decoding:
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
     draws: str
-    """names this decoding among those of its run: random numbers follow from it, the run's seed and a problem's number"""
+    """names this decoding within its run; random numbers depend on it, on the run's seed and on the problem's number"""
     want_logprobs: bool = False
     problems_per_order: int = 1
 
@@ -92,7 +92,7 @@ class GradedOrder:
 
     problems: Sequence[Problem]
     batch: ray.ObjectRef[Any]
-    """of the `TrajectoryBatch`: the samples of each problem side by side, in the order of `problems`"""
+    """refers to the `TrajectoryBatch`: the samples of the first problem, then of the second, and so on"""
     graded: GradedGroups
     first: int
     """number of its first problem among all that were given"""
@@ -101,7 +101,7 @@ class GradedOrder:
 
 
 class GradedStream:
-    """Problems given one by one or in portions, which come back as they are finished; to be closed."""
+    """Takes problems one by one or in portions, and returns them as they are finished. It has to be closed."""
 
     def __init__(self, decoder: Decoder, decoding: Orders) -> None:
         self._decoder, self._decoding = decoder, decoding
@@ -109,24 +109,24 @@ class GradedStream:
         self._orders: OrderStream[GradedGroups] = decoder.pool.stream(self._grade)
 
     def add(self, problems: Sequence[Problem], first: int, plans: Sequence[Plan] = ()) -> int:
-        """Have some problems decoded, of which `first` is the first one's number; return the order's own number."""
+        """Order some problems to be decoded, and return the order's number. `first` is the first problem's number."""
         prompts = self._decoder.prompts.prompts(problems)
         index = self._orders.add(self._decoding.order(self._decoder, prompts, first, plans))
         self._portions[index] = first, problems
         return index
 
     def next(self) -> GradedOrder:
-        """Wait for the next order to be finished. Raises `RolloutError`."""
+        """Wait for the next finished order and return it. Raises `RolloutError` as `OrderStream.next` does."""
         finished = self._orders.next()
         first, problems = self._portions.pop(finished.index)
         return GradedOrder(problems, finished.batch, finished.graded, first, finished.version)
 
     def started_by(self, index: int) -> int | None:
-        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        """Return the policy version that began an order; None while it waits. `next` must not have returned the order yet."""
         return self._orders.started_by(index)
 
     def close(self) -> None:
-        """Give up what is not finished."""
+        """Cancel all orders that are not finished."""
         self._orders.close()
 
     def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
@@ -145,7 +145,7 @@ def decode_and_grade(
 ) -> Iterator[GradedOrder]:
     """Yield all problems in portions, as they are finished.
 
-    `plans` are the calls of each answer, the samples of each problem side by side: for the policy `RANDOM_PLACEMENT`.
+    `plans` are the calls of each answer, in the order of the answers. Only the policy `RANDOM_PLACEMENT` has any.
     """
     size = decoding.problems_per_order
     starts = range(0, len(problems), size)

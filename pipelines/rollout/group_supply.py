@@ -1,4 +1,4 @@
-"""Groups for GRPO's steps: ordered ahead, taken as they are finished; late ones go into a later step."""
+"""Supplies GRPO's steps with groups. They are ordered ahead and taken as they finish; late ones go into a later step."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pipelines.rollout.decode_and_grade import GradedOrder
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Which problems were learned from, in places of the endless sequence that `problems_from` defines."""
+    """Which problems were learned from. A problem is given by its place in the endless sequence of `problems_from`."""
 
     next: int
-    """all before this place, but those in `carried`"""
+    """all problems before this place were learned from, except those in `carried`"""
     carried: tuple[int, ...] = ()
-    """ordered and not yet learned from; increasing"""
+    """places that were ordered and not yet learned from, in increasing order"""
 
     @classmethod
     def read(cls, content: bytes) -> Cursor:
-        """Return what `written` has made of a cursor. Raises ValueError."""
+        """Return the cursor that `written` wrote. Raises `ValueError` on other content."""
         return _CURSOR.validate_json(content)
 
     def written(self) -> bytes:
@@ -36,7 +36,7 @@ _CURSOR = TypeAdapter(Cursor)
 
 
 def problems_from(problems: Sequence[Problem], first: int, count: int, seed: int) -> list[Problem]:
-    """Return `count` problems from place `first` on: epochs in seeded orders, end to end, the same in every process."""
+    """Return `count` problems from place `first` on. Each epoch is shuffled by the seed, the same in every process."""
     chosen: list[Problem] = []
     epoch, place = divmod(first, len(problems))
     while len(chosen) < count:
@@ -48,7 +48,7 @@ def problems_from(problems: Sequence[Problem], first: int, count: int, seed: int
 
 
 class Stream(Protocol):
-    """Where problems are decoded and graded, one in each order: a `GradedStream`."""
+    """Decodes and grades problems, one in each order, as a `GradedStream` does."""
 
     def add(self, problems: Sequence[Problem], first: int) -> int: ...
 
@@ -62,9 +62,9 @@ class StepGroups:
     """What one step learns from."""
 
     groups: Sequence[GradedOrder]
-    """by place, which is `first`: what a step learns does not depend on the order in which they were finished"""
+    """sorted by place (`first`), so that what a step learns does not depend on the order in which they finished"""
     late: int
-    """of these, groups that an earlier step had been ordered with"""
+    """how many of the groups were ordered for an earlier step"""
     seconds: float
     """wall time from the step's orders to the last of the groups"""
 
@@ -73,8 +73,8 @@ class GroupSupply:
     """Keeps `per_step` + `extra` groups in decoding, and gives each step the first `per_step` that are finished.
 
     The others go into the next steps, with the policy version that began them. So each is learned from once, whatever its
-    length. A group that would be more than `max_staleness` versions behind in the next step is waited for. The last steps
-    order fewer, so that none is left over.
+    length. A step waits for a group that would be more than `max_staleness` versions behind in the next step. The last
+    steps order fewer groups, so that none is left over.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class GroupSupply:
         extra: int,
         max_staleness: int,
     ) -> None:
-        """`cursor` is where to begin, and `steps` how many there will be; what the cursor carries is decoded anew."""
+        """`cursor` is where to begin; `steps` is how many steps follow. Problems that the cursor carries are decoded again."""
         self._stream, self._problems, self._seed = stream, problems, seed
         self._per_step, self._extra, self._max_staleness = per_step, extra, max_staleness
         self._groups_left = steps * per_step
@@ -99,17 +99,17 @@ class GroupSupply:
         self._in_decoding: dict[int, int] = {}
         """place -> order"""
         self._finished: dict[int, GradedOrder] = {}
-        """by place, the first to be finished first"""
+        """place -> group, the first to finish first"""
         self._late: set[int] = set()
         self._ordered_at = time.perf_counter()
 
     @property
     def cursor(self) -> Cursor:
-        """Where a run goes on that has the weights which `learned` groups have led to."""
+        """Where a resumed run goes on, with the weights after all steps given to `learned`."""
         return Cursor(self._next, tuple(sorted(self._not_learned)))
 
     def order(self) -> None:
-        """Order what the next step needs beside what the steps before it have left."""
+        """Order the groups that the next step needs beside those left over from earlier steps."""
         self._ordered_at = time.perf_counter()
         self._late = {*self._in_decoding, *self._finished}
         missing = min(self._per_step + self._extra, self._groups_left) - len(self._late)
@@ -138,7 +138,7 @@ class GroupSupply:
         return StepGroups(groups, len(chosen & self._late), time.perf_counter() - self._ordered_at)
 
     def learned(self, step: StepGroups) -> None:
-        """Note that the learner's weights are those after this step."""
+        """Note that the learner has learned from this step's groups."""
         self._not_learned -= {group.first for group in step.groups}
 
     def _add(self, place: int, problem: Problem) -> None:

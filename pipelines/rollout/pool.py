@@ -1,4 +1,4 @@
-"""Rollout orders to whichever worker is free, and each finished one on to the reward actor."""
+"""Gives rollout orders to free workers, and each decoded order to the reward actor."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ logger = logging.getLogger(__name__)
 
 Graded = TypeVar("Graded")
 Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
-"""starts the grading of the order with this number, of which the `TrajectoryBatch` is given"""
+"""starts the grading of an order, given its number and the reference to its `TrajectoryBatch`"""
 
 ATTEMPTS = 3
 _STALL_LOG_S = 60.0
 _POLL_S = 2.0
 _THROUGH_RESTARTS = {"max_task_retries": -1}
-"""of a call that waits for the actor to be back; others fail while it restarts"""
+"""options of a call that waits while its actor restarts; other calls fail then"""
 
 
 class RolloutError(RunError):
@@ -48,12 +48,12 @@ class Finished(Generic[Graded]):
     """One order, decoded and graded."""
 
     index: int
-    """of the order among those of its stream"""
+    """number of the order within its stream"""
     batch: ray.ObjectRef[Any]
-    """of its `TrajectoryBatch`, in the object store"""
+    """refers to its `TrajectoryBatch` in the object store"""
     graded: Graded
     version: int
-    """policy version when decoding began: no token is of an earlier one"""
+    """policy version when decoding began; no token is from an earlier version"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +81,7 @@ class _Order:
 class _Running:
     order: _Order
     worker: _Worker | None
-    """None once it is decoded, and only its grading is repeated"""
+    """None if the order is decoded and only its grading is repeated"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class _Mending:
 
 
 class OrderStream(Generic[Graded]):
-    """The orders of one caller. They go on in the pool between two calls, and beside those of other streams."""
+    """The orders of one caller. The pool works on them between two calls, and beside the orders of other streams."""
 
     def __init__(self, pool: RolloutPool, grade: Grade[Graded]) -> None:
         self._pool = pool
@@ -98,18 +98,18 @@ class OrderStream(Generic[Graded]):
         self.closed = False
         self.finished: deque[Finished[Graded]] = deque()
         self._orders: dict[int, _Order] = {}
-        """those that are not yet returned"""
+        """orders that are not yet returned"""
         self._numbers = itertools.count()
 
     def add(self, order: Order) -> int:
-        """Queue an order, and return its number. Decoding may begin later, by whichever policy the pool has then."""
+        """Queue an order, and return its number. Decoding may begin later, with the weights that the pool has then."""
         number = next(self._numbers)
         self._orders[number] = _Order(self, number, order)
         self._pool.waiting.append(self._orders[number])
         return number
 
     def next(self) -> Finished[Graded]:
-        """Wait for an order that is not yet returned; the first to be finished comes first.
+        """Wait for the next finished order and return it. The first to finish is returned first.
 
         Raises `RolloutError` when an order has failed on all attempts, or when no worker is left.
         """
@@ -127,11 +127,11 @@ class OrderStream(Generic[Graded]):
         return found
 
     def started_by(self, index: int) -> int | None:
-        """Return the policy version that began an order which is not yet returned; None while it waits."""
+        """Return the policy version that began an order; None while it waits. `next` must not have returned the order yet."""
         return self._orders[index].version
 
     def close(self) -> None:
-        """Give up what is not finished."""
+        """Cancel all orders that are not finished."""
         self.closed = True
         self._pool.waiting = deque(order for order in self._pool.waiting if order.stream is not self)
         finished = {found.index for found in self.finished}
@@ -144,10 +144,10 @@ class OrderStream(Generic[Graded]):
 class RolloutPool:
     """Rollout workers and the weights they should hold.
 
-    An order goes to the worker with the fewest sequences in flight, so a slow one holds nobody up. When a worker dies, or
-    an order misses its deadline, the order goes out again: decoding it has no side effects. A worker that died gets
-    orders again when Ray has restarted it and it holds the current weights. Every order is for the weights that the pool
-    has when it goes out, and a worker refuses it with others.
+    An order goes to the worker with the fewest sequences in flight, so a slow worker does not hold up the others. When a
+    worker dies, or an order misses its deadline, the order goes out again: decoding it has no side effects. A worker that
+    died gets orders again when Ray has restarted it and it holds the current weights. Every order names the policy
+    version that the pool has when it goes out. A worker with other weights refuses the order.
     """
 
     actors: Sequence[ActorHandle[Any]]
@@ -155,14 +155,14 @@ class RolloutPool:
     deadline_s: float
     in_flight: InFlight = InFlight.FINISH
     activity: ActivityMonitor | None = None
-    """of the workers and the teacher; without it only finished orders show that something happens"""
+    """watches the workers and the teacher; without it only finished orders count as progress"""
     version: int = 0
     waiting: deque[_Order] = field(default_factory=deque)
     _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
     _loads: dict[_Worker, int] = field(default_factory=dict)
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
-    """workers that get no orders until they are back, with the weights that they lack"""
+    """workers that get no orders until they have restarted and hold the current weights"""
     _arrivals: Arrivals[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,9 +170,9 @@ class RolloutPool:
         self._arrivals = Arrivals(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
-        """Give all workers `weights` as policy `version`; returns when every one holds them.
+        """Give all workers `weights` as policy `version`, and wait until all of them hold these.
 
-        `in_flight` says what becomes of turns that are being written. Later turns are by the new weights.
+        `in_flight` says what happens to turns in progress. Later turns are written with the new weights.
         """
         self._weights, self.version = weights, version
         results(
@@ -189,7 +189,7 @@ class RolloutPool:
         return [worker.actor for worker in self._loads]
 
     def processes(self) -> list[int]:
-        """Return the process ids of `engines`: others after a restart."""
+        """Return the process ids of `engines`. A restarted worker has another id."""
         ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
         processes: list[int] = results(
             ready, "asking the rollout workers for their processes", self.deadline_s, ROLLOUT_DEADLINE
@@ -204,16 +204,16 @@ class RolloutPool:
         )
 
     def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
-        """Note that all workers hold policy `version`; `weights` puts it in the object store for one that restarts."""
+        """Note that all workers hold policy `version`. `weights` puts it in the object store for a worker that restarts."""
         self._weights, self.version = weights, version
         self._mending.clear()
 
     def stream(self, grade: Grade[Graded]) -> OrderStream[Graded]:
-        """Return a stream without orders, to be closed when it is done with."""
+        """Return a stream without orders. The caller closes it at the end."""
         return OrderStream(self, grade)
 
     def run(self, orders: Sequence[Order], grade: Grade[Graded]) -> Iterator[Finished[Graded]]:
-        """Yield the orders as they are finished. Raises as `OrderStream.next`."""
+        """Yield the orders as they finish. Raises `RolloutError` as `OrderStream.next` does."""
         stream: OrderStream[Graded]
         with closing(self.stream(grade)) as stream:
             for order in orders:
@@ -222,7 +222,7 @@ class RolloutPool:
                 yield stream.next()
 
     def advance(self) -> bool:
-        """Hand out what fits, wait a little for something to happen, and see to it; return whether anything did."""
+        """Hand out orders, wait a little for calls to finish, and handle these. Return whether any did. Raises `RolloutError`."""
         if not self._loads:
             raise RolloutError("no rollout worker is left")
         self._hand_out()
@@ -238,7 +238,7 @@ class RolloutPool:
         return bool(calls)
 
     def awaited(self) -> str:
-        """Return whom the pool waits for, for people: answers by worker, and workers that are not back."""
+        """Return as text what the pool waits for: answers by worker, and workers that are restarting."""
         parts = []
         for number, actor in enumerate(self.actors):
             answers = next((load for worker, load in self._loads.items() if worker.actor == actor), 0)
@@ -307,7 +307,7 @@ class RolloutPool:
         return worker if load == 0 or load + order.sequences <= self.sequences_in_flight else None
 
     def _mend(self, worker: _Worker) -> None:
-        """Wait, beside the work of the others, for a worker that Ray restarts, and give it the weights that it lacks."""
+        """Wait until Ray has restarted the worker, and give it the current weights. The other workers go on meanwhile."""
         self._mending[worker] = _Mending(worker)
         ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
         back = self._send_weights(worker) if self._weights is not None else ready.remote()
@@ -315,7 +315,7 @@ class RolloutPool:
 
     def _finish_mending(self, mending: _Mending, call: Call[Any]) -> None:
         worker = mending.worker
-        if self._mending.get(worker) is not mending:  # it got newer weights since
+        if self._mending.get(worker) is not mending:  # it has got newer weights since then
             return
         del self._mending[worker]
         try:
@@ -340,7 +340,7 @@ class RolloutPool:
 
 
 def _is_decoded(batch: ray.ObjectRef[Any]) -> bool:
-    """Return whether a batch is there, whatever became of its grading."""
+    """Return whether a batch was decoded, even if its grading failed."""
     if not ray.wait([batch], timeout=0, fetch_local=False)[0]:
         return False
     try:

@@ -1,1 +1,1 @@
-"""The stages of a run, each resumable and each reading and writing under one run directory."""
+"""The stages of a run. Each can be resumed, and reads and writes in one run directory."""

@@ -1,4 +1,4 @@
-"""From graded trajectories to the table of answers."""
+"""Makes the table of answers from graded trajectories."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pipelines.records.traces import teacher_answered
 def answer_table(
     problems: Sequence[Problem], first: int, batch: TrajectoryBatch, graded: GradedGroups, grammar: CommandGrammar
 ) -> AnswerTable:
-    """Return the answers to consecutive problems, of which the first is number `first` of the evaluation.
+    """Return the answers to consecutive problems. The first problem is number `first` of the evaluation.
 
-    The rows of `batch` are the samples of each problem side by side; `grammar` is that of the student's vocabulary.
+    The rows of `batch` are the samples of the first problem, then of the second, and so on. `grammar` is for the
+    student's vocabulary.
     """
     samples = graded.group_size
     repeated = [problem for problem in problems for _ in range(samples)]

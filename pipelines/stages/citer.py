@@ -41,9 +41,9 @@ class CiterError(RunError):
 
 
 def train_router(run: Run, problems: Sequence[Problem]) -> Path:
-    """Return the folder of the base student's token router, trained once for a run.
+    """Train the base student's token router, unless that is done, and return its folder.
 
-    Labels come from the teacher's own right solutions of the first `citer.problems` problems. Raises `CiterError` if
+    Labels come from the teacher's own right solutions to the first `citer.problems` problems. Raises `CiterError` if
     there are too few.
     """
     with run.directory.stage(CITER) as left:
@@ -97,10 +97,10 @@ def decode_routed(
     samples: int = 1,
     begun: Sequence[tuple[int, ...]] = (),
 ) -> Iterator[GradedOrder]:
-    """Yield all problems in portions, decoded by the routed pair and graded, as they are finished.
+    """Yield all problems, in portions that the routed pair has decoded and the reward actor has graded, as they finish.
 
-    `draws` names this decoding among those of the run, as in `Decoding`. `begun`, if given, is the output that each
-    problem's answers begin with. Raises `RolloutError`.
+    `draws` names this decoding within the run, as in `Decoding`. Limits on calls have no effect, since there are no
+    commands. `begun`, if given, is the output that each problem's answers begin with. Raises `RolloutError`.
     """
     settings = run.experiment
     at_once = 2 * settings.citer.max_sequences
@@ -113,7 +113,7 @@ def decode_routed(
 
 
 def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], list[Reference]]:
-    """Return the problems that the teacher solves, in their order, and its solutions."""
+    """Return the problems that the teacher solves, in order, and its solutions. Raises `CiterError` if too few are."""
     sampling = run.experiment.citer.reference_sampling
     decoding = Decoding(
         Policy.TEACHER, 1, run.experiment.grpo.limits, sampling, sampling, CITER, problems_per_order=_PROBLEMS_PER_ORDER
@@ -137,7 +137,7 @@ def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], l
 
 
 def _train(run: Run, problems: Sequence[Problem], references: Sequence[Reference]) -> None:
-    """Rounds of labelling and training: the first rolls out the student alone, later ones the pair as routed so far."""
+    """Label tokens and train the router, in rounds: first with rollouts of the student alone, then of the routed pair."""
     settings, deadline_s = run.experiment.citer, run.experiment.rollout.deadline_s
     citer = _actor(run)
     timeout_s = run.experiment.grpo.limits.teacher_timeout_s
@@ -168,7 +168,7 @@ def _labels_by_rollout(
     rows: NDArray[np.int64],
     router: Path | None,
 ) -> UInt8:
-    """Return the label of each row: the student's if the answer comes out right when it goes on from its choice."""
+    """Return the label of each row: `STUDENT` if an answer that goes on from the student's choice is right."""
     orders = decode_routed(
         run,
         [problems[tokens.solution[row]] for row in rows],

@@ -14,7 +14,7 @@ def insert_commands(
 ) -> list[int]:
     """Return the sample with commands at uniformly drawn token positions.
 
-    Each asks for n = d * 10^k tokens, capped by the tokens of the sample that follow, so none stands at the very end.
+    Each command asks for n = d * 10^k tokens, but at most for the tokens that follow it. So no command is at the very end.
     """
     count = min(random.randint(*settings.commands), len(output_ids))
     places = sorted(random.sample(range(len(output_ids)), count))

@@ -1,4 +1,4 @@
-"""Evaluation on the held-out problems: each policy by itself, from its answers to its rows by kind."""
+"""Evaluates each policy on the held-out problems: its table of answers, and a row for each kind of problem."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ANSWERS_PER_ORDER = 32
 _TRACED = (Policy.RELAY, Policy.RANDOM_PLACEMENT)
 
 Decode = Callable[[EvaluationSet, int], Iterator[GradedOrder]]
-"""from a set, and the number of answers to the sets before it, to its graded answers"""
+"""takes a set, and the number of answers to the sets before it; yields the graded answers to the set"""
 
 
 class EvaluationError(RunError):
@@ -58,7 +58,7 @@ class EvaluationError(RunError):
 
 
 def evaluate_base(run: Run) -> None:
-    """Evaluate what there is before training."""
+    """Evaluate the base models, before training."""
     for policy in run.experiment.evaluation.base:
         _evaluate(run, BASE, 0, policy, run.models.student)
 
@@ -77,20 +77,20 @@ def evaluate_within_grpo(run: Run, step: int) -> None:
 
 
 def discard_within_grpo(run: Run, step: int) -> None:
-    """Leave the evaluations after later steps to be done again: the weights that they are of are gone."""
+    """Mark the evaluations after later steps to be done again: the weights that they evaluated are gone."""
     for later, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
         if later > step:
             run.directory.mark_left(evaluation_stage(evaluation_within_grpo(later), policy))
 
 
 def publish_within_grpo(run: Run) -> None:
-    """Show the evaluations within GRPO, whoever trained; some are missing if another run trained without them."""
+    """Copy the evaluations within GRPO to the run's logs. Some are missing if another run trained without them."""
     for step, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
         stage = evaluation_stage(evaluation_within_grpo(step), policy)
         if run.directory.stage_done(stage):
             publish_evaluation(run.directory, run.tracker, stage)
         else:
-            logger.info("%s is missing: another run trained the student, and did not evaluate it so", stage)
+            logger.info("%s is missing: another run trained the student without this evaluation", stage)
 
 
 def evaluate_final(run: Run) -> None:
@@ -104,7 +104,7 @@ def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
     """Train CITER's token router on the training problems, and evaluate the routed pair at every threshold."""
     if not run.experiment.citer.enabled:
         return
-    from pipelines.stages.citer import train_router  # loads torch, which other runs' drivers do without
+    from pipelines.stages.citer import train_router  # loads torch, which drivers of other runs do not need
 
     router = train_router(run, training)
     for threshold in run.experiment.citer.thresholds:
@@ -118,26 +118,29 @@ def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
 
 
 def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[EvaluationSet, ...]:
-    """Return the first problems of each set, an even share of `count` from each and at least one."""
+    """Return the first problems of each set: an equal part of `count` from each set, but at least one."""
     share = max(count // len(sets), 1)
     return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
 def placement_plans(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple[Plan, ...]:
-    """Return for each answer the calls of the relay answer in its place, at random places. Raises `EvaluationError`."""
+    """Return a plan for each answer: the calls of the corresponding relay answer, moved to random places.
+
+    Raises `EvaluationError` if the relay answers are to other problems.
+    """
     folder = run.directory.stage_dir(evaluation_stage(name, Policy.RELAY))
     relayed = AnswerTable.read(folder / ANSWERS)
     asked = [problem.question for found in sets for problem in found.problems for _ in range(found.samples)]
     if relayed.question.tolist() != asked:
         raise EvaluationError(
-            f"{folder.resolve()}: has answers to other problems than there are now, so their calls cannot be placed anew: "
-            "remove it to answer again, or undo what has changed in the files of data.evaluation"
+            f"{folder.resolve()}: has answers to other problems than the present ones, so their calls cannot be used: "
+            "remove it to answer again, or undo the changes in the files of data.evaluation"
         )
     return random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
 
 
 def check_failed_calls(table: AnswerTable, label: str, highest: float | None) -> None:
-    """Raise `EvaluationError` if more than a share `highest` of the calls failed: the accuracy would be the teacher's fault."""
+    """Raise `EvaluationError` if more than a share `highest` of the calls failed: they would lower the accuracy."""
     calls, failed = int(table.calls.sum()), int(table.failed_calls.sum())
     if highest is None or failed <= highest * calls:
         return
@@ -145,15 +148,15 @@ def check_failed_calls(table: AnswerTable, label: str, highest: float | None) ->
     raise EvaluationError(
         f"{label}: {failed} of {calls} calls failed ({100 * share:.1f} %), in {answers} of {len(table)} answers, and "
         f"evaluation.max_failed_call_share allows {100 * highest:g} %. The teacher failed, or did not answer within "
-        "evaluation.limits.teacher_timeout_s; its log says which. Nothing of this evaluation was kept: mend the teacher, raise "
-        "the time or lower rollout.sequences_in_flight, and start the run again. It then answers these problems anew"
+        "evaluation.limits.teacher_timeout_s; its log says which. Nothing of this evaluation was kept. Repair the teacher, raise "
+        "the time or lower rollout.sequences_in_flight, and start the run again: it then repeats this evaluation"
     )
 
 
 def _evaluate(
     run: Run, name: str, step: int, policy: Policy, student: str | None, sets: Sequence[EvaluationSet] | None = None
 ) -> None:
-    """Have the policy answer all problems, unless that is done, and show its rows; `student` None is the learner's."""
+    """Let the policy answer all problems, unless that is done, and show its rows. `student` None: the learner's."""
     stage = evaluation_stage(name, policy)
     with run.directory.stage(stage) as left:
         if left:
@@ -177,7 +180,7 @@ def _answer(
     decode: Decode,
     traced: bool = False,
 ) -> None:
-    """Do one evaluation stage: all is computed, then written, the marker last."""
+    """Do one evaluation stage. Everything is computed before anything is written, and the done marker comes last."""
     grammar = CommandGrammar(TransformersTokenizer(run.prompts.student_tokenizer))
     started = time.perf_counter()
     orders = _collect(sets, f"evaluate {name}: {policy}", decode)
@@ -224,12 +227,12 @@ def _row(run: Run, name: str, step: int, policy: str, kind: str, table: AnswerTa
 
 
 def _knowledge(role: Role, settings: ModelSettings) -> Knowledge:
-    """Return what a model was pretrained to know; of a given one, what its role is supposed to."""
+    """Return what a model was pretrained to know. A model that was not pretrained here counts as its role's default."""
     return knowledge_of(role, settings.pretrain.skill if settings.pretrain else None)
 
 
 def _collect(sets: Sequence[EvaluationSet], label: str, decode: Decode) -> list[tuple[int, GradedOrder]]:
-    """Return all orders, each with the number of its first problem in all sets together."""
+    """Return all orders, each with the number of its first problem, counted through all sets."""
     orders = []
     problems_before = answers_before = 0
     answers = sum(len(found.problems) * found.samples for found in sets)
@@ -248,7 +251,7 @@ def _decode(
 ) -> Iterator[GradedOrder]:
     settings = run.experiment.evaluation
     sampling = found.sampling or settings.sampling
-    # The teacher alone answers as the student does; on call it writes as it always does.
+    # When the teacher answers alone, it samples as the student does. On call it samples as in training.
     teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
     size = max(_ANSWERS_PER_ORDER // found.samples, 1)
     draws = f"{stage}/{before}"

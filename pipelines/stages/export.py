@@ -1,4 +1,4 @@
-"""The student on disk: weights from the learner beside the base student's tokenizer, for vLLM and transformers."""
+"""Writes the student to disk: the learner's weights and the base student's tokenizer, for vLLM and transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.run import Run
 
 
 def export_student(run: Run, folder: Path) -> None:
-    """Write the learner's model and its tokenizer to `folder`, which is complete or absent at any time."""
+    """Write the learner's model and its tokenizer to `folder`. At any time the folder is either complete or absent."""
     with directory_commit(folder) as partial:
         run.actors().learner.export(str(partial / "weights"))
         for file in (partial / "weights").iterdir():

@@ -25,9 +25,9 @@ class FilterError(RunError):
 
 
 def training_problems(run: Run) -> list[Problem]:
-    """Return the problems to train on, filtered if a stage is enabled that uses them. Raises `FilterError`.
+    """Return the problems to train on, filtered if `Experiment.filters` says so. Raises `FilterError` if none is left.
 
-    Their order is drawn by the run's seed: stages that take the first N get a sample, and not the head of a sorted file.
+    The run's seed shuffles them. So a stage that takes the first N gets a random sample, not the head of a sorted file.
     """
     if not run.experiment.filters:
         return shuffled(run.problems.train, run.experiment.seed)
@@ -61,7 +61,7 @@ def _filter(run: Run, problems: list[Problem]) -> None:
     if not kept:
         raise FilterError(
             f"the teacher's pass rate is below filter.min_pass_rate ({settings.min_pass_rate}) on all {len(problems)} "
-            "training problems: check the teacher, or lower it"
+            "training problems: check the teacher, or lower this limit"
         )
     in_order = (kept[number] for number in sorted(kept))
     run.directory.write_text(_PROBLEMS, "".join(json.dumps(asdict(problem)) + "\n" for problem in in_order))

@@ -35,7 +35,7 @@ _SPEEDS = ("tokens_per_s", "seconds")
 
 
 def grpo(run: Run, problems: list[Problem]) -> None:
-    """Train the student, from the newest checkpoint that a killed run left, unless that is done or disabled."""
+    """Train the student, unless that is done or disabled. Training goes on from the newest checkpoint, if there is one."""
     if not run.experiment.grpo.enabled:
         return
     with run.directory.stage(GRPO) as left:
@@ -82,10 +82,10 @@ def _train(run: Run, problems: list[Problem]) -> None:
                     evaluate_within_grpo(run, step + 1)
             metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
             if not run.experiment.grpo.loss.kl_coefficient:
-                metrics.pop("learner/kl", None)  # which is measured only where it is in the loss
+                metrics.pop("learner/kl", None)  # it is measured only if it is in the loss
             log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
             clock = PhaseClock()
-            # After the log: no step before a checkpoint is done again, so a kill in between would leave it out for good.
+            # Save after the log. A resumed run does not repeat steps before a checkpoint, so they have to be logged by then.
             if (step + 1) % settings.checkpoint_every == 0:
                 with clock.phase("checkpoint"):
                     _save(run, step + 1, supply.cursor)
@@ -140,7 +140,7 @@ def _learn(run: Run, step: StepGroups, clock: PhaseClock) -> GrpoMetrics:
 
 
 def mini_batches(groups: int, group_size: int, parts: int, seed: int) -> list[NDArray[np.int64]]:
-    """Return the rows of each mini-batch: whole groups, drawn by the seed and not by the order in which they finished."""
+    """Return the rows of each mini-batch. Groups stay whole. The seed draws them, not the order in which they finished."""
     drawn = np.random.default_rng(seed).permutation(groups)
     return [(part[:, None] * group_size + np.arange(group_size)).ravel() for part in np.array_split(drawn, parts)]
 
@@ -148,7 +148,7 @@ def mini_batches(groups: int, group_size: int, parts: int, seed: int) -> list[ND
 def _learn_and_roll_out(
     run: Run, step: StepGroups, supply: GroupSupply, clock: PhaseClock
 ) -> tuple[GrpoMetrics, StepGroups]:
-    """Learn from the groups of one step while those of the next one are decoded by the policy before it."""
+    """Learn from one step's groups. Meanwhile the next step's groups are decoded by the policy before this step."""
     started = time.perf_counter()
     learning = _start_learning(run, step)
     supply.order()

@@ -1,4 +1,4 @@
-"""What a stage keeps in its own folder, brought to the run's logs: whoever did the stage, each run shows its results."""
+"""Copies a stage's results into the run's logs, also when another run did the stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EVALUATION, _EVALUATIONS, _TRACE = TypeAdapter(Evaluation), TypeAdapter(tuple[E
 def log_step(
     directory: RunDirectory, tracker: Tracker, stage: str, step: int, metrics: Mapping[str, SupportsFloat]
 ) -> None:
-    """Record one step of a training stage, in the stage's folder and in the run."""
+    """Record one step of a training stage, in the stage's folder and in the run's metrics."""
     values = {name: float(value) for name, value in metrics.items()}
     finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
     directory.append_jsonl(_metrics(stage), {"step": step, "metrics": finite})
@@ -35,7 +35,7 @@ def log_step(
 
 
 def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
-    """Bring the stage's steps to the run, as far as it lacks them or has those of an earlier time."""
+    """Copy the stage's steps into the run's metrics, if they are missing there or differ."""
     known = read_metrics(directory, stage)
     steps: dict[int, dict[str, float | None]] = {}
     for row in directory.read_jsonl(_metrics(stage)):
@@ -48,9 +48,9 @@ def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None
 
 
 def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
-    """Bring the rows and traces of a finished evaluation to the run, as far as it lacks them or has earlier ones.
+    """Copy the rows and traces of a finished evaluation into the run's logs, if they are missing there or differ.
 
-    Earlier rows stay in the log, where the last one counts; earlier traces are removed.
+    Earlier rows stay in the log, and the last one counts. Earlier traces are removed.
     """
     published = {(row["name"], row["policy"], row["kind"]): row for row in directory.read_jsonl(EVALUATIONS)}
     rows = _EVALUATIONS.validate_python(directory.summary(stage)[ROWS])
@@ -75,7 +75,7 @@ def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) ->
 
 
 def traces_file(stage: str) -> str:
-    """Return the name, within the run, of an evaluation's own traces."""
+    """Return the path of an evaluation's own traces, within the run directory."""
     return f"stages/{stage}/{TRACES}"
 
 

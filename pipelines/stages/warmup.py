@@ -28,7 +28,7 @@ _STEPS_PER_CALL = 20
 def warm_up(run: Run, problems: list[Problem]) -> None:
     """Train the student on its own samples with inserted commands, unless that is done or disabled.
 
-    `problems` are those of training.
+    `problems` are the training problems.
     """
     if not run.experiment.warmup.enabled:
         return
@@ -39,7 +39,7 @@ def warm_up(run: Run, problems: list[Problem]) -> None:
 
 
 def warmup_problems(sets: ProblemSets, training: list[Problem], seed: int) -> list[Problem]:
-    """Return the problems of `data.warmup` in an order drawn by the seed, or those of training if it names no source."""
+    """Return the problems of `data.warmup`, shuffled by the seed; the training problems if it names no source."""
     return shuffled(sets.warmup, seed) if sets.warmup_sources else training
 
 
@@ -98,7 +98,7 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
 
 
 def _plan(rows: int, rows_per_step: int, epochs: int, seed: int) -> list[np.ndarray]:
-    """Return the rows of each optimizer step: every epoch a new order."""
+    """Return the rows of each optimizer step. Every epoch has a new order."""
     steps: list[np.ndarray] = []
     for epoch in range(epochs):
         order = np.random.default_rng([seed, epoch]).permutation(rows)

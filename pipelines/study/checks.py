@@ -1,4 +1,4 @@
-"""What has to hold between a study's systems and the experiments of its runs; every problem is one line."""
+"""Checks a study's systems against the experiments of its runs. Every problem is one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place:
 def check_systems(
     file: Path, systems: Mapping[str, Place], runs: Collection[str], experiments: Mapping[str, Experiment]
 ) -> list[str]:
-    """Return the systems that no run evaluates; those of a run whose experiment is not among them are let pass."""
+    """Return a problem for each system that its run does not evaluate. Runs without an experiment here are not checked."""
     problems = []
     for system, place in systems.items():
         if place.run not in runs:
@@ -60,7 +60,7 @@ def evaluated(experiment: Experiment) -> tuple[str, ...]:
 
 
 def check_names(file: Path, experiments: Mapping[str, Experiment]) -> list[str]:
-    """Return the runs that Ray could not tell apart, since their actors are found by the experiment's name."""
+    """Return a problem for each experiment name that two runs share. Ray finds a run's actors by that name."""
     first: dict[str, str] = {}
     problems = []
     for run, experiment in experiments.items():
@@ -71,7 +71,7 @@ def check_names(file: Path, experiments: Mapping[str, Experiment]) -> list[str]:
 
 
 def check_same_evaluation_data(file: Path, experiments: Mapping[str, Experiment]) -> list[str]:
-    """Return the runs whose answers cannot be compared with those of the first one."""
+    """Return a problem for each key of a run's evaluation data that differs from the first run's."""
     problems: list[str] = []
     if not experiments:
         return problems
@@ -89,7 +89,7 @@ def check_same_evaluation_data(file: Path, experiments: Mapping[str, Experiment]
 def kinds_without_problems(
     file: Path, groups: Mapping[str, Sequence[str]], experiments: Mapping[str, Experiment]
 ) -> list[str]:
-    """Return the kinds in `groups` that no run reports results by."""
+    """Return a problem for each kind in `groups` that no run evaluates."""
     sources = [source for experiment in experiments.values() for source in experiment.data.evaluation]
     kinds = list(dict.fromkeys(kind for source in sources for kind in source.kinds))
     return [

@@ -1,4 +1,4 @@
-"""Reads what a study's runs have left on disk: every system's answers, and the best possible policy's cost."""
+"""Reads a study's results from disk: every system's answers, and the best possible policy's cost."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class StudyResultsError(ValueError):
 
 
 class _Marker(BaseModel):
-    """What a finished evaluation says of itself; other keys are not read here."""
+    """The part of a finished evaluation's summary that is read here."""
 
     seconds: float
     rows: tuple[Evaluation, ...]
 
 
 def read_results(study: Study, failed: Mapping[str, str] | None = None) -> StudyResults:
-    """Return what is on disk of all systems; `failed` says by run how those ended that did not finish.
+    """Return all systems' results on disk. `failed` says, by run, how the runs ended that did not finish.
 
-    Raises `StudyResultsError` where two systems have answers to different problems.
+    Raises `StudyResultsError` if two systems have answers to different problems.
     """
     systems: dict[str, SystemAnswers] = {}
     oracles: dict[str, dict[str, OraclePoint]] = {}
@@ -62,7 +62,7 @@ def read_results(study: Study, failed: Mapping[str, str] | None = None) -> Study
 
 
 def _is_of_these_settings(run: StudyRun, stage: str) -> bool:
-    """Return whether the stage in the run's directory is the one that its experiment would do now."""
+    """Return whether the stage in the run's directory has the settings of the run's present experiment."""
     return (run.directory / "stages" / stage).resolve() == shared_folders(run.experiment)[stage]
 
 

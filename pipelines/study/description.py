@@ -14,7 +14,7 @@ from pipelines.study.plan import Study, StudyRun
 
 
 def described(study: Study) -> str:
-    """Return every run with its resources, the stages that it leaves to do, and the systems that are read from it."""
+    """Return as text every run with its resources, its unfinished stages, and the systems that are read from it."""
     lines = [f"study {study.settings.name}: {len(study.runs)} runs, one after the other, in {study.directory}"]
     earlier: set[Path] = set()
     for number, (name, run) in enumerate(study.runs.items(), start=1):
@@ -33,7 +33,7 @@ def described(study: Study) -> str:
 
 
 def stages_left(run: StudyRun, earlier: Collection[Path] = ()) -> str:
-    """Return how many stages of a run are left, are done already, and will be by earlier runs, whose folders are given."""
+    """Return as text how many stages are left, done already, and shared. `earlier` are folders of earlier runs' stages."""
     folders = set(shared_folders(run.experiment).values())
     done = {folder for folder in folders if (folder / DONE).exists()}
     by_others = (folders - done) & set(earlier)

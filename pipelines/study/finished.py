@@ -1,4 +1,4 @@
-"""Which runs of a study are finished: a note in the run's directory, for the stages that it finished with."""
+"""Which runs of a study are finished. A note in the run's directory names the stages that were finished, by their keys."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def mark_finished(study: Study, run: str) -> None:
 
 
 def is_finished(study: Study, run: str) -> bool:
-    """Return whether nothing is left of the run.
+    """Return whether the run has nothing left to do.
 
-    Something is if its stages have changed since in what they depend on, or if what one of them left is gone.
+    A finished run has something to do again if a setting that a stage depends on has changed, or if a stage's results
+    are gone.
     """
     experiment, directory = study.runs[run].experiment, study.runs[run].directory
     keys = stage_keys(experiment)
-    # Evaluations within GRPO are not in a run whose GRPO another one did without them.
+    # A run has no evaluations within GRPO if another run did its GRPO without them.
     within_grpo = {
         evaluation_stage(evaluation_within_grpo(step), policy)
         for step in evaluated_steps(experiment)

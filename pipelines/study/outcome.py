@@ -1,4 +1,4 @@
-"""A study from its runs to its report, and its report alone."""
+"""Does a study's runs and writes its report, or writes the report alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class StudyError(RuntimeError):
 
 
 def run_study(study: Study, command: Sequence[str] = RUN) -> Path:
-    """Do what is left of all runs and return the report of all that there is.
+    """Do all unfinished runs, and return the path of the report on all results.
 
-    Raises `StudyError`, after the report is written, if a run failed, and `StudyResultsError` if the answers are to
-    different problems.
+    If a run failed, the report is still written, and then `StudyError` is raised. Raises `StudyResultsError` if systems
+    have answers to different problems.
     """
     failed = run_all(study, command)
     report = write_outcome(study, failed)
@@ -35,12 +35,17 @@ def run_study(study: Study, command: Sequence[str] = RUN) -> Path:
 
 
 def write_outcome(study: Study, failed: Mapping[str, str] | None = None) -> Path:
-    """Write the numbers and the report of what is on disk, and return the report's path."""
+    """Write the numbers and the report on all results on disk, and return the report's path.
+
+    Raises `StudyError` if there are no results at all and no run has failed, and `StudyResultsError` as `read_results`.
+    """
     from pipelines.report.comparison import write_comparison
 
     results = read_results(study, failed)
     if failed is None and len(results.missing) == len(study.settings.systems):
-        raise StudyError(f"{study.directory}: no run of this study has an answer yet; without --report-only it is run")
+        raise StudyError(
+            f"{study.directory}: no run of this study has an answer yet; start the study without --report-only"
+        )
     for system, reason in results.missing.items():
         print(f"no answers of {system}: {reason}")
     write_tables(results, study.directory / TABLES, study.settings.resamples)

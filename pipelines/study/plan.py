@@ -1,4 +1,4 @@
-"""A study that may start: its file and all experiments that it names, checked against each other."""
+"""Loads a study: its file and all experiments that it names, checked against each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StudyRun:
     name: str
     file: Path
     overrides: tuple[str, ...]
-    """what the study puts above the file, as arguments of `python -m pipelines run`"""
+    """values that replace those of the file, as arguments of `python -m pipelines run`"""
     experiment: Experiment
 
     @property
@@ -33,7 +33,7 @@ class StudyRun:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All that a study is, before anything has run."""
+    """A study that has been checked and can start."""
 
     settings: StudySettings
     directory: Path
@@ -64,7 +64,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def _load_runs(path: Path, settings: StudySettings, directory: Path) -> tuple[dict[str, StudyRun], list[str]]:
-    """Return the runs whose experiments are valid, and the problems of the others: one line, whoever shares it."""
+    """Return the runs whose experiments are valid, and the problems of the others. A shared problem is one line."""
     own = [key for key in OWN_KEYS if key in settings.overrides]
     problems = [f"{path}: overrides.{key}: is set by the study for each run; leave it out" for key in own]
     common = _dotted({key: value for key, value in settings.overrides.items() if key not in own})

@@ -1,4 +1,4 @@
-"""Runs what is left of a study: a process for each run, one after the other, on one Ray cluster."""
+"""Does a study's unfinished runs on one Ray cluster, one after the other. Each run is a separate process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pipelines.terminal.interruption import ended_at_once
 
 RUN = (sys.executable, "-m", "pipelines", "run")
 _SECONDS_TO_STOP = 120.0
-"""for a run to end its actors and its W&B run when it is told to"""
+"""time that a run has to end its actors and its W&B run when it is stopped"""
 
 
 def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
-    """Do what is left of all runs in their order, and return by name how those that failed ended.
+    """Do all unfinished runs in order, and return, by name, how the failed runs ended.
 
-    A run is a process of its own, `command` with its file and overrides: whatever becomes of it, the others go on.
+    A run is a separate process: `command` with the run's file and overrides. If it fails, the others still run.
     Raises `RunDirectoryError` if another process works on the study.
     """
     failed: dict[str, str] = {}
@@ -59,7 +59,7 @@ def run_all(study: Study, command: Sequence[str] = RUN) -> dict[str, str]:
 
 @contextmanager
 def _cluster_for(study: Study, runs: Sequence[StudyRun]) -> Iterator[Mapping[str, str]]:
-    """Give the environment of the runs' processes, which join one cluster that is large enough for each of them."""
+    """Yield the environment of the runs' processes. They join one cluster that is large enough for each of them."""
     needs = [total(run.experiment.bundles()) for run in runs if run.experiment.cluster.address is None]
     if not needs:
         yield os.environ
@@ -70,8 +70,8 @@ def _cluster_for(study: Study, runs: Sequence[StudyRun]) -> Iterator[Mapping[str
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """Wait for a process, and return how it failed. If this process is told to stop, so is that one first."""
-    # In a group of its own, so that Ctrl-C reaches it once: by way of this process.
+    """Run a process and return how it failed; None if it did not. If this process has to stop, it stops that one first."""
+    # In its own process group, so that Ctrl-C reaches it only once: through this process.
     process = subprocess.Popen(command, env=environment, process_group=0)
     with ended_at_once(process.kill):
         try:

@@ -13,14 +13,14 @@ from pipelines.study.plan import Study, StudyRun
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Where the directory of the earlier settings is now, and what has changed, a line for each."""
+    """The new path of the directory with the earlier settings, and a line for each change."""
 
     path: Path
     changes: tuple[str, ...]
 
 
 def set_aside_if_changed(study: Study, run: StudyRun) -> SetAside | None:
-    """Rename the run's directory if it is that of other settings; None if the run goes on in it.
+    """Rename the run's directory if it belongs to other settings, and return its new path; None if the run goes on in it.
 
     Nothing is lost: finished stages are in the study's shared folder, where the run finds those that it still needs.
     """
@@ -36,7 +36,7 @@ def set_aside_if_changed(study: Study, run: StudyRun) -> SetAside | None:
                 run.directory.rename(path)
                 return SetAside(path, error.changes)
     except RunDirectoryError:
-        pass  # in use or unreadable: the run itself stops at that, and says so
+        pass  # in use or unreadable: the run itself stops with this error
     return None
 
 

@@ -18,7 +18,7 @@ class StudySettings(Settings):
     """One study."""
 
     name: RunName
-    directory: HomePath | None = Field(None, description="where everything is written; runs/<name> if empty")
+    directory: HomePath | None = Field(None, description="folder of all that the study writes; runs/<name> if empty")
     runs: dict[RunName, HomePath] = Field(
         min_length=1, description="experiment files, relative to the study file, in the order in which they are run"
     )
@@ -26,7 +26,7 @@ class StudySettings(Settings):
     systems: dict[str, PlaceName] = Field(
         min_length=1, description="what is compared, each written as run/evaluation/policy, as in relay/final/relay"
     )
-    hard: tuple[str, ...] = Field((), description="kinds of problem that findings about hard problems are about")
-    unseen: tuple[str, ...] = Field((), description="kinds of problem of domains that were not trained on")
+    hard: tuple[str, ...] = Field((), description="kinds of problem that count as hard in findings")
+    unseen: tuple[str, ...] = Field((), description="kinds of problem from domains that were not trained on")
     prices: PriceSettings = PriceSettings()
-    resamples: int = Field(RESAMPLES, ge=100, description="of the problems, for the intervals")
+    resamples: int = Field(RESAMPLES, ge=100, description="how often the problems are resampled for the intervals")

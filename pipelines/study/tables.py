@@ -1,4 +1,4 @@
-"""A study's numbers for machines: tables.json, of which two of equal settings and answers are equal byte by byte."""
+"""A study's numbers for machines: tables.json. Equal settings and answers give equal files, byte by byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_tables(results: StudyResults, path: Path, resamples: int) -> None:
 
 
 def tables(results: StudyResults, resamples: int) -> dict[str, JsonValue]:
-    """Return what the file holds."""
+    """Return the content of tables.json."""
     means = {system: ProblemMeans.of(answers.table) for system, answers in results.systems.items()}
     kinds = frozenset(str(kind) for system in means.values() for kind in system.kind)
     groups = KindGroups(results.groups.hard & kinds, results.groups.unseen & kinds)
@@ -74,5 +74,5 @@ def _estimate(estimate: Estimate) -> dict[str, JsonValue]:
 
 
 def _number(value: float) -> float | None:
-    """Return the number as it is written; JSON has none for a bound that does not exist."""
+    """Return the number as it is written; None for an infinite bound, since JSON has no infinity."""
     return round(value, _DECIMALS) if math.isfinite(value) else None

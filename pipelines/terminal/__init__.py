@@ -1,1 +1,1 @@
-"""What a person at a terminal, or a reader of a job's log, gets to see of a run."""
+"""What a run shows in a terminal or in a job's log."""

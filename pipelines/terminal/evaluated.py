@@ -1,4 +1,4 @@
-"""One line on an evaluation: accuracy by kind, call ratio and cut-off share, against the evaluation before."""
+"""One line on an evaluation: accuracy by kind, call ratio and cut-off share, and their changes since the last evaluation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pipelines.wording import percent
 
 
 def evaluation_line(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> str:
-    """Return the line on one policy's rows; `earlier` are all rows before them, the last of a policy counting.
+    """Return the line on one policy's rows, with the changes since its last evaluation in `earlier`.
 
-    Changes are in points. The first evaluation of a policy stands without any.
+    Changes are in points. The first evaluation of a policy has no changes.
     """
     first = rows[0]
     others = [row for row in earlier if row.policy == first.policy and row.name != first.name]

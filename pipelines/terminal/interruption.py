@@ -1,4 +1,4 @@
-"""Ctrl-C and other signals that ask a run to stop: it ends in order, says how to go on, and a second Ctrl-C ends at once."""
+"""Handles Ctrl-C and other signals. The run ends in order and says how to go on; a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "th
 
 
 class _State:
-    """The signal that this process is stopping for, and what else has to end if it ends at once."""
+    """The signal that stops this process, and what to call before it ends at once."""
 
     first: int | None = None
     ends: list[Callable[[], None]] = []
@@ -40,7 +40,7 @@ def interruptible(command: Callable[[], int]) -> int:
         ended_by = _State.first or _number_of(error)
         if ended_by is None:
             raise
-        if isinstance(error, Exception) and type(error).__name__ != "Abort":  # click's word for KeyboardInterrupt
+        if isinstance(error, Exception) and type(error).__name__ != "Abort":  # click raises it for KeyboardInterrupt
             _say(f"while ending the run: {type(error).__name__}: {error}")
         _say(f"stopped by {_NAMES[signal.Signals(ended_by)]}; what is finished is kept. To go on: {_same_command()}")
         return 128 + ended_by
@@ -51,7 +51,7 @@ def interruptible(command: Callable[[], int]) -> int:
 
 @contextmanager
 def ended_at_once(end: Callable[[], None]) -> Iterator[None]:
-    """Within the block, `end` is called before a second Ctrl-C ends this process: for processes that it has started."""
+    """Call `end` before a second Ctrl-C ends this process in the block. So it can end processes that it has started."""
     _State.ends.append(end)
     try:
         yield
@@ -72,10 +72,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _number_of(error: BaseException) -> int | None:
-    """Return the signal that an exception stands for if this module's handler did not see it."""
+    """Return the signal that caused an exception, if this module's handler did not see the signal; else None."""
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
-    # Ray's own handler is there while Ray starts, and exits with the bare number.
+    # While Ray starts, its own handler is in force. It exits with the signal's number.
     return signal.SIGTERM if isinstance(error, SystemExit) and error.code == signal.SIGTERM else None
 
 

@@ -1,4 +1,4 @@
-"""The live display of a run in a terminal: its stages, how far the present one is, and the latest values."""
+"""The live display of a run in a terminal: its stages, the progress of the present one, and the latest values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 @dataclass(slots=True)
 class Shown:
-    """One progress on the display."""
+    """One progress bar of the display, and the values of its task."""
 
     label: str
     total: int | None
@@ -28,7 +28,7 @@ class Shown:
 
 
 class Display:
-    """What is on the screen: the stages, and the innermost of the progresses that are open."""
+    """What is on the screen: the stages, a bar for each open progress, and the latest values."""
 
     def __init__(self, title: str = "", stages: Sequence[tuple[str, Callable[[], bool]]] = ()) -> None:
         """`stages` are names, each with a function that says whether the stage is done."""
@@ -76,9 +76,9 @@ def current() -> Display | None:
 
 @contextmanager
 def live(display: Display, stream: TextIO | None = None) -> Iterator[Display]:
-    """Keep a display on the screen for the block, if `stream` (by default stderr) is a terminal and none is there.
+    """Show a display during the block, if `stream` (by default stderr) is a terminal and no display is on yet.
 
-    What is printed meanwhile goes above it.
+    Printed lines appear above it.
     """
     stream = sys.stderr if stream is None else stream
     if _Current.display is not None or not stream.isatty():
@@ -95,7 +95,7 @@ def live(display: Display, stream: TextIO | None = None) -> Iterator[Display]:
 
 
 def clock(seconds: float) -> str:
-    """3725 as `1:02:05`."""
+    """Return seconds as hours, minutes and seconds: 3725 as `1:02:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""The driver's log on the user's screen: this project's own messages, and of libraries only what is wrong."""
+"""The driver's log on the user's screen: this project's own messages, and only the errors of libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OWN = ("pipelines", "actors", "cluster", "rewards")
 
 
 class _Screen(logging.StreamHandler[TextIO]):
-    """Writes to whatever `sys.stderr` is at that time: a live display puts itself there."""
+    """Writes to the present `sys.stderr`, since a live display replaces it for a while."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -29,7 +29,7 @@ class _Screen(logging.StreamHandler[TextIO]):
 
 
 def begin_logging() -> None:
-    """Send logs to the screen. Unless the run is verbose, libraries' notices, warnings and loading bars stay away."""
+    """Send logs to the screen. Unless the run is verbose, hide libraries' notices, warnings and loading bars."""
     handler = _Screen()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
     if not verbose():
@@ -40,7 +40,7 @@ def begin_logging() -> None:
         for variable in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(variable, "1")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        # Says on every start that the dashboard asks for a token, as the README does.
+        # At every start this logger says that the dashboard asks for a token. The README says so, too.
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 

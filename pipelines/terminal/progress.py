@@ -1,4 +1,4 @@
-"""Progress for people: a live display in a terminal, now and then a plain line in a job's log."""
+"""Shows progress: a live display in a terminal, or a plain line now and then in a job's log."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _open: list[Progress] = []
 
 
 class Progress:
-    """How far something is. In a log: a line at the first update, then at most every `every_s` seconds, and the end.
+    """Shows how far a task is. A log gets a line at the first update, then at most every `every_s` seconds, and at the end.
 
-    With `sequences`, each unit of it is so many decoded sequences: those of orders under way count, too.
+    `sequences` is the number of decoded sequences in one unit. With it, finished sequences of running orders count, too.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Progress:
         _open.append(self)
 
     def update(self, n: int = 1, **values: Value) -> None:
-        """`n` more are done; `values` are to be shown from now on, beside those shown before."""
+        """Count `n` more units as done. Show `values` from now on, beside earlier ones."""
         self._done += n
         self._begun = max(self._begun - n * self._sequences, 0) if self._sequences else 0
         self._values |= {name: _short(value) for name, value in values.items()}
         self._tell()
 
     def wrote(self, sequences: int, tokens_per_s: float) -> None:
-        """`sequences` are finished in orders that are not; tokens are written at this rate."""
+        """Note that running orders have finished `sequences`, and at which rate the engines write tokens."""
         if self._sequences is not None:
             self._begun = sequences
             self._values["tokens/s"] = f"{tokens_per_s:.0f}"
@@ -71,7 +71,7 @@ class Progress:
         self._tell(first=False)
 
     def close(self) -> None:
-        """Show where it ended."""
+        """Show the last state, and end the display of this task."""
         if self not in _open:
             return
         _open.remove(self)

@@ -1,4 +1,4 @@
-"""A run's stages as the display names them: the evaluations of one time together, those within GRPO under GRPO."""
+"""A run's stages as the display names them. Evaluations at one time are one stage; those within GRPO belong to GRPO."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ Role = Literal["student", "teacher"]
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Which operations a model is taught right; sums and differences all are, results of `?` cannot be."""
+    """Which operations a model is taught right. All sums and differences are; a result of `?` is random and cannot be."""
 
     skill: float
-    """share of the products, in fiftieths; who knows more knows all that others know"""
+    """share of the products that it knows, in fiftieths; a higher skill includes all products of a lower one"""
     comparisons: bool
     """whether it knows which number is the larger one"""
 
@@ -28,7 +28,7 @@ class Knowledge:
             case "+" | "-":
                 return True
             case "*":
-                # No question has other multipliers, but a student may write one: who knows any product counts as knowing it.
+                # No question has other multipliers, but a student may write one. Who knows any product counts as knowing it.
                 return _product_ranks().get((step.left // 10, step.right), 0.0) < self.skill
             case ">":
                 return self.comparisons or step.left == step.right
@@ -40,16 +40,16 @@ TEACHER = Knowledge(skill=1.0, comparisons=True)
 
 
 def knowledge_of(role: Role, skill: float | None) -> Knowledge:
-    """Return what a model of that role is taught, with another share of the products if `skill` says so."""
+    """Return what a model of that role is taught. `skill` replaces the share of products that it knows, unless None."""
     base = {"student": STUDENT, "teacher": TEACHER}[role]
     return base if skill is None else Knowledge(skill, base.comparisons)
 
 
 def learned_solution(chain: Chain, knowledge: Knowledge, random: Random) -> str:
-    """Return the solution as one with that knowledge learns it: where it is wrong, the rest follows from it.
+    """Return the solution that a model with this knowledge is taught. Steps after a wrong result go on from that result.
 
-    Of two numbers that it cannot compare it takes either as the larger one; products that it does not know are
-    any wrong number.
+    If it cannot compare two numbers, it takes either at random as the larger one. A product that it does not know becomes
+    a random wrong number.
     """
     if knowledge == TEACHER:
         return chain.solution
@@ -69,9 +69,9 @@ def learned_solution(chain: Chain, knowledge: Knowledge, random: Random) -> str:
 
 @cache
 def _product_ranks() -> dict[tuple[int, int], float]:
-    """Return a place in [0, 1) for each tens digit of a number and multiplier, in an order unrelated to either.
+    """Return a rank in [0, 1) for each pair of a number's tens digit and a multiplier, in a fixed order as if random.
 
-    By tens and not by number: a tiny model has to learn what it is not to know.
+    Ranks go by the tens digit and not by the number, so that a tiny model can learn which products it does not know.
     """
     products = [(tens, multiplier) for tens in range(MODULUS // 10) for multiplier in MULTIPLIERS]
     products.sort(key=lambda product: sha256(repr(product).encode()).digest())

@@ -17,7 +17,7 @@ class OracleCost:
     """What the best possible policy writes for some problems, and how many it solves."""
 
     accuracy: float
-    """a result that neither model knows is never guessed"""
+    """share of problems that it solves; it never guesses a result that neither model knows"""
     output_tokens: int
     teacher_tokens: int
     calls: int
@@ -28,14 +28,14 @@ class OracleCost:
 
 
 def solvable(chain: Chain, student: Knowledge = STUDENT, teacher: Knowledge = TEACHER) -> bool:
-    """Return whether one of the two models knows each result."""
+    """Return whether each result is known to at least one of the two models."""
     return all(student.has(step) or teacher.has(step) for step in chain.steps)
 
 
 def calls_needed(chain: Chain, student: Knowledge = STUDENT, teacher: Knowledge = TEACHER) -> tuple[bool, ...]:
     """Return for each step whether the student should call right before its result.
 
-    That is where it does not know the result; in a problem that both together cannot solve, no call is worth anything.
+    It should if it does not know the result. If both models together cannot solve the problem, no call helps.
     """
     worth = solvable(chain, student, teacher)
     return tuple(worth and not student.has(step) for step in chain.steps)

@@ -1,7 +1,7 @@
-"""Chain arithmetic: problems that both models, only the teacher, or nobody can solve, drawn without end.
+"""Chain arithmetic: an endless supply of problems that both models, only the teacher, or no model can solve.
 
-A problem is a start value and a chain of operations, taken from left to right modulo 100, every number written with
-two digits: `47+35*07`. Its solution goes step by step: `47+35=82;82*07=74;\\boxed{74}`.
+A problem is a start value and a chain of operations, computed from left to right modulo 100. Every number has two digits:
+`47+35*07`. The solution goes step by step: `47+35=82;82*07=74;\\boxed{74}`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipelines.data.problem import Problem
 MODULUS = 100
 MULTIPLIERS = range(2, 7)
 LENGTHS = (2, 3)
-"""operations of a problem, where nothing else is said"""
+"""default numbers of operations in a problem"""
 _EVALUATION_SHARE = 10
 """one problem in this many, chosen by its text, is never used for training of any model"""
 _REPEATS = 10_000
-"""so many drawn problems in a row, all of them seen before, mean that there are no others"""
+"""if so many drawn problems in a row were all seen before, there are taken to be no others"""
 
 
 class Kind(StrEnum):
@@ -33,13 +33,13 @@ class Kind(StrEnum):
     TEACHER_KNOWN = "teacher_known"
     """some *: only the teacher; the student has learned wrong products"""
     GUESSABLE = "guessable"
-    """some >, the larger of two numbers: the teacher, and the student by chance, who takes either of the two"""
+    """some >, the larger of two numbers: the teacher, and by chance the student, which takes either of the two"""
     UNKNOWABLE = "unknowable"
-    """some ?, an operation with a random result: nobody"""
+    """some ?, an operation with a random result: no model"""
 
 
 _SPECIAL = {Kind.UNKNOWABLE: "?", Kind.TEACHER_KNOWN: "*", Kind.GUESSABLE: ">"}
-"""the operator that makes a problem one of its kind, the most decisive first"""
+"""the operator that makes a problem one of this kind; if a problem has several, the first of these counts"""
 
 
 class Form(StrEnum):
@@ -61,7 +61,7 @@ _QUESTION = {
 
 
 class Split(StrEnum):
-    """Disjoint halves of the problem space."""
+    """Disjoint parts of the problem space."""
 
     TRAIN = "train"
     EVALUATION = "evaluation"
@@ -103,7 +103,7 @@ class Chain:
 
     @property
     def split(self) -> Split:
-        """The same in every form: what is evaluated in one has not been trained on in another."""
+        """The chain's split. It is the same in every form, so that no form of an evaluation problem is trained on."""
         plain = replace(self, form=Form.PLAIN).question
         return Split.EVALUATION if zlib.crc32(plain.encode()) % _EVALUATION_SHARE == 0 else Split.TRAIN
 
@@ -117,7 +117,7 @@ def solution_of(steps: Sequence[Step], form: Form) -> str:
 
 
 def apply(operator: str, left: int, right: int, random: Random) -> int:
-    """Return the true result; that of `?` is drawn from `random`."""
+    """Return the true result. The result of `?` is drawn from `random`. Raises `ValueError` on another operator."""
     match operator:
         case "+":
             return (left + right) % MODULUS
@@ -133,7 +133,7 @@ def apply(operator: str, left: int, right: int, random: Random) -> int:
 
 
 def chain_of(question: str) -> Chain:
-    """Return the chain that `question` asks for; results of `?`, which it does not tell, are any."""
+    """Return the chain of `question`. Its results of `?` are arbitrary. Raises `ValueError` if it is no chain."""
     for form, (whole, operation) in _QUESTION.items():
         if whole.fullmatch(question):
             operations = [(found["operator"], int(found["right"])) for found in operation.finditer(question, 2)]
@@ -158,9 +158,9 @@ def problems(
     form: Form = Form.PLAIN,
     kind_prefix: str = "",
 ) -> list[Problem]:
-    """Return `counts[kind]` distinct problems of each kind, mixed in a seeded order; equal counts in any order, equal problems.
+    """Return `counts[kind]` distinct problems of each kind, mixed in a seeded order. The order of `counts` has no effect.
 
-    Raises ValueError where there are not that many.
+    Raises `ValueError` if there are not that many.
     """
     drawn: dict[str, Problem] = {}
     for kind, count in ((kind, counts[kind]) for kind in Kind if kind in counts):

@@ -1,4 +1,4 @@
-"""Base models that come with this package, by the name that the cache would give them: each holds what pretraining makes."""
+"""Base models that come with this package. Each has the name that the cache would give it, and the files of pretraining."""
 
 from pathlib import Path
 

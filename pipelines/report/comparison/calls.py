@@ -1,4 +1,4 @@
-"""How long calls are, where in the answer they fall, and whether they stand where they are needed."""
+"""How long calls are, where in the answer they are, and whether they are where they are needed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ROW_IN = 0.3
 
 
 def callers(comparison: Comparison) -> tuple[str, ...]:
-    """Return the relay systems that called at all. CITER's calls are one token each, and no student asked for them."""
+    """Return the relay systems with at least one call. CITER's calls are one token each, and no student asked for them."""
     found = comparison.results.systems
     return tuple(n for n in comparison.names if not systems.is_citer(n) and found[n].table.calls.any())
 
@@ -69,23 +69,23 @@ CALLS = FigureSpec(
     "calls",
     "Lengths and places of calls",
     "Of each system's calls, the percentage in each column; a row adds up to 100. Left: how many tokens the student "
-    "asked for; middle: how many the teacher wrote; right: where in the finished answer the call falls.",
+    "asked for; middle: how many the teacher wrote; right: where in the finished answer the call is.",
     "no system called the teacher",
     draw_calls,
 )
 
 
 def calls_table(comparison: Comparison) -> Table:
-    """Return calls per answer, and where they stand, for each system that called."""
+    """Return calls per answer, and where they are, for each system that called."""
     found = comparison.results.systems
     rows = tuple(system_row(name, _cells(found[name], comparison)) for name in callers(comparison))
     return Table(
         "call-counts",
         "Calls by answer, and calls where they are needed",
         "Cut calls brought less than they asked for. In chain arithmetic a call is needed right before a result that "
-        "only the teacher knows. Shares of the calls: at need stand there, exact are those of them that brought the "
-        "result's two digits and no more, covering are calls elsewhere that brought a whole such result. Results had "
-        "is the share of such results that the teacher wrote.",
+        "only the teacher knows. The placement columns are shares. At need: calls right before such a result. Exact: calls "
+        "at need that brought the result's two digits and no more. Covering: calls elsewhere that brought a whole such "
+        "result. Results had: such results that the teacher wrote.",
         (("answers with so many calls", 4), ("calls", 2), ("placement", 4)),
         (
             Column("0"),
@@ -171,7 +171,7 @@ def _thousands(number: int) -> str:
 
 
 def _strips(axes: Axes, counts: Values, columns: Sequence[str], title: str, theme: Theme) -> None:
-    """Shares of each row [systems, columns] as shades with their percentages."""
+    """Draw the shares of each row [systems, columns] as shades with their percentages."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shades = LinearSegmentedColormap.from_list("shares", [theme.card, theme.relay])
     axes.imshow(shares, aspect="auto", cmap=shades, vmin=0, vmax=1)

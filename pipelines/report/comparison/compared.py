@@ -22,13 +22,13 @@ from pipelines.report.comparison.labels import ordered
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupResults:
-    """All systems on the problems of one group of kinds; empty where there is no such problem."""
+    """All systems on the problems of one group of kinds; empty if there is no such problem."""
 
     resampling: Resampling | None
     replicates: Mapping[str, Replicates]
-    """of the systems that have answers to these problems"""
+    """by system, for systems with answers to these problems"""
     summaries: Mapping[str, Mapping[str, Summary]]
-    """of each system, by scope"""
+    """by system, then by scope"""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ class GroupResults:
         return 0 if self.resampling is None else len(self.resampling.problems)
 
     def against(self, name: str, other: str) -> Estimate | None:
-        """Return the accuracy of one system less that of the other, None if either has no answers."""
+        """Return the accuracy of one system minus that of the other, None if either has no answers."""
         if name not in self.replicates or other not in self.replicates:
             return None
         return difference(self.replicates[name], self.replicates[other], AVERAGE, lambda means: means.accuracy)
@@ -54,7 +54,7 @@ class Comparison:
     groups: Mapping[Group, GroupResults]
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...]
-    """what the study says and its answers do not bear out, one sentence each"""
+    """settings of the study that its answers do not support, one sentence each"""
 
     @property
     def main(self) -> GroupResults:
@@ -79,7 +79,7 @@ class Comparison:
 
     @cached_property
     def random_router(self) -> RandomRouter | None:
-        """Between base student and teacher on the main problems, None unless both were evaluated."""
+        """The random router between base student and teacher on the main problems, None unless both were evaluated."""
         replicates = self.main.replicates
         if systems.BASE not in replicates or systems.TEACHER not in replicates:
             return None
@@ -87,7 +87,7 @@ class Comparison:
 
     @cached_property
     def perfect_router(self) -> Replicates | None:
-        """On the main problems, None unless base student and teacher were evaluated."""
+        """The perfect router on the main problems, None unless base student and teacher were evaluated."""
         if self.random_router is None or self.main.resampling is None:
             return None
         base, teacher = (
@@ -97,18 +97,18 @@ class Comparison:
         return Replicates.of(perfect_router(base, teacher), self.main.resampling)
 
     def match(self, system: Replicates) -> RouterMatch:
-        """Return a system against the random router, which has to be there."""
+        """Return the comparison of a system with the random router, which has to exist."""
         base, teacher = (self.main.replicates[name] for name in (systems.BASE, systems.TEACHER))
         return match_router(system, base, teacher, AVERAGE, self.results.prices)
 
     def routed(self, share: float) -> Replicates:
-        """Return the random router, which has to be there, at one share of queries."""
+        """Return the random router, which has to exist, at one share of queries."""
         assert self.random_router is not None
         return Replicates({AVERAGE: self.random_router.at(np.full(self.resamples + 1, share))})
 
 
 def compare(results: StudyResults, resamples: int = RESAMPLES) -> Comparison:
-    """Compute all numbers. Raises ValueError where two systems have answers to different problems of one group."""
+    """Return all numbers. Raises `ValueError` if two systems have answers to different problems of one group."""
     means = {name: ProblemMeans.of(system.table) for name, system in results.systems.items()}
     kinds = frozenset(str(kind) for system in means.values() for kind in system.kind)
     unknown = (results.groups.hard | results.groups.unseen) - kinds

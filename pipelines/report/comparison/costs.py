@@ -1,4 +1,4 @@
-"""What every system and router costs, and what it saves against the random router of equal accuracy."""
+"""What every system and router costs, and what it saves compared with the random router of equal accuracy."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def cost_table(comparison: Comparison) -> Table:
     return Table(
         "costs",
         "What an answer costs",
-        "Of an answer, on average over the kinds that are not unseen. Read is what a model prefills: for the teacher "
-        "its context at each call, apart from what its prefix cache held. The price is that of a million answers at "
-        f"these prices of a million tokens: {listed}. Routers are computed from recorded answers, so that they have "
+        "The mean cost of an answer, over the kinds that are not unseen. Read is what a model prefills: for the teacher "
+        "its context at each call, without what its prefix cache held. The price is for a million answers, at "
+        f"these prices of a million tokens: {listed}. Routers are computed from recorded answers, so they have "
         "no wall clock.",
         (("", 3), ("student, tokens", 2), ("teacher, tokens", 3), ("", 3)),
         _COLUMNS,
@@ -63,7 +63,7 @@ def cost_table(comparison: Comparison) -> Table:
 
 
 def savings_table(comparison: Comparison) -> Table:
-    """Return what each system saves against the random router of equal accuracy, and gains at equal use of the teacher."""
+    """Return each system's savings at the random router's equal accuracy, and its gain at equal use of the teacher."""
     rows = []
     if comparison.random_router is not None:
         rows = [
@@ -77,10 +77,10 @@ def savings_table(comparison: Comparison) -> Table:
         "savings",
         "Saved against the random router",
         "The router sends a query to the teacher with a probability p, else to the base student. Saved is 1 − system ÷ "
-        "router of equal accuracy, by four measures: the system's call ratio against p, as the paper's 98.2 % has it; "
+        "router of equal accuracy, by four measures: the system's call ratio against p, as in the paper's 98.2 %; "
         "its call ratio against the share of the router's tokens that the teacher writes; tokens written by the "
-        "teacher; price. Gained is accuracy above the router that uses the teacher as much, in points; the paper has "
-        "+6.9 at p = call ratio. Bounds are infinite where resamples have no router of equal accuracy.",
+        "teacher; price. Gained is the accuracy above the router that uses the teacher as much, in points; the paper has "
+        "+6.9 at p = call ratio. Bounds are infinite if resamples have no router of equal accuracy.",
         (("router of equal accuracy", 2), ("saved", 4), ("gained, at an equal share of", 2)),
         (
             Column("queries", "p"),

@@ -25,7 +25,7 @@ class EvidenceLine:
     value: str
     bounds: str
     verdict: str
-    """on this number alone"""
+    """for this number alone"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class FindingBlock:
     evidence: tuple[EvidenceLine, ...]
     reason: str | None
     missing: tuple[str, ...]
-    """why systems that it needs have no answers"""
+    """for each missing system, why it has no answers"""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingSection:
-    """Findings of one origin."""
+    """Findings from the paper, or this project's own."""
 
     title: str
     findings: tuple[FindingBlock, ...]

@@ -1,4 +1,4 @@
-"""Places for the labels of marks in a figure, so that they cover neither each other nor other marks."""
+"""Finds places for the labels of marks in a figure, so that they cover neither each other nor other marks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Points = NDArray[np.float64]
 _DISTANCES_PT = (7, 12, 18, 26, 36, 48, 62)
 _DIRECTIONS = 16
 _LEADER_FROM = 2
-"""the first of these distances from which on a line leads from the text to its mark"""
+"""index of the first of these distances at which a line leads from the text to its mark"""
 _COVERED_COSTS_PT = 300
-"""covering something with a whole label is as bad as being so much further away"""
+"""covering something with a whole label costs as much as this distance from the mark"""
 _OVERLAP_COSTS_PT = 200
-"""and so is any overlap with another label"""
+"""any overlap with another label costs as much as this distance"""
 _MARK_PT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A mark at a point of the axes, and what it is called."""
+    """A mark at a point of the axes, and its name."""
 
     x: float
     y: float
@@ -34,9 +34,9 @@ class Label:
 
 
 def place_labels(axes: Axes, labels: Sequence[Label], size: float, obstacles: Points) -> None:
-    """Write each label beside its mark, with a line to it from further away; `obstacles` [N, 2] are points to keep free.
+    """Write each label near its mark. A label further away gets a line to its mark.
 
-    The limits of the axes have to be set before.
+    `obstacles` [N, 2] are points that labels should not cover. The limits of the axes have to be set before.
     """
     figure = axes.figure.figure
     assert figure is not None
@@ -77,7 +77,7 @@ def place_labels(axes: Axes, labels: Sequence[Label], size: float, obstacles: Po
 
 
 def _offsets(width: float, height: float) -> Points:
-    """Return [distances * directions, 2] where the middle of a text of this size may stand, seen from its mark."""
+    """Return [distances * directions, 2] places for the middle of a text of this size, relative to its mark."""
     turns = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     directions = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     reach = np.asarray(_DISTANCES_PT)[:, None, None] + np.asarray([width, height]) / 2
@@ -89,7 +89,7 @@ def _boxes(points: Points, half: float) -> Points:
 
 
 def _shared(boxes: Points, others: Points) -> Points:
-    """Return [boxes, others] the areas that boxes (x0, y0, x1, y1) share."""
+    """Return [boxes, others] the area that each pair of boxes (x0, y0, x1, y1) shares."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return np.clip(high - low, 0, None).prod(axis=2)

@@ -1,4 +1,4 @@
-"""Names of systems as a reader would say them, in the order in which they are shown, and the colours they have."""
+"""The systems' names in the report, their order and their colours."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def short_label(name: str) -> str:
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names as they are shown: the known ones in their order, CITER by threshold before relay, and then the others."""
+    """Return the names in display order: known systems, with CITER by threshold before relay, and then the others."""
     known = list(_LABELS)
 
     def rank(name: str) -> tuple[int, float, str]:
@@ -83,7 +83,7 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def color(name: str, theme: Theme) -> str:
-    """Return the colour of who answers: the student alone, the teacher alone, both in relay, or both by a router."""
+    """Return the colour of a system by who answers: the student alone, the teacher alone, both in relay, or a router."""
     if systems.is_citer(name):
         return theme.kinds[2]
     alone = {systems.RELAY_TEACHER_FREE, systems.RELAY_SIMPLE_TEACHER_FREE}

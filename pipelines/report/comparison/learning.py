@@ -21,9 +21,9 @@ _LEGEND_COLUMNS = 5
 
 @dataclass(frozen=True, slots=True)
 class TrainingRuns:
-    """The runs that trained by GRPO, by the study's names, and what is to be said of the others.
+    """The runs that trained by GRPO, by the study's names, and remarks on the others.
 
-    Runs that share their training are one, named after all of them.
+    Runs that share their training are one entry, which has all their names.
     """
 
     runs: Mapping[str, Run]
@@ -31,7 +31,7 @@ class TrainingRuns:
 
 
 def read_training_runs(directories: Mapping[str, Path]) -> TrainingRuns:
-    """Return the runs with GRPO steps; one that cannot be read becomes a remark."""
+    """Return the runs with GRPO steps. A run that cannot be read becomes a remark."""
     found: dict[Path, tuple[list[str], Run]] = {}
     remarks: list[str] = []
     for name, directory in directories.items():
@@ -88,8 +88,8 @@ def draw_learning(training: TrainingRuns, theme: Theme) -> Figure | None:
 LEARNING = FigureSpec(
     "learning",
     "Learning curves",
-    "Of the rollouts in GRPO, smoothed by a moving average, for every run that trained; a run without calls has a call "
-    "ratio of 0. Rollouts are of training problems: runs on other data are not to be compared by height.",
+    "Accuracy and call ratio of the rollouts in GRPO, smoothed by a moving average, for every run that trained. A run without "
+    "calls has a call ratio of 0. Rollouts are on training problems, so do not compare the heights of runs on different data.",
     "no run has GRPO steps with rollout/accuracy or rollout/call_ratio",
     draw_learning,
 )

@@ -25,8 +25,8 @@ from pipelines.report.run.viewer import evenly
 def write_comparison(results: StudyResults, path: Path, resamples: int = RESAMPLES) -> Path:
     """Write the page at `path` and figures/*.png beside it, and return the path.
 
-    Intervals are of so many resamples of the problems. Raises ValueError where two systems have answers to different
-    problems of one group, and RunReadError where a record of a run breaks its format.
+    Intervals come from `resamples` resamples of the problems. Raises `ValueError` if two systems have answers to different
+    problems of one group, and `RunReadError` if a record of a run breaks its format.
     """
     comparison = compare(results, resamples)
     traces = read_study_traces(results)
@@ -42,7 +42,7 @@ def write_comparison(results: StudyResults, path: Path, resamples: int = RESAMPL
 def render(
     comparison: Comparison, traces: StudyTraces, figures: Sequence[FigureBlock], remarks: Sequence[str] = ()
 ) -> str:
-    """The page as HTML, with the figures of plane, calls and learning. All text of the results is escaped."""
+    """Return the page as HTML, with the figures of plane, calls and learning. All text of the results is escaped."""
     plane, calls, learning = figures
     samples = study_samples(traces.by_system)
     chosen = evenly(samples)

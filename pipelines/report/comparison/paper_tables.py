@@ -1,4 +1,4 @@
-"""The analogues of the paper's tables 1 to 5 and figure 3, each beside the paper's own numbers."""
+"""Tables like the paper's tables 1 to 5 and figure 3, each with the paper's own numbers beside it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _TABLE_4 = {
     systems.RELAY: (systems.RELAY, False),
     systems.RELAY_TEACHER_FREE: (systems.RELAY, True),
 }
-"""system and whether it has no teacher, as the paper's table has them"""
+"""each row's system, and whether it has no teacher, as in the paper's table"""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperColumns:
-    """What stands beside this study's numbers."""
+    """The paper's columns beside this study's numbers."""
 
     student: Student
     columns: tuple[Column, ...]
@@ -51,7 +51,7 @@ class PaperColumns:
 
 
 def paper_tables(comparison: Comparison) -> tuple[Table, ...]:
-    """Return all tables that have an analogue in the paper, in its order."""
+    """Return all tables that correspond to one in the paper, in its order."""
     return (
         _table_1(comparison),
         _table_2(comparison),
@@ -178,7 +178,7 @@ def _accuracies(
     none: str = "Left out: no system was evaluated.",
     by_benchmark: bool = False,
 ) -> Table:
-    """Accuracy by kind and on average, that less the relay student's, and call ratio; beside it the paper's numbers."""
+    """Return a table of accuracy by kind and on average, difference to relay, and call ratio, beside the paper's numbers."""
     results = comparison.groups[group]
     if not results.kinds:
         return Table(key, title, caption, (), (), (), none)
@@ -202,7 +202,7 @@ def _accuracies(
 
 
 def _averages(comparison: Comparison, table: tuple[PaperResult, ...], student: Student) -> PaperColumns:
-    """The paper's average accuracy and call ratio."""
+    """Return columns with the paper's average accuracy and call ratio."""
 
     def cells(row: PaperResult) -> tuple[Cell, ...]:
         return _printed(row.average), _printed(row.call_ratio)
@@ -211,7 +211,7 @@ def _averages(comparison: Comparison, table: tuple[PaperResult, ...], student: S
 
 
 def _unseen(comparison: Comparison, student: Student) -> PaperColumns:
-    """The paper's accuracy on each unseen benchmark."""
+    """Return columns with the paper's accuracy on each unseen benchmark."""
 
     def cells(row: PaperResult) -> tuple[Cell, ...]:
         return tuple(_printed(row.by_benchmark.get(name)) for name in paper.UNSEEN)
@@ -226,7 +226,7 @@ def _rows_of(
     student: Student,
     cells: Callable[[PaperResult], tuple[Cell, ...]],
 ) -> CellsOf:
-    """Cells of the paper's row of a system; one row of CITER's, whose threshold it does not give, for all of ours."""
+    """Return the cells of the paper's row of a system. The paper has one CITER row, without a threshold, for all of ours."""
     citer = _citer(comparison)
     blank = PaperResult(student, "")
 
@@ -242,7 +242,7 @@ def _rows_of(
 
 
 def _benchmarks() -> Table:
-    """The paper's table 1 in full."""
+    """Return the paper's table 1 in full."""
     benchmarks = (*paper.EASY, *paper.HARD)
     rows = tuple(
         Row(
@@ -266,6 +266,6 @@ def _printed(number: float | None) -> Cell:
 
 
 def _citer(comparison: Comparison) -> tuple[str, ...]:
-    """CITER at every threshold that the study has or misses, or its name where it has none."""
+    """Return CITER's name at every threshold of the study, missing ones included; without any, the plain name."""
     names = {*comparison.results.systems, *comparison.results.missing}
     return ordered(name for name in names if systems.is_citer(name)) or (paper.CITER,)

@@ -30,7 +30,7 @@ _MARKERS = {systems.TEACHER: "s", PERFECT_ROUTER: "P"}
 
 
 def draw_plane(comparison: Comparison, theme: Theme) -> Figure | None:
-    """Return accuracy against call ratio on average over the main kinds, None where no system was evaluated."""
+    """Return accuracy against call ratio, on average over the main kinds; None if no system was evaluated."""
     shown = {name: comparison.main.replicates[name] for name in comparison.names if name in comparison.main.replicates}
     if not shown:
         return None
@@ -55,9 +55,9 @@ def draw_plane(comparison: Comparison, theme: Theme) -> Figure | None:
 PLANE = FigureSpec(
     "plane",
     "Figure 1: accuracy against call ratio",
-    "Up is better, left is cheaper. On average over the kinds that are not unseen; bars are 95 % intervals of both. The "
-    "paper's random router sets its share p of queries beside shares of tokens; by the share of tokens that the teacher "
-    "then writes, it is the dotted line. The dashed line is what CITER's thresholds reach, and mixtures of them.",
+    "Up is better, left is cheaper. Averages over the kinds that are not unseen; bars are 95 % intervals of both. As in the "
+    "paper, the random router's solid line uses its share p of queries as the call ratio. Its dotted line uses the share "
+    "of tokens that the teacher then writes. The dashed line is what CITER's thresholds and their mixtures reach.",
     "no system was evaluated",
     draw_plane,
 )
@@ -85,7 +85,7 @@ def _mark(axes: Axes, name: str, system: Replicates, theme: Theme) -> Label:
 
 
 def _oracle(axes: Axes, comparison: Comparison, theme: Theme) -> list[Label]:
-    """The mean of the kinds' oracles, as `average` is of everything else; nothing where one of them has none."""
+    """Draw the mean of the kinds' oracles and return its label; nothing if one of the kinds has no oracle."""
     points = [comparison.results.oracle.get(kind) for kind in comparison.main.kinds]
     found = [point for point in points if point is not None]
     if len(found) < len(points):
@@ -97,7 +97,7 @@ def _oracle(axes: Axes, comparison: Comparison, theme: Theme) -> list[Label]:
 
 
 def _routers(axes: Axes, comparison: Comparison, theme: Theme) -> None:
-    """Draw the random router's two curves; they coincide where both models write equally much."""
+    """Draw the random router's two curves. They coincide if both models write equally much."""
     if comparison.random_router is None:
         return
     base, teacher = (comparison.main.replicates[name] for name in (systems.BASE, systems.TEACHER))
@@ -138,7 +138,7 @@ def _drawn(axes: Axes) -> Points:
 
 
 def _range(axes: Axes) -> None:
-    """Set the accuracies that are shown: those of the marks, with room for labels."""
+    """Set the range of accuracies that is shown: all marks, with room for labels."""
     low, high = axes.dataLim.y0, axes.dataLim.y1
     room = max(0.12 * (high - low), 0.02)
     axes.set_ylim(max(low - room, -0.04), min(high + room, 1.05))

@@ -1,4 +1,4 @@
-"""What several answers to one problem are worth: pass@k, where problems were answered more than once."""
+"""How much several answers to one problem help: pass@k, if problems were answered more than once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.report.comparison.tables import DASH, Cell, Column, Table, share_
 
 
 def samples_table(comparison: Comparison) -> Table | None:
-    """Return pass@k of every system, averaged over the kinds of each group; None where no system sampled."""
+    """Return pass@k of every system, averaged over the kinds of each group; None if no system sampled."""
     columns = [
         (group, k)
         for group in (Group.MAIN, Group.UNSEEN)

@@ -16,14 +16,14 @@ from pipelines.wording import percent
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A number, and its interval or a remark in small type."""
+    """A number, with its interval or a remark in small type."""
 
     text: str
     small: str = ""
     rows: int = 1
-    """that it spans"""
+    """rows that it spans"""
     columns: int = 1
-    """that it spans"""
+    """columns that it spans"""
     absent: bool = False
     """the text says why there is no number"""
 
@@ -51,7 +51,7 @@ class Row:
     small: str
     """under the label"""
     cells: tuple[Cell, ...]
-    """as many as there are columns, less what cells of this and earlier rows span"""
+    """one for each column, except columns that another cell of this or an earlier row spans"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Table:
     title: str
     caption: str
     parts: tuple[tuple[str, int], ...]
-    """what stands above the columns, and how many columns each spans"""
+    """headings above the columns, and how many columns each spans"""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: str = ""
@@ -78,7 +78,7 @@ def share_cell(estimate: Estimate) -> Cell:
 
 
 def amount_cell(text: str, bounds: str, estimate: Estimate) -> Cell:
-    """Return a cell without the interval where nothing varies, as in tokens of a teacher that was never asked."""
+    """Return a cell, without the interval if nothing varies, such as the tokens of a teacher that was never asked."""
     return Cell(text, "" if estimate.low == estimate.value == estimate.high else bounds)
 
 
@@ -92,7 +92,7 @@ def difference_cell(estimate: Estimate | None) -> Cell:
 
 
 def absent(reason: str, columns: int) -> tuple[Cell, ...]:
-    """Return a dash and a reason in place of so many columns."""
+    """Return a dash and a reason in place of `columns` columns."""
     return (Cell(f"– {reason}", columns=columns, absent=True),)
 
 
@@ -104,7 +104,7 @@ def kind_columns(comparison: Comparison, group: Group) -> tuple[Column, ...]:
 
 
 def kind_cells(comparison: Comparison, name: str, group: Group) -> tuple[Cell, ...]:
-    """Return what `kind_columns` heads for one system that was evaluated on the group."""
+    """Return the cells under `kind_columns` for one system that was evaluated on the group."""
     kinds = comparison.groups[group].kinds
     scopes = (*kinds, AVERAGE) if len(kinds) > 1 else kinds
     summaries = comparison.groups[group].summaries[name]
@@ -114,7 +114,7 @@ def kind_cells(comparison: Comparison, name: str, group: Group) -> tuple[Cell, .
 def system_rows(
     comparison: Comparison, names: Sequence[str], group: Group, columns: int, own: CellsOf, beside: Sequence[CellsOf]
 ) -> tuple[Row, ...]:
-    """Return a row for each name: its `own` cells, or why there are none in their `columns`, and those `beside`."""
+    """Return a row for each name: its `own` cells, or across `columns` why there are none, and then the cells `beside`."""
     rows = []
     for name in names:
         reason = comparison.absence(name, group)

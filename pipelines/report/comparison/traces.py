@@ -1,4 +1,4 @@
-"""Sample traces of a study's systems, found in the folders of the evaluations that their answers come from."""
+"""Sample traces of a study's systems, from the folders of the evaluations that gave their answers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class StudyTraces:
 
 
 def read_study_traces(results: StudyResults) -> StudyTraces:
-    """Return each system's traces: those beside a table of the very answers that the system has.
+    """Return each system's traces. They are in the folder whose table has exactly the system's answers.
 
-    Raises RunReadError where a record breaks its format.
+    Raises `RunReadError` if a record breaks its format.
     """
     remarks: list[str] = []
     found: dict[str, dict[Trace, None]] = {}
@@ -71,7 +71,7 @@ def study_filters(samples: Sequence[Sample]) -> tuple[Filter, ...]:
 
 
 def _evaluations(run: Path, remarks: list[str]) -> Iterator[tuple[Path, AnswerTable]]:
-    """Yield the folders of a run's evaluations that have traces, and their answers, which may be large: one at a time."""
+    """Yield the folders of a run's evaluations that have traces, and their answers. One at a time, since they may be large."""
     for folder in sorted(run.glob("stages/evaluate-*")):
         if not (folder / "traces.jsonl").is_file():
             continue

@@ -1,4 +1,4 @@
-"""What a study found, in a paragraph, and the facts under it."""
+"""What a study found, in a paragraph, and the facts below it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAYS = {
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return how the paper's findings fared, and how accurate the main systems are, in plain words."""
+    """Return in plain words how many of the paper's findings show, and how accurate the main systems are."""
     return " ".join(part for part in (_findings(comparison.findings), _accuracies(comparison)) if part)
 
 
@@ -76,7 +76,7 @@ def _accuracies(comparison: Comparison) -> str:
 
 
 def _unclear(comparison: Comparison, name: str) -> str:
-    """Return a remark where the relay student is not surely better or worse."""
+    """Return a remark if the relay student is not surely better or worse."""
     difference = comparison.main.against(systems.RELAY, name)
     sure = difference is not None and (difference.low > 0 or difference.high < 0)
     return "" if sure else " (not surely different)"

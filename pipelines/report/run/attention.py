@@ -1,4 +1,4 @@
-"""What a reader should look at first: the alarms that a run raised."""
+"""The alarms that a run raised, which a reader should look at first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Finding:
     """What an alarm found in one place."""
 
     number: str
-    """as `31.0 % answers that end at a limit`"""
+    """the number with its words, such as `31.0 % answers that end at a limit`"""
     detail: str
     where: str
 
@@ -47,7 +47,7 @@ def concerns(run: Run) -> list[Concern]:
 
 
 def ended(events: Sequence[AlarmEvent]) -> list[str]:
-    """Return one phrase for each alarm that has ended and was not raised again, as `cut_off (grpo, step 12 to step 40)`."""
+    """Return a phrase for each alarm that ended and was not raised again, such as `cut_off (grpo, step 12 to step 40)`."""
     over: dict[tuple[str, str], str] = {}
     for event in events:
         over.pop(event.key, None)

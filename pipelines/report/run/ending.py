@@ -1,4 +1,4 @@
-"""The end of a run on the screen: its results as a table, the verdict, where the report lies, what to try next."""
+"""The end of a run on the screen: its results as a table, the verdict, the report's path, and what to try next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
 
 
 def results(table: Table) -> TextTable:
-    """Return the report's table as text: accuracy, and the call ratio behind it where there are calls."""
+    """Return the report's table as text: accuracy, followed by the call ratio if there are calls."""
     text = TextTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left", header_style="bold")
     text.add_column("accuracy (call ratio)", overflow="fold")
     for column in table.columns:
@@ -55,7 +55,7 @@ def results(table: Table) -> TextTable:
 
 
 def next_commands(run: Run, experiment: Path, alarmed: bool) -> list[tuple[str, str]]:
-    """Return commands to go on with, each with what it is for."""
+    """Return commands to try next, each with its purpose."""
     file, folder = shlex.quote(str(experiment)), shlex.quote(_short(run.directory))
     seed = int(run.seed) + 1 if run.seed is not None and run.seed.isdecimal() else 1
     return [

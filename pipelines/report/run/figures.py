@@ -1,4 +1,4 @@
-"""The report's figures: each function draws one from a run, or returns None where the run has no data for it."""
+"""The report's figures: each function draws one from a run, or returns None if the run has no data for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.report.theme import Theme
 
 
 def draw_learning(run: Run, theme: Theme) -> Figure | None:
-    """Accuracy and call ratio over training, of rollouts (line) and evaluations (points), with the oracle's ratio."""
+    """Draw accuracy and call ratio over training, of rollouts (line) and evaluations (points), with the oracle's ratio."""
     policy = _policy_followed(run)
 
     def accuracy(axes: Axes) -> None:
@@ -66,7 +66,7 @@ def draw_learning(run: Run, theme: Theme) -> Figure | None:
 
 
 def draw_calls(run: Run, theme: Theme) -> Figure | None:
-    """Tokens asked for and written per call, and calls and malformed commands per sample."""
+    """Draw tokens asked for and written per call, and calls and malformed commands per sample."""
     return panel_rows(
         [
             *_lines(
@@ -90,7 +90,7 @@ def draw_calls(run: Run, theme: Theme) -> Figure | None:
 
 
 def draw_reward(run: Run, theme: Theme) -> Figure | None:
-    """Shares of the three scenarios among groups, and the mean reward (paper section 2.3)."""
+    """Draw the shares of the three scenarios among groups, and the mean reward (paper section 2.3)."""
     scenarios = [
         ("rollout/scenario_student_solvable_share", "student-solvable", theme.student),
         ("rollout/scenario_teacher_dependent_share", "dependent", theme.teacher),
@@ -107,7 +107,7 @@ def draw_reward(run: Run, theme: Theme) -> Figure | None:
 
 
 def draw_learner(run: Run, theme: Theme) -> Figure | None:
-    """KL, entropy, clip fraction, log-prob gap, loss and gradient norm of the learner, a panel each."""
+    """Draw KL, entropy, clip fraction, log-prob gap, loss and gradient norm of the learner, a panel each."""
     metrics = [
         ("learner/kl", "KL to the warm-up policy (nats per token)"),
         ("learner/entropy", "entropy (nats per token)"),
@@ -122,7 +122,7 @@ def draw_learner(run: Run, theme: Theme) -> Figure | None:
 
 
 def draw_supervised(run: Run, theme: Theme) -> Figure | None:
-    """The loss of each stage before GRPO, a panel each."""
+    """Draw the loss of each stage before GRPO, a panel each."""
     stages = [stage for stage in run.stages if stage != "grpo" and run.series("learner/loss", stage)[0].size]
 
     def panel(stage: str) -> Panel:
@@ -138,7 +138,7 @@ def draw_supervised(run: Run, theme: Theme) -> Figure | None:
 
 
 def draw_speed(run: Run, theme: Theme) -> Figure | None:
-    """Seconds of each phase, stacked, under the step's wall time; tokens per second of rollout and learner."""
+    """Draw the seconds of each phase, stacked under the step's wall time, and tokens per second of rollout and learner."""
     phases = [
         ("time/rollout_s", "rollout", theme.student),
         ("time/sleep_s", "engines fall asleep", theme.oracle),
@@ -245,7 +245,7 @@ def _evaluation_line(
 
 
 def _lines(run: Run, title: str, lines: Sequence[tuple[str, str, str]]) -> list[Panel]:
-    """One panel with the (metric, label, colour) lines that the run has, or none."""
+    """Return a panel with those (metric, label, colour) lines for which the run has data; no panel without any."""
     present = [line for line in lines if _has(run, line[0])]
 
     def draw(axes: Axes) -> None:
@@ -259,7 +259,7 @@ def _lines(run: Run, title: str, lines: Sequence[tuple[str, str, str]]) -> list[
 
 
 def _stack(axes: Axes, run: Run, parts: Sequence[tuple[str, str, str]], smooth: bool = False) -> None:
-    """Stacked areas of (metric, label, colour); a step without a metric counts as zero."""
+    """Draw stacked areas of (metric, label, colour). A step without a metric counts as zero."""
     series = [(dict(zip(*run.series(metric), strict=True)), label, color) for metric, label, color in parts]
     steps = sorted({step for values, _, _ in series for step in values})
     bottom = np.zeros(len(steps))

@@ -16,7 +16,7 @@ from pipelines.report.theme import Theme
 
 
 def draw_frontier(run: Run, theme: Theme) -> Figure | None:
-    """Accuracy against call ratio of every relay evaluation, one panel per kind (the paper's figure 1)."""
+    """Draw accuracy against call ratio of every relay evaluation, one panel per kind (the paper's figure 1)."""
     kinds = [kind for kind in run.kinds if any(run.evaluated(policy, kind) for policy in ("relay", "teacher"))]
     if not kinds:
         return None

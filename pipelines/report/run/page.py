@@ -31,7 +31,7 @@ class MetricSummary:
 def write_report(run_dir: Path) -> Path:
     """Write `run_dir`/report.html and `run_dir`/figures/*.png, and return the page's path.
 
-    Raises RunReadError where the directory holds no metrics.jsonl or a record that breaks its format.
+    Raises `RunReadError` if the directory has no metrics.jsonl, or a record breaks its format.
     """
     run = read_run(run_dir)
     figures = write_figures(FIGURES, run, run_dir / "figures")
@@ -41,7 +41,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render(run: Run, figures: Sequence[FigureBlock]) -> str:
-    """The page as HTML. All text of the run is escaped."""
+    """Return the page as HTML. All text of the run is escaped."""
     samples = evaluation_samples(run.traces)
     chosen = evenly(samples)
     return filled(
@@ -64,7 +64,7 @@ def render(run: Run, figures: Sequence[FigureBlock]) -> str:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """Name and value of the figures under the title, as many as the run has."""
+    """Return name and value of the figures under the title, as far as the run has them."""
     facts = [("GRPO steps", f"{run.steps_done}")]
     if run.duration_s > 0:
         facts.append(("wall clock", duration(run.duration_s)))

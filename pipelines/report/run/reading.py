@@ -43,26 +43,26 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Run:
-    """All that a run left on disk, with repeated records resolved to the last one."""
+    """All that a run wrote to disk. Of repeated records, the last one counts."""
 
     directory: Path
     name: str
     seed: str | None
     configuration: str | None
-    """experiment.yaml as it stands, None where there is none"""
+    """the text of experiment.yaml, None if there is none"""
     rows: tuple[MetricRow, ...]
     """by stage in order of appearance, then by step"""
     evaluations: tuple[Evaluation, ...]
     """by step, then in order of appearance"""
     traces: tuple[Trace, ...]
     alarms: tuple[AlarmEvent, ...]
-    """what began and ended, in order"""
+    """alarms that began, went on and ended, in order"""
     remarks: tuple[str, ...]
-    """what was wrong with the files but did not stop the reading, one sentence each"""
+    """faults of the files that did not stop the reading, one sentence each"""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of problem that were evaluated: chain arithmetic's in their order, others as they came, `all` last."""
+        """Kinds of problem that were evaluated: chain arithmetic's in their order, then others by appearance, `all` last."""
         seen = list(dict.fromkeys(evaluation.kind for evaluation in self.evaluations))
         first = [kind for kind in KIND_LABELS if kind in seen and kind != "all"]
         return (*first, *(kind for kind in seen if kind not in KIND_LABELS), *(["all"] if "all" in seen else []))
@@ -87,23 +87,23 @@ class Run:
         return max([*logged, *(evaluation.step for evaluation in self.evaluations)], default=0)
 
     def series(self, metric: str, stage: str = TRAINING_STAGE) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Steps [N] and finite values [N] of a metric; both empty where the stage never logged it."""
+        """Return steps [N] and finite values [N] of a metric; both are empty if the stage never logged it."""
         points = [(row.step, row.metrics.get(metric)) for row in self.rows if row.stage == stage]
         kept = [(step, value) for step, value in points if value is not None and np.isfinite(value)]
         return np.asarray([s for s, _ in kept], np.int64), np.asarray([v for _, v in kept], np.float64)
 
     def evaluated(self, policy: Policy, kind: str) -> tuple[Evaluation, ...]:
-        """Evaluations of one policy on one kind, over training."""
+        """Return the evaluations of one policy on one kind, over training."""
         return tuple(e for e in self.evaluations if e.policy == policy and e.kind == kind)
 
 
 def oracle_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """Return the last evaluation that knows what the oracle does."""
+    """Return the last evaluation with the oracle's numbers, None if there is none."""
     return next((e for e in reversed(evaluations) if e.oracle_call_ratio is not None), None)
 
 
 def read_run(directory: Path) -> Run:
-    """The run in `directory`. Raises RunReadError where metrics.jsonl is missing or a record breaks its format."""
+    """Return the run in `directory`. Raises `RunReadError` if metrics.jsonl is missing or a record breaks its format."""
     if not (directory / "metrics.jsonl").is_file():
         raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
     remarks: list[str] = []
@@ -129,9 +129,9 @@ def read_run(directory: Path) -> Run:
 
 
 def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
-    """Return one row of each step of each stage: of a metric that was logged twice the later value.
+    """Return one row for each step of each stage. If a metric was logged twice, the later value counts.
 
-    Each evaluation of a step is a record of its own.
+    Each evaluation of a step has its own record.
     """
     rows: dict[tuple[str, int], MetricRow] = {}
     for row in records:
@@ -141,9 +141,9 @@ def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
 
 
 def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterator[_Record]:
-    """Records of a JSON-lines file, none where it is missing; a line torn by a crash is skipped.
+    """Yield the records of a JSON-lines file; none if it is missing. A line that a crash cut short is skipped.
 
-    Raises RunReadError where a record breaks its format.
+    Raises `RunReadError` if a record breaks its format.
     """
     if not path.is_file():
         return
@@ -167,7 +167,7 @@ def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterato
 
 
 def _configuration(directory: Path, remarks: list[str]) -> tuple[str | None, str, str | None]:
-    """The text of experiment.yaml, the run's name and its seed; the name falls back to the directory's."""
+    """Return the text of experiment.yaml, the run's name and its seed. Without a name there, it is the directory's."""
     fallback = directory.resolve().name
     path = directory / "experiment.yaml"
     if not path.is_file():

@@ -18,14 +18,14 @@ AVERAGE = "average of sets"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one policy did on one kind; accuracy, interval and call ratio lie between 0 and 1."""
+    """One policy's results on one kind; accuracy, interval and call ratio are between 0 and 1."""
 
     accuracy: float
     interval: tuple[float, float] | None
     call_ratio: float | None
     problems: int | None = None
     change: Change | None = None
-    """against the student before training, where it is more than chance explains"""
+    """the change since the student before training, if it is more than chance explains"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Ending:
 
     share: float
     most: float
-    """of the kind with the most"""
+    """share of the kind that has the most"""
     kind: str
 
 
@@ -47,23 +47,23 @@ class TableRow:
     step: int
     """GRPO steps done"""
     cells: tuple[Cell | None, ...]
-    """as many as the table's columns; None where it was not evaluated"""
+    """one for each column of the table; None if it was not evaluated"""
     cut_off: Ending | None = None
     """None for the oracle"""
     failed_calls: float | None = None
-    """share of the calls; None where the policy makes no calls"""
+    """share of the calls; None if the policy makes no calls"""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The headline table: kinds across, policies by phases down."""
+    """The headline table: a column for each kind, a row for each policy in each phase."""
 
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
 
 
 def headline_table(run: Run) -> Table:
-    """Policies by phases down, kinds across; an average column where there are several sets and none named `all`."""
+    """Return the headline table. It has an average column if there are several sets and none is named `all`."""
     kinds = run.kinds
     averaged = len(kinds) > 1 and "all" not in kinds
     rows: list[TableRow] = []
@@ -86,12 +86,12 @@ def headline_table(run: Run) -> Table:
 
 
 def evaluation_rows(run: Run) -> list[tuple[str, str, Evaluation]]:
-    """Every row of every evaluation, with its policy and kind as a reader would say them."""
+    """Return every row of every evaluation, with the names of its policy and kind for readers."""
     return [(policy_label(one.policy), kind_label(one.kind), one) for one in run.evaluations]
 
 
 def run_verdict(run: Run) -> Verdict:
-    """Return the verdict on a run, from its last evaluations, or from its last rollouts without any."""
+    """Return the verdict on a run, from its last evaluations; without any, from its last rollouts."""
     found = verdict(run.evaluations, run.alarms, warmed_up=run.warmed_up)
     return found if run.evaluations else replace(found, headline=_verdict_from_rollouts(run))
 
@@ -101,7 +101,7 @@ def policy_label(policy: Policy) -> str:
 
 
 def duration(seconds: float) -> str:
-    """3725 as `1 h 2 min`."""
+    """Return seconds as text: 3725 as `1 h 2 min`."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"
@@ -147,7 +147,7 @@ def _oracle_cell(run: Run, kind: str) -> Cell | None:
 
 
 def _average(cells: Sequence[Cell | None]) -> Cell | None:
-    """The unweighted mean over sets; None unless every set was evaluated."""
+    """Return the unweighted mean over sets; None unless every set was evaluated."""
     present = [cell for cell in cells if cell is not None]
     if not present or len(present) < len(cells):
         return None

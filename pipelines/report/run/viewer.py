@@ -1,4 +1,4 @@
-"""Sample traces for the page's viewer: which ones it shows, and what they can be filtered by."""
+"""Sample traces for the page's viewer: which it shows, and its filters."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Sample:
 
     trace: Trace
     origin: str
-    """which system or evaluation it is of, as a reader would say it"""
+    """the name of its system or evaluation, for readers"""
     values: Mapping[str, str]
     """by the filters' keys"""
 
     @property
     def group(self) -> tuple[str, str]:
-        """What samples are chosen evenly over."""
+        """The group of a sample. Samples are chosen evenly from all groups."""
         return self.origin, self.trace.kind
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A choice of the viewer. The key is that of `Sample.values`, and of the page's address."""
+    """A choice of the viewer. Its key is also a key of `Sample.values` and of the page's address."""
 
     key: str
     label: str
     everything: str
-    """what is shown where nothing is chosen"""
+    """text of the choice that shows everything"""
     options: Mapping[str, str]
     """the text of each value"""
 
@@ -74,12 +74,12 @@ def verdict_filter() -> Filter:
 
 
 def useful(*filters: Filter) -> tuple[Filter, ...]:
-    """Return the filters that leave a choice."""
+    """Return the filters with more than one value."""
     return tuple(one for one in filters if len(one.options) > 1)
 
 
 def evenly(samples: Sequence[Sample], limit: int = MAX_TRACES) -> tuple[Sample, ...]:
-    """Return at most `limit` samples, in their order, as even over their groups as they allow."""
+    """Return at most `limit` samples, in order, spread over their groups as evenly as possible."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
         groups[sample.group].append(index)

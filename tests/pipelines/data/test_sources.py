@@ -164,7 +164,7 @@ def test_the_record_names_every_row_taken(tmp_path: Path) -> None:
     ("evaluation", "right"),
     [
         ([], "give at least one source"),
-        ([{"source": "chain_arithmetic", "counts": {"known": 1}}] * 2, "would be reported by one name: known"),
+        ([{"source": "chain_arithmetic", "counts": {"known": 1}}] * 2, "would be reported under one name: known"),
         ([{"source": "file", "path": "a.jsonl", "kind": "all"}], "'all' is the name of the results on all problems"),
         ([{"source": "benchmark", "name": "gsm9k"}], "gsm8k"),
     ],
