@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DOCS := .venv-docs
 DOCS_INSTALLED := $(DOCS)/.installed
 
-.PHONY: help setup demo demo-from-scratch paper-tiny test test-all bench lint types docs docs-serve lock clean
+.PHONY: help setup demo demo-from-scratch paper-tiny test test-all bench lint types docs docs-serve docs-generate lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -64,6 +64,9 @@ docs: $(DOCS_INSTALLED) ## the documentation site, in build/site
 
 docs-serve: $(DOCS_INSTALLED) ## the same at http://127.0.0.1:8000, anew at each change
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs serve
+
+docs-generate: $(INSTALLED) ## the pages that are written from the code, anew
+	$(BIN)/python docs/generate.py
 
 # For maintainers: needs uv, and UV_FIND_LINKS or an index where a CPU build of torch lies.
 lock: ## requirements/cpu.lock, anew
