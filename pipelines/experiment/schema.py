@@ -31,8 +31,8 @@ _ONLY_ON_GPUS = {
 class Experiment(Settings):
     """One run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: Seed = 0
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what the run is called")
+    seed: Seed = Field(0, description="of all that is drawn at random in the run")
     run_dir: HomePath | None = Field(None, description="folder of all that the run writes; runs/<name> if empty")
     share_dir: HomePath | None = Field(
         None,

@@ -16,24 +16,24 @@ from pipelines.experiment.models import ModelSettings
 class FilterSettings(Settings):
     """Keep the training problems that the teacher can solve (paper section 3.1)."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="false keeps all training problems")
     samples: int = Field(10, gt=0, description="teacher samples per problem")
-    min_pass_rate: float = Field(0.5, ge=0.0, le=1.0)
+    min_pass_rate: float = Field(0.5, ge=0.0, le=1.0, description="share of the samples that have to be right")
     sampling: SamplingSettings = SamplingSettings(temperature=0.7, top_p=0.95)
 
 
 class WarmupSettings(Settings):
     """Supervised warm-up: own samples with commands inserted at random (paper section 2.2)."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="false starts GRPO from the base student")
     samples: int = Field(4096, gt=0, description="own samples to train on")
     copies: int = Field(1, gt=0, description="training rows per own sample, each with its own random commands")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how the own samples are drawn")
     commands: tuple[int, int] = Field((0, 3), description="fewest and most commands of a sample")
     digits: tuple[int, int] = Field((1, 9), description="range of d in n = d * 10^k")
     exponents: tuple[int, int] = Field((0, 3), description="range of k in n = d * 10^k")
-    epochs: int = Field(1, gt=0)
-    rows_per_step: int = Field(64, gt=0)
+    epochs: int = Field(1, gt=0, description="passes over all rows")
+    rows_per_step: int = Field(64, gt=0, description="rows of one optimizer step")
     optimizer: OptimizerSettings = OptimizerSettings(lr=2e-5)
 
     @model_validator(mode="after")
@@ -50,14 +50,14 @@ class WarmupSettings(Settings):
 class GrpoSettings(Settings):
     """GRPO with relayed rollouts (paper section 2.3)."""
 
-    enabled: bool = True
-    steps: int | None = Field(100, gt=0, description="rollout steps; give these or epochs")
+    enabled: bool = Field(True, description="false ends training with the warm-up")
+    steps: int | None = Field(100, gt=0, description="rounds of rollout and learning; give these or epochs")
     epochs: float | None = Field(
         None,
         gt=0.0,
         description="passes over the filtered training problems, in whole steps of prompts_per_step; give these or steps",
     )
-    prompts_per_step: int = Field(128, gt=0)
+    prompts_per_step: int = Field(128, gt=0, description="groups that a step learns from, one of each prompt")
     group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
     mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
     async_depth: Literal[0, 1] = Field(
@@ -79,7 +79,7 @@ class GrpoSettings(Settings):
     loss: GrpoLossSettings = GrpoLossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, gt=0)
+    keep_checkpoints: int = Field(2, gt=0, description="the newest so many stay on disk")
     evaluate_every: int = Field(25, gt=0, description="steps between evaluations on part of the problems")
     in_flight: InFlight = Field(
         InFlight.FINISH,

@@ -16,8 +16,8 @@ class TrackingSettings(Settings):
         "auto",
         description="auto: WANDB_DISABLED or WANDB_MODE if set, else online with a W&B login (key or netrc), else offline",
     )
-    project: str = "relayllm"
+    project: str = Field("relayllm", description="W&B project")
     entity: str | None = Field(None, description="W&B user or team; your default if empty")
     group: str | None = Field(None, description="W&B group, to compare runs of one kind")
     name: str | None = Field(None, description="W&B display name; the run directory's name if empty")
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = Field((), description="W&B tags")

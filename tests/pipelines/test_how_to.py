@@ -1,0 +1,35 @@
+"""The recipes of docs/how-to.md: every file prints what the page says, and every command is accepted."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.page_blocks import Block, blocks_of, run_in
+from tests.pipelines.small import SMALL
+
+BLOCKS = blocks_of("how-to.md")
+RECIPES = [(block, printed) for block, printed in pairwise(BLOCKS) if block.file is not None]
+
+
+@pytest.mark.parametrize(("recipe", "printed"), RECIPES, ids=[str(recipe.file) for recipe, _ in RECIPES])
+def test_a_recipe_prints_what_the_page_says(recipe: Block, printed: Block, tmp_path: Path) -> None:
+    assert recipe.file is not None and printed.language == "text"
+    (tmp_path / recipe.file).write_text(recipe.text, encoding="utf-8")
+    assert run_in(tmp_path, f"python {recipe.file}") == printed.text
+
+
+def test_every_python_block_is_a_recipe() -> None:
+    assert [block.file for block in BLOCKS if block.language == "python" and block.file is None] == []
+    assert len(RECIPES) == 4
+
+
+def test_a_run_finds_the_reward_scheme(tmp_path: Path) -> None:
+    for block in BLOCKS:
+        if block.file is not None:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    (tmp_path / "experiment.yaml").write_text(SMALL, encoding="utf-8")
+    (command,) = [block.text for block in BLOCKS if block.language == "bash"]
+    assert "scheme: flat_price:flat_price" in run_in(tmp_path, command)

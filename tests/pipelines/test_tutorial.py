@@ -1,0 +1,75 @@
+"""docs/tutorial.md, followed to the letter on the two tiny models that come with the package."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.data.chain_arithmetic.task import Kind, Split, problems
+from pipelines.data.parsing import ProblemColumns, problem_of, written
+from pipelines.models import shipped
+from tests.pipelines.page_blocks import blocks_of, run_in
+
+BLOCKS = blocks_of("tutorial.md")
+TOPICS = {Kind.KNOWN: "sums", Kind.TEACHER_KNOWN: "products"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with what a reader brings, and with the files of the page."""
+    for role in ("student", "teacher"):
+        (source,) = Path(shipped.__file__).parent.glob(f"chain-arithmetic-{role}-*")
+        shutil.copytree(source, tmp_path / role)
+    # Of the half that the two models were not pretrained on.
+    drawn = problems({Kind.KNOWN: 500, Kind.TEACHER_KNOWN: 900}, Split.EVALUATION, seed=0)
+    rows = [{"question": one.question, "answer": one.gold, "topic": TOPICS[Kind(one.kind)]} for one in drawn]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for block in BLOCKS:
+        if block.file is not None:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    return tmp_path
+
+
+def commands(*when: str | None) -> list[str]:
+    return [block.text for block in BLOCKS if block.language == "bash" and block.when in when]
+
+
+def accuracies(run: Path) -> dict[tuple[str, str], float]:
+    """Return the last accuracy of each policy and kind."""
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {(row["policy"], row["kind"]): row["accuracy"] for row in rows}
+
+
+def test_the_rows_that_the_page_shows_are_problems() -> None:
+    (shown,) = [block.text for block in BLOCKS if block.language == "jsonl"]
+    columns = ProblemColumns(("question",), (("answer", written),))
+    found = [problem_of(json.loads(line), columns, "own") for line in shown.splitlines()]
+    assert [problem.gold for problem in found] == ["25", "60"]
+
+
+def test_the_page_leads_from_problems_to_a_trial_with_a_report(folder: Path) -> None:
+    for command in commands(None):
+        run_in(folder, command)
+    assert (folder / "runs/trial/report.html").is_file()
+    assert (folder / "runs/trial/stages/grpo/model/model.safetensors").is_file()
+    assert not (folder / "runs/own").exists()  # which a dry run would have made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_page_leads_to_a_student_that_calls_for_products(folder: Path) -> None:
+    split = [command for command in commands(None) if "relayllm" not in command]
+    *before, listing, again = commands("slow")
+    for command in [*split, *before]:
+        run_in(folder, command)
+    assert "model.safetensors" in run_in(folder, listing)
+    reached = accuracies(folder / "runs/own")
+    assert reached["relay", "products"] > reached["student", "products"] + 0.4
+    assert reached["relay", "sums"] > 0.9
+    run_in(folder, again)
+    assert accuracies(folder / "runs/own-again")["relay", "products"] == pytest.approx(
+        reached["relay", "products"], abs=0.05
+    )
