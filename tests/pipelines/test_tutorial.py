@@ -50,6 +50,7 @@ def test_the_rows_that_the_page_shows_are_problems() -> None:
     assert [problem.gold for problem in found] == ["25", "60"]
 
 
+@pytest.mark.slow
 def test_the_page_leads_from_problems_to_a_trial_with_a_report(folder: Path) -> None:
     for command in commands(None):
         run_in(folder, command)
