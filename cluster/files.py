@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 PARTIAL = ".partial"
 REPLACED = ".replaced"
@@ -22,9 +23,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises `FolderError` if its folder cannot be made.
     """
     make_directory(path.parent)
-    partial = partial_path(path)
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{PARTIAL}")  # another process may be at the same file
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -46,7 +47,7 @@ def make_directory(path: Path) -> None:
         sync(path.parent)
     except OSError as error:
         raise FolderError(
-            f"{path}: the folder cannot be made: {error.strerror}; give another run_dir or share_dir"
+            f"{path}: the folder cannot be made: {error.strerror}; choose another folder (run_dir, share_dir, models.cache_dir)"
         ) from error
 
 
@@ -58,23 +59,24 @@ def partial_path(path: Path) -> Path:
 def start_folder(path: Path) -> Path:
     """Make and return an empty folder, which `commit_folder` moves to `path`. Leftovers of an interrupted writer are removed."""
     partial = partial_path(path)
-    shutil.rmtree(partial, ignore_errors=True)
     make_directory(path.parent)
+    _remove(partial)
+    _restore(path)
     partial.mkdir()
     return partial
 
 
 def commit_folder(path: Path) -> None:
     """Flush the folder of `start_folder` to disk, and move it to `path`. An earlier folder there is removed."""
-    partial, replaced = partial_path(path), path.with_name(f".{path.name}{REPLACED}")
+    partial, replaced = partial_path(path), _replaced_path(path)
     for item in [*partial.rglob("*"), partial]:
         sync(item)
     if path.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
+        _remove(replaced)
         path.rename(replaced)
     partial.rename(path)
     sync(path.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _remove(replaced)
 
 
 @contextmanager
@@ -115,13 +117,22 @@ def prune(paths: Sequence[Path], keep: int) -> list[Path]:
 def _recover(parent: Path) -> None:
     """Remove the leftovers of interrupted commits, and restore a directory that one of them had moved aside."""
     for replaced in parent.glob(f".*{REPLACED}"):
-        final = parent / replaced.name.removeprefix(".").removesuffix(REPLACED)
-        if final.exists():
-            _remove(replaced)
-        else:
-            replaced.rename(final)
+        _restore(parent / replaced.name.removeprefix(".").removesuffix(REPLACED))
     for partial in parent.glob(f".*{PARTIAL}"):
         _remove(partial)
+
+
+def _replaced_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}{REPLACED}")
+
+
+def _restore(path: Path) -> None:
+    """Put back the folder that an interrupted commit had moved aside, or remove it if the new one is in its place."""
+    replaced = _replaced_path(path)
+    if path.exists():
+        _remove(replaced)
+    elif replaced.exists():
+        replaced.rename(path)
 
 
 def _remove(path: Path) -> None:

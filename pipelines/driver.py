@@ -23,7 +23,7 @@ from pipelines.experiment.stage_keys import stage_keys
 from pipelines.experiment.stage_names import FINAL, evaluation_stage
 from pipelines.memory.fit import MemoryShortError, check_memory, memory_advice
 from pipelines.models.base_models import BaseModels, finished_base_models, prepare_base_models
-from pipelines.records.binding import bind
+from pipelines.records.binding import bind, bind_steps
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
 from pipelines.run import Run, parts_left
@@ -78,6 +78,7 @@ def drive(experiment: Experiment) -> Path:
             evaluate_base(run)
             kept = training_problems(run)
             run = replace(run, experiment=experiment.with_steps_for(len(kept)))
+            bind_steps(directory, experiment, run.experiment)
             evaluate_citer(run, kept)
             warm_up(run, kept)
             evaluate_warmup(run)

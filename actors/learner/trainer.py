@@ -137,8 +137,8 @@ class Trainer:
         self._non_finite_in_a_row = 0 if norm is not None else self._non_finite_in_a_row + 1
         if self._non_finite_in_a_row >= self.settings.max_non_finite_steps:
             raise NonFiniteStepsError(
-                f"the gradients of {self._non_finite_in_a_row} optimizer steps in a row are not finite, and "
-                "learner.max_non_finite_steps allows no more. None of these steps was taken, so the weights did not change. "
+                f"the gradients of {self._non_finite_in_a_row} optimizer steps in a row are not finite. With so "
+                "many (learner.max_non_finite_steps) the run ends. None of these steps was taken, so the weights did not change. "
                 "Look at reward/mean, learner/ratio_max and learner/logprob_gap of the steps before, lower the stage's "
                 "optimizer.lr or optimizer.max_grad_norm, or try learner.dtype=float32"
             )

@@ -112,7 +112,7 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...], problems: list[str]) -
     """Return the file's layer, after the layers of the files that it extends."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else str(error)
         named_by = f", named by `{EXTENDS}` in {chain[-1]}" if chain else ""
         raise ConfigError([*problems, f"{path}: cannot be read: {reason}{named_by}"]) from error
@@ -124,7 +124,7 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...], problems: list[str]) -
         return [layer]
     base = layer.data.pop(EXTENDS)
     where = layer.lines.pop((EXTENDS,))
-    if not isinstance(base, str):
+    if not isinstance(base, str) or "\0" in base:
         raise ConfigError([*problems, problem(where, (EXTENDS,), "should be one file, relative to this one", base)])
     files = (*chain, path.resolve())
     base_path = path.parent / base
@@ -186,6 +186,10 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
         line = f":{mark.line + 1}" if mark and numbered else ""
         reason = getattr(error, "problem", None) or str(error).replace("\n", " ")
         raise ConfigError([*problems, f"{source}{line}: cannot be read as YAML: {reason}"]) from error
+    except (AttributeError, KeyError) as error:
+        raise ConfigError([*problems, f"{source}: cannot be read as YAML: a value does not fit its tag"]) from error
+    except RecursionError as error:
+        raise ConfigError([*problems, f"{source}: cannot be read as YAML: values are nested too deeply"]) from error
     finally:
         loader.dispose()
 

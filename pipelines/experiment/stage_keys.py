@@ -41,7 +41,7 @@ WITHOUT_EFFECT = (
 )
 """settings that no result depends on; every other setting is in a stage's key, or decides which stages there are"""
 
-_LATER = ("async_depth", "extra_prompts", "max_staleness")
+_LATER = ("async_depth", "extra_prompts", "max_staleness", "epochs")
 """newer settings of GRPO: a key leaves them out if they have their defaults, so that older results are still found"""
 
 Content = object

@@ -20,7 +20,7 @@ def evaluation_within_grpo(step: int) -> str:
 
 
 def evaluated_steps(experiment: Experiment) -> range:
-    """Return the GRPO steps after which there is an evaluation, without the final one. None while `grpo.steps` is not known."""
+    """Return the GRPO steps after which there is an evaluation, without the final one. Empty while `grpo.steps` is not known."""
     grpo = experiment.grpo
     # How many steps an epoch has is not known before the filter has run.
     return range(grpo.evaluate_every, grpo.steps or 0, grpo.evaluate_every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -55,6 +56,7 @@ class GrpoSettings(Settings):
     epochs: float | None = Field(
         None,
         gt=0.0,
+        le=1e6,
         description="passes over the filtered training problems, in whole steps of prompts_per_step; give these or steps",
     )
     prompts_per_step: int = Field(128, gt=0, description="groups that a step learns from, one of each prompt")
@@ -103,7 +105,8 @@ class GrpoSettings(Settings):
         if self.epochs is None:
             assert self.steps is not None
             return self.steps
-        return max(int(self.epochs * problems / self.prompts_per_step), 1)
+        # Not in binary fractions, where 0.29 times 100 is a little less than 29.
+        return max(int(Fraction(str(self.epochs)) * problems / self.prompts_per_step), 1)
 
     @model_validator(mode="after")
     def _consistent(self) -> GrpoSettings:

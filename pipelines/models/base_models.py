@@ -18,7 +18,7 @@ from actors.learner.group import LearnerGroup
 from actors.settings import LearnerSettings
 from actors.tiny_models import write_config, write_tokenizer
 from cluster.devices import Device, learner_environment
-from cluster.files import directory_commit
+from cluster.files import directory_commit, make_directory
 from pipelines.data.chain_arithmetic import task
 from pipelines.data.chain_arithmetic.knowledge import Role, knowledge_of, learned_solution
 from pipelines.experiment.model_paths import located
@@ -186,7 +186,7 @@ def _prepare(
         return ready
     folder = cached_path(role, settings, experiment.models)
     assert folder is not None and settings.pretrain is not None
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that need the same model: one builds it, the other waits
         if not (folder / "model").exists():

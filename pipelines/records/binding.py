@@ -18,3 +18,9 @@ def bind(directory: RunDirectory, experiment: Experiment) -> None:
         resolved_yaml(experiment), MAY_CHANGE_ON_RESUME, lambda earlier: with_defaults(earlier, Experiment)
     )
     directory.share_stages(shared_folders(experiment))
+
+
+def bind_steps(directory: RunDirectory, experiment: Experiment, resolved: Experiment) -> None:
+    """Share the evaluations within GRPO too, once `resolved` says after which steps they are."""
+    bound = shared_folders(experiment)
+    directory.share_stages({stage: at for stage, at in shared_folders(resolved).items() if stage not in bound})

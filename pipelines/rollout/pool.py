@@ -20,7 +20,7 @@ from cluster.errors import RunError, as_raised
 from cluster.weight_transport import InFlight
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.calls_in_flight import Arrivals, Call, LateError
-from pipelines.rollout.order import Order
+from pipelines.rollout.order import Order, is_decoded
 from rewards.schemes import RewardError
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ class OrderStream(Generic[Graded]):
                 last_progress = max(last_progress, self._pool.activity.last_token)
             if time.monotonic() - last_progress > _STALL_LOG_S:
                 last_progress = time.monotonic()
-                logger.warning("no token was written for %g s; waiting for %s", _STALL_LOG_S, self._pool.awaited())
+                what = "no order was finished" if self._pool.activity is None else "no token was written"
+                logger.warning("%s for %g s; waiting for %s", what, _STALL_LOG_S, self._pool.awaited())
         found = self.finished.popleft()
         del self._orders[found.index]
         return found
@@ -156,6 +157,8 @@ class RolloutPool:
     in_flight: InFlight = InFlight.FINISH
     activity: ActivityMonitor | None = None
     """watches the workers and the teacher; without it only finished orders count as progress"""
+    name: str = "rollout"
+    """of the actors, in messages"""
     version: int = 0
     waiting: deque[_Order] = field(default_factory=deque)
     _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
@@ -243,7 +246,7 @@ class RolloutPool:
         for number, actor in enumerate(self.actors):
             answers = next((load for worker, load in self._loads.items() if worker.actor == actor), 0)
             if answers:
-                parts.append(f"{answers} answers of rollout-{number}")
+                parts.append(f"{answers} answers of {self.name}-{number}")
         parts += [f"{len(self._mending)} workers that are restarting"] if self._mending else []
         return ", ".join(parts) or "nothing"
 
@@ -265,7 +268,7 @@ class RolloutPool:
         try:
             graded = call.outcome()
         except LateError as error:
-            failure: Exception = error
+            failure: Exception = LateError(f"{error}: raise {ROLLOUT_DEADLINE}")
         except RewardError as error:  # it would fail in the same way each time
             raise RolloutError(str(as_raised(error))) from error
         except RayError as error:
@@ -274,7 +277,7 @@ class RolloutPool:
             stream.finished.append(Finished(order.index, order.batch, graded, order.version))
             return
         order.attempts += 1
-        decoded = _is_decoded(order.batch)
+        decoded = is_decoded(order.batch)
         if not decoded:
             self._give_up(order.batch, run.worker, failure)
         if order.attempts == ATTEMPTS:
@@ -337,14 +340,3 @@ class RolloutPool:
         weights = self._weights() if callable(self._weights) else self._weights
         sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
         return sent
-
-
-def _is_decoded(batch: ray.ObjectRef[Any]) -> bool:
-    """Return whether a batch was decoded, even if its grading failed."""
-    if not ray.wait([batch], timeout=0, fetch_local=False)[0]:
-        return False
-    try:
-        ray.get(batch, timeout=_POLL_S)
-    except RayError:
-        return False
-    return True

@@ -103,8 +103,9 @@ def decode_routed(
     commands. `begun`, if given, is the output that each problem's answers begin with. Raises `RolloutError`.
     """
     settings = run.experiment
-    at_once = 2 * settings.citer.max_sequences
-    pool = RolloutPool([_actor(run)], at_once, settings.rollout.deadline_s)
+    # Two orders at least, so that no slot stands empty at the end of one.
+    at_once = 2 * max(settings.citer.max_sequences, _PROBLEMS_PER_ORDER * samples)
+    pool = RolloutPool([_actor(run)], at_once, settings.rollout.deadline_s, name="citer")
     teacher_sampling = settings.teacher.sampling
     decoding = _RoutedDecoding(
         router, threshold, samples, limits, sampling, teacher_sampling, settings.seed, draws, begun

@@ -1,6 +1,7 @@
 """Files and folders appear whole or not at all."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,29 @@ def test_an_interrupted_writer_leaves_the_old_folder(tmp_path: Path) -> None:
     commit_folder(tmp_path / "out")
     assert (tmp_path / "out/value").read_text() == "new"
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_kill_between_the_two_renames_is_mended_by_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / ".out.replaced").mkdir()
+    (tmp_path / ".out.replaced/value").write_text("old")
+    (tmp_path / ".out.partial").mkdir()
+    start_folder(tmp_path / "out")
+    assert (tmp_path / "out/value").read_text() == "old"
+    commit_folder(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["out"] and os.listdir(tmp_path / "out") == []
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    contents = [bytes([letter]) * 100_000 for letter in b"ab"]
+
+    def write(content: bytes) -> None:
+        for _ in range(30):
+            write_atomically(tmp_path / "file", content)
+            assert (tmp_path / "file").read_bytes() in contents
+
+    with ThreadPoolExecutor() as writers:
+        list(writers.map(write, contents))
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pipelines.experiment.models import ModelSettings
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_names import evaluated_steps
+from pipelines.records.binding import bind, bind_steps
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from tests.pipelines.small import SMALL
 
@@ -209,8 +210,23 @@ def test_training_is_as_long_as_its_steps_or_its_epochs(small: Path) -> None:
     assert by_epochs.grpo.steps is None
     assert [by_epochs.with_steps_for(problems).grpo.steps for problems in (80, 79, 1)] == [15, 14, 1]
     assert evaluated_steps(by_epochs) == range(0)
+    part = load(small, ["grpo.steps=null", "grpo.epochs=0.29", "grpo.prompts_per_step=4"], Experiment)
+    assert part.with_steps_for(400).grpo.steps == 29
     given = by_epochs.model_copy(update={"grpo": by_epochs.grpo.model_copy(update={"evaluate_every": 5})})
     assert list(evaluated_steps(given.with_steps_for(80))) == [5, 10]
+
+
+def test_evaluations_within_an_epoch_are_shared_as_soon_as_its_steps_are_known(small: Path, tmp_path: Path) -> None:
+    overrides = ["grpo.steps=null", "grpo.epochs=1", "grpo.prompts_per_step=8", "grpo.evaluate_every=5"]
+    experiment = load(small, [*overrides, f"share_dir={tmp_path / 'shared'}"], Experiment)
+    folders = []
+    for name in ("a", "b"):
+        directory = RunDirectory(tmp_path / name)
+        bind(directory, experiment)
+        bind_steps(directory, experiment, experiment.with_steps_for(80))
+        folders.append((directory.path / "stages/evaluate-grpo-0005-relay").resolve())
+    assert folders[0] == folders[1]
+    assert folders[0].parent == tmp_path / "shared"
 
 
 def test_steps_and_epochs_exclude_each_other(small: Path) -> None:

@@ -170,6 +170,10 @@ def test_the_examples_have_every_setting_of_the_schema() -> None:
     assert sorted(items - seen - lists) == []
 
 
+def test_results_of_before_epochs_are_still_found() -> None:
+    assert keys()["grpo"].startswith("71dd84721644")
+
+
 def test_epochs_are_in_the_keys_of_what_follows_from_them() -> None:
     two, three = (changed(IN_EPOCHS, ("grpo", "epochs"), epochs) for epochs in (2.0, 3.0))
     first, second = (stage_keys(Experiment.model_validate(values)) for values in (two, three))
