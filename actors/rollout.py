@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from actors.engine_host import EngineHost
 from actors.engines.base import Engine, GenerationRequest
@@ -21,8 +20,9 @@ from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from actors.trajectory import Trajectory, TrajectoryBatch
-from cluster.devices import Device, WeightBackend
+from cluster.devices import Device
 from cluster.shared_weights import Weights
+from cluster.transfer_steps import TransferStep
 from cluster.weight_transport import InFlight
 
 
@@ -49,8 +49,8 @@ class RolloutOrder:
     limits: RelayLimits
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
-    version: int
-    """policy version that the worker must hold"""
+    version: int = 0
+    """policy version that the worker must hold; the pool sets it when it hands the order out"""
     want_logprobs: bool = False
     placements: tuple[Plan, ...] = ()
     """for the policy `RANDOM_PLACEMENT`, one plan per sample, those of a prompt side by side; empty for other policies"""
@@ -121,21 +121,9 @@ class RolloutWorker(EngineHost):
         await self.done_or_dead(self.engine.update_weights(weights, version, in_flight))
         return version
 
-    async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
-        """See `VllmEngine.connect_transfer`."""
-        await self.done_or_dead(self.engine.connect_transfer(backend, init_info))
-
-    async def start_transfer(self, in_flight: InFlight) -> None:
-        """See `VllmEngine.start_transfer`."""
-        await self.done_or_dead(self.engine.start_transfer(in_flight))
-
-    async def transfer(self, update_info: dict[str, Any]) -> None:
+    async def transfer(self, step: TransferStep) -> None:
         """See `VllmEngine.transfer`."""
-        await self.done_or_dead(self.engine.transfer(update_info))
-
-    async def finish_transfer(self, version: int) -> None:
-        """See `VllmEngine.finish_transfer`."""
-        await self.done_or_dead(self.engine.finish_transfer(version))
+        await self.done_or_dead(self.engine.transfer(step))
 
     async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
         """Return the samples of each prompt side by side, in the order of the prompts.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actors.engines.base import EngineError
 from actors.trajectory import Int32
 from cluster.shared_weights import Weights, share
+from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
 
 if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput
@@ -49,23 +50,19 @@ class LiveWeights:
             self._engine.collective_rpc("load_arrays", args=(weights,))
         self._resume(version)
 
-    def connect(self, backend: str, init_info: dict[str, Any]) -> None:
-        """Join the learner's weight transfer. Returns when the learner has joined too."""
-        self._engine.collective_rpc("connect_transfer", args=(backend, init_info))
-
-    def start_transfer(self) -> None:
-        """Prepare to receive weights from the learner. The engine must not run steps until `finish_transfer`."""
-        self._pause()
-        self._engine.collective_rpc("start_weight_update")
-
-    def transfer(self, update_info: dict[str, Any]) -> None:
-        """Receive weights that the learner is sending."""
-        self._engine.collective_rpc("receive_transfer", args=(pickle.dumps(update_info),))
-
-    def finish_transfer(self, version: int) -> None:
-        """Use the received weights as policy `version`."""
-        self._engine.collective_rpc("finish_weight_update")
-        self._resume(version)
+    def transfer(self, step: TransferStep) -> None:
+        """Do one step of a weight transfer from the learner. The engine must not run steps between `Begin` and `End`."""
+        match step:
+            case Join(backend, init_info):
+                self._engine.collective_rpc("join_transfer", args=(backend.value, init_info))
+            case Begin():
+                self._pause()
+                self._engine.collective_rpc("start_weight_update")
+            case Receive(update_info):
+                self._engine.collective_rpc("receive_transfer", args=(pickle.dumps(update_info),))
+            case End(version):
+                self._engine.collective_rpc("finish_weight_update")
+                self._resume(version)
 
     def _pause(self) -> None:
         # Within this process, nothing runs between two steps. A core in another process steps by itself, so it must be paused.

@@ -7,7 +7,7 @@ import itertools
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from actors.engines.live_weights import LiveWeights, token_versions
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
-from cluster.devices import Device, WeightBackend, forget_kv_cache_variable
+from cluster.devices import Device, forget_kv_cache_variable
 from cluster.loading import loading
 from cluster.shared_weights import Weights
+from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
 from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
@@ -144,34 +145,26 @@ class VllmEngine:
         drain = in_flight is InFlight.FINISH
         await self._thread.call(action, f"loading policy version {version}", drain, _WEIGHTS)
 
-    async def connect_transfer(self, backend: WeightBackend, init_info: dict[str, Any]) -> None:
-        """Join the learner's weight transfer over `backend`. Returns when the learner has joined too."""
-        action = partial(self._weights.connect, backend.value, init_info)
-        await self._thread.call(action, "joining the weight transfer", phases=_WEIGHTS)
+    async def transfer(self, step: TransferStep) -> None:
+        """Do one step of a weight transfer from the learner. Between `Begin` and `End` nothing is written."""
+        match step:
+            case Join():
+                await self._thread.call(partial(self._take, step), "joining the weight transfer", phases=_WEIGHTS)
+            case Begin(in_flight):
+                drain = in_flight is InFlight.FINISH
+                await self._thread.call(partial(self._take, step), "starting the weight transfer", drain, _WEIGHTS)
+            case Receive():
+                await self._thread.call(partial(self._take, step), "receiving weights", phases=_TRANSFER)
+            case End(version):
+                await self._thread.call(partial(self._take, step), f"taking policy version {version}", phases=_TRANSFER)
 
-    async def start_transfer(self, in_flight: InFlight) -> None:
-        """Stop writing until `finish_transfer`, because the learner is about to send weights."""
-
-        def start() -> None:
-            self._weights.start_transfer()
-            self._phase_before_transfer, self._thread.phase = self._thread.phase, Phase.TRANSFERRING
-
-        drain = in_flight is InFlight.FINISH
-        await self._thread.call(start, "starting the weight transfer", drain, _WEIGHTS)
-
-    async def transfer(self, update_info: dict[str, Any]) -> None:
-        """Receive weights while the learner sends them."""
-        action = partial(self._weights.transfer, update_info)
-        await self._thread.call(action, "receiving weights", phases=_TRANSFER)
-
-    async def finish_transfer(self, version: int) -> None:
-        """Continue with the received weights as policy `version`."""
-
-        def finish() -> None:
-            self._weights.finish_transfer(version)
-            self._thread.phase = self._phase_before_transfer
-
-        await self._thread.call(finish, f"taking policy version {version}", phases=_TRANSFER)
+    def _take(self, step: TransferStep) -> None:
+        self._weights.transfer(step)
+        match step:
+            case Begin():
+                self._phase_before_transfer, self._thread.phase = self._thread.phase, Phase.TRANSFERRING
+            case End():
+                self._thread.phase = self._phase_before_transfer
 
     async def sleep(self, keep_weights: bool) -> None:
         """Free the engine's memory when the turns in flight are done. Later turns wait until the engine is awake.

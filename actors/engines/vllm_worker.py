@@ -55,7 +55,7 @@ class WeightReceiver:
         with attach(SharedWeights(segment, places)) as weights:
             self.load_arrays(weights)
 
-    def connect_transfer(self, backend: str, init_info: dict[str, Any]) -> None:
+    def join_transfer(self, backend: str, init_info: dict[str, Any]) -> None:
         """Leave any earlier transfer, and join the learner's over vLLM's weight-transfer engine `backend`.
 
         The transfer engine is made here, not by vLLM's configuration, because the back end depends on where the actors run.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.learner.export import full_parameters
 from cluster.devices import WeightBackend
+from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
 from cluster.weight_buffers import NCCL_BUFFERS, PACKED_BYTES, ipc_buffer_bytes
 from cluster.weight_transport import InFlight
 
@@ -41,25 +42,26 @@ class EngineClient:
         if (offset := init_info.get("rank_offset")) is not None:
             for info, gpus in zip(infos, self.gpus_per_engine, strict=True):
                 info["rank_offset"], offset = offset, offset + gpus
-        self._call("connect_transfer", [(self.backend, info) for info in infos])
+        self._give([Join(self.backend, info) for info in infos])
 
     def start_weight_update(self) -> None:
         """Make the engines stop writing. Their turns in flight finish first, or pause, as `in_flight` says."""
-        self._call("start_transfer", [(self.in_flight,)] * len(self.engines))
+        self._give([Begin(self.in_flight)] * len(self.engines))
 
     def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
         """Make the engines receive weights."""
-        self._call("transfer", [(update_info,)] * len(self.engines))
+        self._give([Receive(update_info)] * len(self.engines))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Make the engines continue as policy `version`."""
-        self._call("finish_transfer", [(self.version,)] * len(self.engines))
+        self._give([End(self.version)] * len(self.engines))
 
-    def _call(self, method: str, arguments: Sequence[tuple[object, ...]]) -> None:
+    def _give(self, steps: Sequence[TransferStep]) -> None:
+        """Give each engine its step, and wait until all have done it."""
         import ray
 
-        calls = zip(self.engines, arguments, strict=True)
-        ray.get([getattr(engine, method).remote(*each) for engine, each in calls], timeout=self.deadline_s)
+        calls = zip(self.engines, steps, strict=True)
+        ray.get([engine.transfer.remote(step) for engine, step in calls], timeout=self.deadline_s)
 
 
 class WeightSender:

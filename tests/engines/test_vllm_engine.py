@@ -20,6 +20,7 @@ from actors.engines.base import EngineError, GenerationRequest, StopReason
 from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
+from cluster.transfer_steps import Begin, End, Receive, TransferStep
 from cluster.weight_transport import InFlight
 from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
@@ -163,18 +164,17 @@ async def test_weights_that_do_not_fit_are_refused_and_the_turns_in_flight_are_k
 async def test_during_a_transfer_only_its_own_calls_are_served(
     engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
-    for name in ("start_transfer", "transfer", "finish_transfer"):
-        monkeypatch.setattr(engine._weights, name, lambda *_, name=name: done.append(name))
+    done: list[TransferStep] = []
+    monkeypatch.setattr(engine._weights, "transfer", done.append)
     request = GenerationRequest(PROMPT, 8, SamplingSettings())
-    await engine.start_transfer(InFlight.FINISH)
+    await engine.transfer(Begin(InFlight.FINISH))
     turn = asyncio.create_task(engine.generate(request))
-    await engine.transfer({})
+    await engine.transfer(Receive({}))
     await asyncio.sleep(0.2)
     assert not turn.done()
-    await engine.finish_transfer(1)
+    await engine.transfer(End(1))
     assert len((await turn).token_ids) > 0
-    assert done == ["start_transfer", "transfer", "finish_transfer"]
+    assert done == [Begin(InFlight.FINISH), Receive({}), End(1)]
 
 
 async def test_a_prompt_that_comes_back_longer_is_found_in_the_prefix_cache(engine: VllmEngine) -> None:

@@ -18,6 +18,7 @@ from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
 from cluster.shared_weights import Weights
+from cluster.transfer_steps import Begin, End, Receive, TransferStep
 from cluster.weight_transport import InFlight
 from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
@@ -80,7 +81,7 @@ async def test_the_kv_cache_is_as_large_as_the_settings_say_whatever_the_environ
 
 
 async def test_weights_for_a_transfer_that_was_not_started_are_refused(engine: VllmEngine) -> None:
-    for sent in (engine.transfer({}), engine.finish_transfer(7)):
+    for sent in (engine.transfer(Receive({})), engine.transfer(End(7))):
         with pytest.raises(EngineError, match="no weight transfer is under way"):
             await sent
     assert engine.version == 0
@@ -119,19 +120,18 @@ async def test_weights_sent_during_sleep_come_before_those_sent_when_their_memor
 async def test_weights_are_received_from_the_learner_before_the_kv_cache_is_there(
     engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
-    for name in ("connect", "start_transfer", "transfer", "finish_transfer"):
-        monkeypatch.setattr(engine._weights, name, lambda *_, name=name: done.append(name))
+    done: list[TransferStep] = []
+    monkeypatch.setattr(engine._weights, "transfer", done.append)
     await engine.sleep(keep_weights=False)
     turn = asyncio.create_task(engine.generate(REQUEST))
     await engine.wake_weights()
-    await engine.start_transfer(InFlight.FINISH)
-    await engine.transfer({})
-    await engine.finish_transfer(1)
+    await engine.transfer(Begin(InFlight.FINISH))
+    await engine.transfer(Receive({}))
+    await engine.transfer(End(1))
     assert await waits(turn, engine)
     await engine.wake_kv_cache()
     assert len((await turn).token_ids) > 0
-    assert done == ["start_transfer", "transfer", "finish_transfer"]
+    assert done == [Begin(InFlight.FINISH), Receive({}), End(1)]
 
 
 async def test_the_kv_cache_is_not_woken_before_the_weights(engine: VllmEngine) -> None:

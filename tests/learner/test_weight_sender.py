@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,20 +13,16 @@ from actors.learner.trainer import Trainer
 from actors.learner.weight_sender import EngineClient, WeightSender, learner_source
 from actors.settings import OptimizerSettings
 from cluster.devices import WeightBackend
+from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
 from cluster.weight_transport import InFlight
 
 
 class Engine:
-    """In the place of a rollout actor's handle: remembers the calls."""
+    """In the place of a rollout actor's handle: remembers the steps."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[object, ...]] = []
-
-    def __getattr__(self, method: str) -> Any:
-        def remote(*arguments: object) -> None:
-            self.calls.append((method, *arguments))
-
-        return type("Method", (), {"remote": staticmethod(remote)})
+        self.steps: list[TransferStep] = []
+        self.transfer = SimpleNamespace(remote=self.steps.append)
 
 
 @pytest.fixture
@@ -40,14 +37,19 @@ def client(*engines: Engine, gpus: tuple[int, ...] = (1, 1)) -> EngineClient:
 def test_each_engine_joins_after_the_ranks_of_those_before_it(no_ray: None) -> None:
     first, second, third = Engine(), Engine(), Engine()
     client(first, second, third, gpus=(2, 4, 1)).init_weight_transfer_engine({"rank_offset": 1, "world_size": 8})
-    offsets = [call[2]["rank_offset"] for engine in (first, second, third) for call in engine.calls]  # type: ignore[index]
+    offsets = [
+        step.init_info["rank_offset"]
+        for engine in (first, second, third)
+        for step in engine.steps
+        if isinstance(step, Join)
+    ]
     assert offsets == [1, 3, 7]
 
 
 def test_a_transfer_without_ranks_needs_no_offset(no_ray: None) -> None:
     engine = Engine()
     client(engine, gpus=(1,)).init_weight_transfer_engine({"packed": True})
-    assert engine.calls == [("connect_transfer", WeightBackend.NCCL, {"packed": True})]
+    assert engine.steps == [Join(WeightBackend.NCCL, {"packed": True})]
 
 
 def test_an_update_stops_the_engines_feeds_them_and_names_the_version(no_ray: None) -> None:
@@ -57,8 +59,8 @@ def test_an_update_stops_the_engines_feeds_them_and_names_the_version(no_ray: No
     calls.start_weight_update()
     calls.update_weights({"names": ["a"]})
     calls.finish_weight_update()
-    expected = [("start_transfer", InFlight.CONTINUE), ("transfer", {"names": ["a"]}), ("finish_transfer", 4)]
-    assert [engine.calls for engine in engines] == [expected, expected]
+    expected = [Begin(InFlight.CONTINUE), Receive({"names": ["a"]}), End(4)]
+    assert [engine.steps for engine in engines] == [expected, expected]
 
 
 @pytest.mark.parametrize("zero_stage", [2, 3])
