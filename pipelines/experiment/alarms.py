@@ -92,7 +92,7 @@ _ALARMS = (
     ),
     Alarm(
         name="calls_vanish",
-        metric="rollout/called_share",
+        metric="rollout/with_call_share",
         evaluation="with_call_share",
         quantity="answers with a call",
         shown_as="percent",
@@ -104,7 +104,7 @@ _ALARMS = (
     ),
     Alarm(
         name="calls_everywhere",
-        metric="rollout/called_share",
+        metric="rollout/with_call_share",
         evaluation="with_call_share",
         quantity="answers with a call",
         shown_as="percent",

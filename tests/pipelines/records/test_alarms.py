@@ -24,7 +24,7 @@ from tests.pipelines.small import SMALL
 TRACKING = TrackingSettings(mode="disabled")
 HEALTHY = {
     "rollout/cut_off_share": 0.02,
-    "rollout/called_share": 0.6,
+    "rollout/with_call_share": 0.6,
     "rollout/requested_mean": 2.0,
     "rollout/failed_call_share": 0.0,
     "rollout/malformed_per_sample": 0.01,
@@ -37,8 +37,8 @@ HEALTHY = {
 }
 BAD = {
     "cut_off": ("rollout/cut_off_share", 0.3),
-    "calls_vanish": ("rollout/called_share", 0.0),
-    "calls_everywhere": ("rollout/called_share", 1.0),
+    "calls_vanish": ("rollout/with_call_share", 0.0),
+    "calls_everywhere": ("rollout/with_call_share", 1.0),
     "call_length": ("rollout/requested_mean", 40.0),
     "entropy_collapse": ("learner/entropy", 0.0001),
     "logprob_gap": ("learner/logprob_gap", 0.5),
@@ -120,7 +120,7 @@ def test_steps_that_are_logged_again_after_a_resume_take_the_place_of_the_earlie
 def test_null_and_missing_numbers_raise_nothing() -> None:
     watched = watch()
     for step in range(10):
-        assert watched.step("grpo", step, {"learner/entropy": None, "rollout/called_share": float("nan")}) == []
+        assert watched.step("grpo", step, {"learner/entropy": None, "rollout/with_call_share": float("nan")}) == []
 
 
 def test_the_length_of_calls_is_measured_against_the_shortest_so_far() -> None:
@@ -129,6 +129,13 @@ def test_the_length_of_calls_is_measured_against_the_shortest_so_far() -> None:
     grows = [250.0] * 5
     (event,) = steps(watch(), "rollout/requested_mean", falls + grows)
     assert (event.alarm, event.step, event.value) == ("call_length", 15, 5.0)
+
+
+def test_a_step_without_calls_begins_no_alarm_about_their_length() -> None:
+    watched = watch()
+    steps(watched, "rollout/requested_mean", [50.0] * 6 + [250.0] * 4)
+    assert steps(watched, "rollout/requested_mean", [0.0] * 3, first=11) == []
+    assert told(steps(watched, "rollout/requested_mean", [250.0], first=14)) == [("began", "call_length", 14)]
 
 
 @pytest.mark.parametrize(
@@ -226,8 +233,8 @@ def test_an_alarm_is_one_warning_and_one_line_on_disk_also_over_a_resume(
 def test_runs_that_train_without_calls_have_no_alarms_on_calls(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     without = load(tmp_path / "small.yaml", ["grpo.limits.max_calls=0"], Experiment)
-    assert steps(AlarmWatch(without.alarms_in_force), "rollout/called_share", [0.0] * 30) == []
+    assert steps(AlarmWatch(without.alarms_in_force), "rollout/with_call_share", [0.0] * 30) == []
     with_calls = load(tmp_path / "small.yaml", [], Experiment)
-    assert told(steps(AlarmWatch(with_calls.alarms_in_force), "rollout/called_share", [0.0] * 30)) == [
+    assert told(steps(AlarmWatch(with_calls.alarms_in_force), "rollout/with_call_share", [0.0] * 30)) == [
         ("began", "calls_vanish", 5)
     ]
