@@ -103,6 +103,11 @@ class Experiment(Settings):
             return self.evaluation.warmup
         return (Policy.STUDENT, Policy.RELAY) if self.warmup.enabled else ()
 
+    @property
+    def trained_steps(self) -> int:
+        """GRPO steps of the whole run: 0 without GRPO, and while `grpo.epochs` stands for steps that are not known yet."""
+        return (self.grpo.steps or 0) if self.grpo.enabled else 0
+
     def with_steps_for(self, problems: int) -> Experiment:
         """Return the experiment with `grpo.steps` in place of `grpo.epochs`, for so many filtered training problems."""
         if self.grpo.epochs is None:

@@ -20,10 +20,9 @@ def evaluation_within_grpo(step: int) -> str:
 
 
 def evaluated_steps(experiment: Experiment) -> range:
-    """Return the GRPO steps after which there is an evaluation, without the final one. Empty while `grpo.steps` is not known."""
-    grpo = experiment.grpo
-    # How many steps an epoch has is not known before the filter has run.
-    return range(grpo.evaluate_every, grpo.steps or 0, grpo.evaluate_every)
+    """Return the GRPO steps after which there is an evaluation, without the final one. Empty while their number is not known."""
+    every = experiment.grpo.evaluate_every
+    return range(every, experiment.trained_steps, every)
 
 
 def citer_policy(threshold: float) -> str:
