@@ -25,7 +25,7 @@ from cluster.session import ray_session
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
 from pipelines.records.reward_metrics import summarise
-from pipelines.rollout.decode_and_grade import Decoder, Decoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import Decoder, RelayDecoding, decode_and_grade
 
 GROUP = 8
 IN_FLIGHT = 512
@@ -33,7 +33,7 @@ IN_FLIGHT = 512
 WORKERS, TRAJECTORIES = (2, 16, 64, 256), (1_000, 10_000, 100_000)
 PER_TRAJECTORY = Goal("value", "<=", 100.0)
 LINEAR = Goal("ratio", "<=", 1.2)
-DECODING = Decoding(
+DECODING = RelayDecoding(
     Policy.RELAY, GROUP, RelayLimits(), SamplingSettings(), SamplingSettings(), "benchmark", want_logprobs=True
 )
 

@@ -27,7 +27,7 @@ class Reference(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Call(Generic[Key]):
+class CallInFlight(Generic[Key]):
     """A call that is in progress or finished."""
 
     key: Key
@@ -44,14 +44,14 @@ class Call(Generic[Key]):
 
 
 @dataclass(slots=True)
-class Arrivals(Generic[Key]):
+class CallsInFlight(Generic[Key]):
     """Calls with the same deadline. Each is returned once, when it is finished or late.
 
     Ray reports each call when it finishes, so that nobody has to poll all of them.
     """
 
     deadline_s: float
-    _calls: dict[int, Call[Key]] = field(default_factory=dict)
+    _calls: dict[int, CallInFlight[Key]] = field(default_factory=dict)
     """by number, the oldest first"""
     _finished: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -63,12 +63,12 @@ class Arrivals(Generic[Key]):
         """Watch a call. Its deadline counts from now."""
         number = next(self._numbers)
         result = reference.future()
-        self._calls[number] = Call(key, result, time.monotonic(), self.deadline_s)
+        self._calls[number] = CallInFlight(key, result, time.monotonic(), self.deadline_s)
         result.add_done_callback(lambda _: self._finished.put(number))
 
-    def next(self, timeout_s: float) -> list[Call[Key]]:
+    def next(self, timeout_s: float) -> list[CallInFlight[Key]]:
         """Wait until a call is finished or late, and return all such calls; an empty list after `timeout_s` without one."""
-        found: deque[Call[Key]] = deque()
+        found: deque[CallInFlight[Key]] = deque()
         wait_s = max(min(timeout_s, self._first_deadline() - time.monotonic()), 0.0)
         try:
             number = self._finished.get(timeout=wait_s) if wait_s else self._finished.get_nowait()
@@ -83,7 +83,7 @@ class Arrivals(Generic[Key]):
             found.append(self._calls.pop(next(iter(self._calls))))
         return list(found)
 
-    def oldest(self, count: int) -> list[Call[Key]]:
+    def oldest(self, count: int) -> list[CallInFlight[Key]]:
         """Return up to `count` calls, those in progress for longest."""
         return list(itertools.islice(self._calls.values(), count))
 

@@ -34,8 +34,8 @@ class Decoder:
     """the run's seed; with None the engines draw without given seeds"""
 
 
-class Orders(Protocol):
-    """How problems become orders, and how their answers are graded: a `Decoding`, or CITER's."""
+class Decoding(Protocol):
+    """How problems become orders, and how their answers are graded: a `RelayDecoding`, or CITER's `RoutedDecoding`."""
 
     @property
     def samples(self) -> int: ...
@@ -46,12 +46,14 @@ class Orders(Protocol):
     @property
     def problems_per_order(self) -> int: ...
 
-    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int, plans: Sequence[Plan]) -> Order: ...
+    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int) -> Order:
+        """Return the order to decode some prompts, of which `first` is the first one's number."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Decoding:
-    """How a stage decodes."""
+class RelayDecoding:
+    """How a stage decodes with the rollout workers."""
 
     policy: Policy
     samples: int
@@ -62,10 +64,10 @@ class Decoding:
     """names this decoding within its run; random numbers depend on it, on the run's seed and on the problem's number"""
     want_logprobs: bool = False
     problems_per_order: int = 1
+    plans: Sequence[Plan] = ()
+    """the calls of each answer, in the order of the answers; only the policy `RANDOM_PLACEMENT` has any"""
 
-    def order(
-        self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int, plans: Sequence[Plan]
-    ) -> RolloutOrder:
+    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int) -> RolloutOrder:
         """Return the order to decode some prompts, of which `first` is the first one's number."""
         return RolloutOrder(
             prompts=prompts,
@@ -74,9 +76,8 @@ class Decoding:
             limits=self.limits,
             sampling=self.sampling,
             teacher_sampling=self.teacher_sampling,
-            version=decoder.pool.version,
             want_logprobs=self.want_logprobs,
-            placements=tuple(plans),
+            placements=tuple(self.plans[first * self.samples : (first + len(prompts)) * self.samples]),
             seeds=self._seeds(decoder.seed, first, len(prompts)),
         )
 
@@ -103,15 +104,15 @@ class GradedOrder:
 class GradedStream:
     """Takes problems one by one or in portions, and returns them as they are finished. It has to be closed."""
 
-    def __init__(self, decoder: Decoder, decoding: Orders) -> None:
+    def __init__(self, decoder: Decoder, decoding: Decoding) -> None:
         self._decoder, self._decoding = decoder, decoding
         self._portions: dict[int, tuple[int, Sequence[Problem]]] = {}
         self._orders: OrderStream[GradedGroups] = decoder.pool.stream(self._grade)
 
-    def add(self, problems: Sequence[Problem], first: int, plans: Sequence[Plan] = ()) -> int:
+    def add(self, problems: Sequence[Problem], first: int) -> int:
         """Order some problems to be decoded, and return the order's number. `first` is the first problem's number."""
         prompts = self._decoder.prompts.prompts(problems)
-        index = self._orders.add(self._decoding.order(self._decoder, prompts, first, plans))
+        index = self._orders.add(self._decoding.order(self._decoder, prompts, first))
         self._portions[index] = first, problems
         return index
 
@@ -140,18 +141,12 @@ class GradedStream:
         return graded
 
 
-def decode_and_grade(
-    decoder: Decoder, problems: Sequence[Problem], decoding: Orders, plans: Sequence[Plan] = ()
-) -> Iterator[GradedOrder]:
-    """Yield all problems in portions, as they are finished.
-
-    `plans` are the calls of each answer, in the order of the answers. Only the policy `RANDOM_PLACEMENT` has any.
-    """
+def decode_and_grade(decoder: Decoder, problems: Sequence[Problem], decoding: Decoding) -> Iterator[GradedOrder]:
+    """Yield all problems in portions, as they are finished."""
     size = decoding.problems_per_order
     starts = range(0, len(problems), size)
     with closing(GradedStream(decoder, decoding)) as stream:
         for start in starts:
-            own_plans = plans[start * decoding.samples : (start + size) * decoding.samples]
-            stream.add(problems[start : start + size], start, own_plans)
+            stream.add(problems[start : start + size], start)
         for _ in starts:
             yield stream.next()

@@ -19,7 +19,7 @@ from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError, as_raised
 from cluster.weight_transport import InFlight
 from pipelines.rollout.activity import ActivityMonitor
-from pipelines.rollout.calls_in_flight import Arrivals, Call, LateError
+from pipelines.rollout.calls_in_flight import CallInFlight, CallsInFlight, LateError
 from pipelines.rollout.order import Order, is_decoded
 from rewards.schemes import RewardError
 
@@ -44,7 +44,7 @@ class RolloutError(RunError):
 
 
 @dataclass(frozen=True, slots=True)
-class Finished(Generic[Graded]):
+class FinishedOrder(Generic[Graded]):
     """One order, decoded and graded."""
 
     index: int
@@ -96,7 +96,7 @@ class OrderStream(Generic[Graded]):
         self._pool = pool
         self.grade = grade
         self.closed = False
-        self.finished: deque[Finished[Graded]] = deque()
+        self.finished: deque[FinishedOrder[Graded]] = deque()
         self._orders: dict[int, _Order] = {}
         """orders that are not yet returned"""
         self._numbers = itertools.count()
@@ -108,7 +108,7 @@ class OrderStream(Generic[Graded]):
         self._pool.waiting.append(self._orders[number])
         return number
 
-    def next(self) -> Finished[Graded]:
+    def next(self) -> FinishedOrder[Graded]:
         """Wait for the next finished order and return it. The first to finish is returned first.
 
         Raises `RolloutError` when an order has failed on all attempts, or when no worker is left.
@@ -166,11 +166,11 @@ class RolloutPool:
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
     """workers that get no orders until they have restarted and hold the current weights"""
-    _arrivals: Arrivals[_Running | _Mending] = field(init=False)
+    _calls: CallsInFlight[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
         self._loads = {_Worker(actor): 0 for actor in self.actors}
-        self._arrivals = Arrivals(self.deadline_s)
+        self._calls = CallsInFlight(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
         """Give all workers `weights` as policy `version`, and wait until all of them hold these.
@@ -215,7 +215,7 @@ class RolloutPool:
         """Return a stream without orders. The caller closes it at the end."""
         return OrderStream(self, grade)
 
-    def run(self, orders: Sequence[Order], grade: Grade[Graded]) -> Iterator[Finished[Graded]]:
+    def run(self, orders: Sequence[Order], grade: Grade[Graded]) -> Iterator[FinishedOrder[Graded]]:
         """Yield the orders as they finish. Raises `RolloutError` as `OrderStream.next` does."""
         stream: OrderStream[Graded]
         with closing(self.stream(grade)) as stream:
@@ -231,7 +231,7 @@ class RolloutPool:
         self._hand_out()
         if self.activity is not None:
             self.activity.look()
-        calls = self._arrivals.next(_POLL_S)
+        calls = self._calls.next(_POLL_S)
         for call in calls:
             if isinstance(call.key, _Mending):
                 self._finish_mending(call.key, call)
@@ -256,9 +256,9 @@ class RolloutPool:
             self._loads[worker] += order.sequences
             order.version = self.version
             order.batch = worker.actor.rollout.remote(order.content.at_version(self.version))
-            self._arrivals.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
+            self._calls.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
 
-    def _finish_running(self, run: _Running, call: Call[Any]) -> None:
+    def _finish_running(self, run: _Running, call: CallInFlight[Any]) -> None:
         order, stream = run.order, run.order.stream
         assert order.batch is not None and order.version is not None
         if run.worker in self._loads:
@@ -274,7 +274,7 @@ class RolloutPool:
         except RayError as error:
             failure = error
         else:
-            stream.finished.append(Finished(order.index, order.batch, graded, order.version))
+            stream.finished.append(FinishedOrder(order.index, order.batch, graded, order.version))
             return
         order.attempts += 1
         decoded = is_decoded(order.batch)
@@ -286,7 +286,7 @@ class RolloutPool:
             ) from failure
         if decoded:
             logger.warning("order %d is graded again: %s", order.index, as_raised(failure))
-            self._arrivals.add(_Running(order, None), stream.grade(order.index, order.batch))
+            self._calls.add(_Running(order, None), stream.grade(order.index, order.batch))
         else:
             logger.warning("order %d goes out again: %s", order.index, as_raised(failure))
             order.batch = order.version = None
@@ -314,9 +314,9 @@ class RolloutPool:
         self._mending[worker] = _Mending(worker)
         ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
         back = self._send_weights(worker) if self._weights is not None else ready.remote()
-        self._arrivals.add(self._mending[worker], back)
+        self._calls.add(self._mending[worker], back)
 
-    def _finish_mending(self, mending: _Mending, call: Call[Any]) -> None:
+    def _finish_mending(self, mending: _Mending, call: CallInFlight[Any]) -> None:
         worker = mending.worker
         if self._mending.get(worker) is not mending:  # it has got newer weights since then
             return

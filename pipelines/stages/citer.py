@@ -15,7 +15,6 @@ from actors.citer.actor import CiterOrder
 from actors.citer.fitting import RouterFit
 from actors.citer.labels import Label, LabelledTokens, Reference, chosen_for_rollout
 from actors.relay.handoff import RelayPrompt
-from actors.relay.placements import Plan
 from actors.relay.seeds import derived_seed
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
@@ -24,7 +23,7 @@ from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import CITER
-from pipelines.rollout.decode_and_grade import Decoder, Decoding, GradedOrder, decode_and_grade
+from pipelines.rollout.decode_and_grade import Decoder, GradedOrder, RelayDecoding, decode_and_grade
 from pipelines.rollout.pool import RolloutPool
 from pipelines.run import Run
 from pipelines.stages.publishing import log_step, publish_steps
@@ -54,7 +53,7 @@ def train_router(run: Run, problems: Sequence[Problem]) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _RoutedDecoding:
+class RoutedDecoding:
     """How the routed pair decodes; calls are not bounded, since nobody issues commands."""
 
     router: Path | None
@@ -68,9 +67,7 @@ class _RoutedDecoding:
     begun: Sequence[tuple[int, ...]]
     problems_per_order: int = _PROBLEMS_PER_ORDER
 
-    def order(
-        self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int, plans: Sequence[Plan]
-    ) -> CiterOrder:
+    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int) -> CiterOrder:
         return CiterOrder(
             prompts=prompts,
             samples=self.samples,
@@ -99,7 +96,7 @@ def decode_routed(
 ) -> Iterator[GradedOrder]:
     """Yield all problems, in portions that the routed pair has decoded and the reward actor has graded, as they finish.
 
-    `draws` names this decoding within the run, as in `Decoding`. Limits on calls have no effect, since there are no
+    `draws` names this decoding within the run, as in `RelayDecoding`. Limits on calls have no effect, since there are no
     commands. `begun`, if given, is the output that each problem's answers begin with. Raises `RolloutError`.
     """
     settings = run.experiment
@@ -107,7 +104,7 @@ def decode_routed(
     at_once = 2 * max(settings.citer.max_sequences, _PROBLEMS_PER_ORDER * samples)
     pool = RolloutPool([_actor(run)], at_once, settings.rollout.deadline_s, name="citer")
     teacher_sampling = settings.teacher.sampling
-    decoding = _RoutedDecoding(
+    decoding = RoutedDecoding(
         router, threshold, samples, limits, sampling, teacher_sampling, settings.seed, draws, begun
     )
     return decode_and_grade(replace(run.decoder(), pool=pool), problems, decoding)
@@ -116,7 +113,7 @@ def decode_routed(
 def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], list[Reference]]:
     """Return the problems that the teacher solves, in order, and its solutions. Raises `CiterError` if too few are."""
     sampling = run.experiment.citer.reference_sampling
-    decoding = Decoding(
+    decoding = RelayDecoding(
         Policy.TEACHER, 1, run.experiment.grpo.limits, sampling, sampling, CITER, problems_per_order=_PROBLEMS_PER_ORDER
     )
     solutions: dict[Problem, tuple[int, ...]] = {}

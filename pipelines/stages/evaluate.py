@@ -38,7 +38,7 @@ from pipelines.experiment.stage_names import (
 from pipelines.records.answers import ANSWERS, AnswerTable
 from pipelines.records.evaluations import ALL, Evaluation, evaluation_of
 from pipelines.records.traces import Trace, trace_of
-from pipelines.rollout.decode_and_grade import Decoding, GradedOrder, decode_and_grade
+from pipelines.rollout.decode_and_grade import GradedOrder, RelayDecoding, decode_and_grade
 from pipelines.run import Run
 from pipelines.stages.answer_recording import answer_table
 from pipelines.stages.publishing import ROWS, publish_evaluation, traces_file
@@ -95,9 +95,8 @@ def publish_within_grpo(run: Run) -> None:
 
 def evaluate_final(run: Run) -> None:
     """Evaluate the student that the run ends with."""
-    step = (run.experiment.grpo.steps or 0) if run.experiment.grpo.enabled else 0
     for policy in run.experiment.evaluation.final:
-        _evaluate(run, FINAL, step, policy, run.trained_student)
+        _evaluate(run, FINAL, run.experiment.trained_steps, policy, run.trained_student)
 
 
 def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
@@ -255,12 +254,17 @@ def _decode(
     teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
     size = max(_ANSWERS_PER_ORDER // found.samples, 1)
     draws = f"{stage}/{before}"
-    decoding = Decoding(
-        policy, found.samples, settings.limits, sampling, teacher_sampling, draws, problems_per_order=size
+    decoding = RelayDecoding(
+        policy,
+        found.samples,
+        settings.limits,
+        sampling,
+        teacher_sampling,
+        draws,
+        problems_per_order=size,
+        plans=plans[before : before + len(found.problems) * found.samples],
     )
-    return decode_and_grade(
-        run.decoder(), found.problems, decoding, plans[before : before + len(found.problems) * found.samples]
-    )
+    return decode_and_grade(run.decoder(), found.problems, decoding)
 
 
 def _decode_routed(

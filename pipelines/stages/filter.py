@@ -12,7 +12,7 @@ from actors.rollout import Policy
 from cluster.errors import RunError
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import FILTER
-from pipelines.rollout.decode_and_grade import Decoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import RelayDecoding, decode_and_grade
 from pipelines.run import Run
 from pipelines.stages.publishing import log_step, publish_steps
 from pipelines.terminal.progress import Progress
@@ -46,7 +46,7 @@ def shuffled(problems: Sequence[Problem], seed: int) -> list[Problem]:
 
 def _filter(run: Run, problems: list[Problem]) -> None:
     settings, limits = run.experiment.filter, run.experiment.grpo.limits
-    decoding = Decoding(
+    decoding = RelayDecoding(
         Policy.TEACHER, settings.samples, limits, settings.sampling, settings.sampling, FILTER, problems_per_order=16
     )
     kept: dict[int, Problem] = {}

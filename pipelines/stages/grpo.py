@@ -21,7 +21,7 @@ from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import GRPO, evaluated_steps
 from pipelines.memory.actors import memory_metrics
 from pipelines.records.reward_metrics import summarise
-from pipelines.rollout.decode_and_grade import Decoding, GradedStream
+from pipelines.rollout.decode_and_grade import GradedStream, RelayDecoding
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.run import MODEL, Run
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
@@ -46,7 +46,7 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 
 
 def _train(run: Run, problems: list[Problem]) -> None:
-    settings, total = run.experiment.grpo, run.experiment.grpo.steps_of(len(problems))
+    settings, total = run.experiment.grpo, run.experiment.trained_steps
     first, cursor = _load(run, total)
     discard_within_grpo(run, first)
     clock = PhaseClock()
@@ -117,7 +117,7 @@ class PhaseClock:
 
 def _stream(run: Run) -> GradedStream:
     settings = run.experiment.grpo
-    decoding = Decoding(
+    decoding = RelayDecoding(
         policy=Policy.RELAY if settings.limits.max_calls else Policy.STUDENT,
         samples=settings.group_size,
         limits=settings.limits,

@@ -14,7 +14,7 @@ from actors.trajectory import TrajectoryBatch
 from pipelines.data.problem import Problem
 from pipelines.data.sources import ProblemSets
 from pipelines.experiment.stage_names import WARMUP
-from pipelines.rollout.decode_and_grade import Decoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import RelayDecoding, decode_and_grade
 from pipelines.run import MODEL, Run
 from pipelines.stages.command_insertion import insert_commands
 from pipelines.stages.export import export_student
@@ -74,7 +74,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
 def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     """Return `samples` x `copies` rows of prompt and own answer with commands; the loss is on the answer."""
     settings = run.experiment.warmup
-    decoding = Decoding(
+    decoding = RelayDecoding(
         Policy.STUDENT,
         1,
         run.experiment.grpo.limits,

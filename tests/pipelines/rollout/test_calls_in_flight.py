@@ -1,4 +1,4 @@
-"""Arrivals: each call once, when it is finished or late, whatever the order."""
+"""Calls in flight: each call once, when it is finished or late, whatever the order."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.rollout.calls_in_flight import Arrivals, LateError
+from pipelines.rollout.calls_in_flight import CallsInFlight, LateError
 
 
 class Reference:
@@ -18,56 +18,56 @@ class Reference:
         return self.result
 
 
-def started(arrivals: Arrivals[str], *keys: str) -> dict[str, Future[Any]]:
+def started(in_flight: CallsInFlight[str], *keys: str) -> dict[str, Future[Any]]:
     references = {key: Reference() for key in keys}
     for key, reference in references.items():
-        arrivals.add(key, reference)
+        in_flight.add(key, reference)
     return {key: reference.result for key, reference in references.items()}
 
 
 def test_finished_calls_are_returned_once_in_the_order_of_their_end() -> None:
-    arrivals: Arrivals[str] = Arrivals(deadline_s=60)
-    calls = started(arrivals, "a", "b", "c")
+    in_flight: CallsInFlight[str] = CallsInFlight(deadline_s=60)
+    calls = started(in_flight, "a", "b", "c")
     calls["c"].set_result(3)
     calls["a"].set_result(1)
-    assert [(call.key, call.outcome()) for call in arrivals.next(5)] == [("c", 3), ("a", 1)]
-    assert arrivals.next(0) == []
-    assert len(arrivals) == 1
+    assert [(call.key, call.outcome()) for call in in_flight.next(5)] == [("c", 3), ("a", 1)]
+    assert in_flight.next(0) == []
+    assert len(in_flight) == 1
 
 
 def test_a_call_that_ends_later_is_waited_for() -> None:
-    arrivals: Arrivals[str] = Arrivals(deadline_s=60)
-    calls = started(arrivals, "a")
+    in_flight: CallsInFlight[str] = CallsInFlight(deadline_s=60)
+    calls = started(in_flight, "a")
     threading.Timer(0.05, calls["a"].set_result, [1]).start()
-    assert [call.key for call in arrivals.next(60)] == ["a"]
+    assert [call.key for call in in_flight.next(60)] == ["a"]
 
 
 def test_a_call_past_its_deadline_is_late_and_does_not_come_again() -> None:
-    arrivals: Arrivals[str] = Arrivals(deadline_s=0.05)
-    calls = started(arrivals, "a")
-    (late,) = arrivals.next(60)
+    in_flight: CallsInFlight[str] = CallsInFlight(deadline_s=0.05)
+    calls = started(in_flight, "a")
+    (late,) = in_flight.next(60)
     with pytest.raises(LateError, match=r"no answer within 0\.05 s"):
         late.outcome()
     calls["a"].set_result(1)
-    assert arrivals.next(0.01) == []
+    assert in_flight.next(0.01) == []
 
 
 def test_only_the_late_ones_are_given_up() -> None:
-    arrivals: Arrivals[str] = Arrivals(deadline_s=0.2)
-    started(arrivals, "early")
+    in_flight: CallsInFlight[str] = CallsInFlight(deadline_s=0.2)
+    started(in_flight, "early")
     time.sleep(0.15)
-    started(arrivals, "later")
-    assert [call.key for call in arrivals.next(60)] == ["early"]
-    assert [call.key for call in arrivals.oldest(8)] == ["later"]
+    started(in_flight, "later")
+    assert [call.key for call in in_flight.next(60)] == ["early"]
+    assert [call.key for call in in_flight.oldest(8)] == ["later"]
 
 
 def test_the_error_of_a_call_is_that_of_its_outcome() -> None:
-    arrivals: Arrivals[str] = Arrivals(deadline_s=60)
-    started(arrivals, "a")["a"].set_exception(ValueError("nothing works"))
-    (call,) = arrivals.next(5)
+    in_flight: CallsInFlight[str] = CallsInFlight(deadline_s=60)
+    started(in_flight, "a")["a"].set_exception(ValueError("nothing works"))
+    (call,) = in_flight.next(5)
     with pytest.raises(ValueError, match="nothing works"):
         call.outcome()
 
 
 def test_nothing_to_wait_for_is_not_waited_for_longer_than_asked() -> None:
-    assert Arrivals[str](deadline_s=60).next(0.01) == []
+    assert CallsInFlight[str](deadline_s=60).next(0.01) == []

@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 from actors.relay.handoff import RelayPrompt
 from actors.rollout import Policy, RolloutOrder, StaleWeightsError
 from actors.settings import RelayLimits, SamplingSettings
-from pipelines.rollout.pool import ATTEMPTS, Finished, RolloutError, RolloutPool
+from pipelines.rollout.pool import ATTEMPTS, FinishedOrder, RolloutError, RolloutPool
 from rewards.schemes import RewardError
 
 pytestmark = pytest.mark.ray
@@ -156,7 +156,7 @@ def mortal_pool_of(memory: ActorHandle[Any]) -> Iterator[Callable[..., RolloutPo
         ray.kill(actor)
 
 
-def firsts(finished: Sequence[Finished[Any]]) -> list[int]:
+def firsts(finished: Sequence[FinishedOrder[Any]]) -> list[int]:
     return sorted(found.graded[1] for found in finished)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import ray
 from transformers import AutoTokenizer
 
-from actors.citer.actor import CiterActor
+from actors.citer.actor import CiterActor, CiterOrder
 from actors.engines.base import Generation, GenerationRequest, StopReason
 from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
@@ -91,6 +92,29 @@ class Worker(Teacher):
             generation = await self.generate(GenerationRequest(end, 40, order.sampling))
             rows.append(solo(prompt.teacher_ids, generation, self.tokenizer))
         return TrajectoryBatch.of(rows)
+
+
+class Pair(Teacher):
+    """A routed pair that answers no order before a second one is there."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._orders, self._second = 0, asyncio.Event()
+
+    async def rollout(self, order: CiterOrder) -> TrajectoryBatch:
+        self._orders += 1
+        if self._orders == 2:
+            self._second.set()
+        await asyncio.wait_for(self._second.wait(), 60)
+        answers = [
+            await self.generate(GenerationRequest(prompt.teacher_ids, 20, order.sampling)) for prompt in order.prompts
+        ]
+        return TrajectoryBatch.of(
+            [
+                solo(prompt.teacher_ids, answer, self.tokenizer)
+                for prompt, answer in zip(order.prompts, answers, strict=True)
+            ]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +198,16 @@ def test_all_problems_come_back_graded(tmp_path: Path, tiny_model: Path, actors:
             assert (graded.correct == correct).all()
             by_student = 1 if threshold else graded.output_tokens
             assert (graded.output_tokens - graded.teacher_tokens == by_student).all()
+
+
+def test_two_orders_are_decoded_at_the_same_time(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
+    pair = ray.remote(Pair).options(num_cpus=0).remote(str(tiny_model))
+    stage = run(tmp_path, tiny_model, actors | {"citer": pair})
+    orders = decode_routed(
+        stage, PROBLEMS * 5, None, 1.0, draws="test", limits=RelayLimits(max_new_tokens=20), sampling=GREEDY
+    )
+    assert sorted(len(order.problems) for order in orders) == [28, 32]
+    ray.kill(pair)
 
 
 def test_every_threshold_is_evaluated_once_as_a_policy(
