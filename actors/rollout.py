@@ -13,7 +13,7 @@ from actors.engines.remote import RemoteEngine
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import all_or_none, relay_all
-from actors.relay.placements import Plan
+from actors.relay.planned_calls import Plan
 from actors.relay.seeds import derived_seed
 from actors.relay.sequence import RelaySetup
 from actors.relay.solo import solo
@@ -52,17 +52,17 @@ class RolloutOrder:
     version: int = 0
     """policy version that the worker must hold; the pool sets it when it hands the order out"""
     want_logprobs: bool = False
-    placements: tuple[Plan, ...] = ()
+    plans: tuple[Plan, ...] = ()
     """for the policy `RANDOM_PLACEMENT`, one plan per sample, those of a prompt side by side; empty for other policies"""
     seeds: tuple[int, ...] = ()
     """one seed per prompt, from which its samples' seeds are derived; empty leaves random numbers to the engines"""
 
     def __post_init__(self) -> None:
         expected = len(self.prompts) * self.samples if self.policy is Policy.RANDOM_PLACEMENT else 0
-        if len(self.placements) != expected:
+        if len(self.plans) != expected:
             raise ValueError(
                 f"an order of {len(self.prompts)} prompts x {self.samples} samples with the policy {self.policy} has "
-                f"{len(self.placements)} plans of calls, but should have {expected}"
+                f"{len(self.plans)} plans of calls, but should have {expected}"
             )
         if self.seeds and len(self.seeds) != len(self.prompts):
             raise ValueError(
@@ -153,7 +153,7 @@ class RolloutWorker(EngineHost):
         if order.policy is Policy.TEACHER:
             alone = map(self._teacher_alone, prompts, itertools.repeat(order), seeds or itertools.repeat(None))
             return await all_or_none(list(alone), finished)
-        plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else None
+        plans = order.plans if order.policy is Policy.RANDOM_PLACEMENT else None
         return await relay_all(prompts, self._setup(order), self, self._teacher, plans, seeds, finished)
 
     async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder, seed: int | None) -> Trajectory:

@@ -11,7 +11,7 @@ from random import Random
 from actors.engines.base import Generation
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
-from actors.relay.placements import Placement
+from actors.relay.planned_calls import PlannedCall
 from actors.relay.sequence import RelaySequence, RelaySetup, StudentTurn
 from actors.settings import RelayLimits, SamplingSettings
 
@@ -72,7 +72,7 @@ class PlannedSequence(RelaySequence):
         self.back_cached_tokens = 0
         """how many of `back_prompt_tokens` its prefix cache held"""
         places = accumulate(plan.student[:-1])
-        calls = tuple(Placement(place, tokens) for place, tokens in zip(places, plan.teacher, strict=True))
+        calls = tuple(PlannedCall(place, tokens) for place, tokens in zip(places, plan.teacher, strict=True))
         limits = setup.limits.model_copy(update={"max_new_tokens": plan.tokens})
         super().__init__(prompt, replace(setup, limits=limits), calls)
 

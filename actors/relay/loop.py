@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from actors.engines.base import Engine, EngineError
 from actors.relay.handoff import RelayPrompt
-from actors.relay.placements import Plan
+from actors.relay.planned_calls import Plan
 from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
 from actors.trajectory import Trajectory
 

@@ -17,7 +17,7 @@ from actors.relay.grammar import (
 )
 from actors.relay.handoff import Handoff, RelayPrompt
 from actors.relay.output import Output
-from actors.relay.placements import Plan
+from actors.relay.planned_calls import Plan
 from actors.relay.seeds import derived_seed
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Trajectory
@@ -81,7 +81,7 @@ class RelaySequence:
     answer.
 
     With a plan, commands are forbidden, and the planned calls are made instead. Each call is made when the student has
-    written as many tokens as its placement says. Calls planned after the end of the answer are not made. The plan alone
+    written as many tokens as it is planned with. Calls planned after the end of the answer are not made. The plan alone
     sets the number of calls: `max_calls` limits commands only.
 
     Raises ValueError if the prompt leaves no room for output.

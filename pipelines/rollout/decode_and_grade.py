@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.relay.handoff import RelayPrompt
-from actors.relay.placements import Plan
+from actors.relay.planned_calls import Plan
 from actors.relay.seeds import derived_seed
 from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
@@ -77,7 +77,7 @@ class RelayDecoding:
             sampling=self.sampling,
             teacher_sampling=self.teacher_sampling,
             want_logprobs=self.want_logprobs,
-            placements=tuple(self.plans[first * self.samples : (first + len(prompts)) * self.samples]),
+            plans=tuple(self.plans[first * self.samples : (first + len(prompts)) * self.samples]),
             seeds=self._seeds(decoder.seed, first, len(prompts)),
         )
 

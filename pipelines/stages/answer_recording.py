@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from actors.relay.grammar import CommandGrammar
-from actors.relay.placements import own_tokens
+from actors.relay.planned_calls import own_tokens
 from actors.reward import GradedGroups
 from actors.trajectory import TrajectoryBatch
 from pipelines.data.problem import Problem

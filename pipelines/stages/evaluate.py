@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 
 from actors.relay.grammar import CommandGrammar
-from actors.relay.placements import Plan, random_placements
+from actors.relay.planned_calls import Plan, calls_at_random_places
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
@@ -122,7 +122,7 @@ def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[Evaluatio
     return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
-def placement_plans(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple[Plan, ...]:
+def plans_at_random_places(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple[Plan, ...]:
     """Return a plan for each answer: the calls of the corresponding relay answer, moved to random places.
 
     Raises `EvaluationError` if the relay answers are to other problems.
@@ -135,7 +135,7 @@ def placement_plans(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple
             f"{folder.resolve()}: has answers to other problems than the present ones, so their calls cannot be used: "
             "remove it to answer again, or undo the changes in the files of data.evaluation"
         )
-    return random_placements(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
+    return calls_at_random_places(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
 
 
 def check_failed_calls(table: AnswerTable, label: str, highest: float | None) -> None:
@@ -162,7 +162,7 @@ def _evaluate(
             if student is not None and policy is not Policy.TEACHER:
                 run.actors().use_student(student)
             sets = sets or run.problems.evaluation
-            plans = placement_plans(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
+            plans = plans_at_random_places(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
             decode = functools.partial(_decode, run, stage, policy, plans)
             traced = policy in _TRACED and student is not None
             _answer(run, stage, name, step, policy.value, sets, decode, traced)

@@ -7,7 +7,7 @@ import pytest
 
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
-from actors.relay.placements import Placement
+from actors.relay.planned_calls import PlannedCall
 from actors.rollout import Policy, RolloutOrder, RolloutWorker, StaleWeightsError
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import TrajectoryBatch
@@ -59,8 +59,8 @@ def test_the_teacher_alone_writes_all() -> None:
 
 
 def test_calls_at_random_places_follow_each_samples_plan() -> None:
-    plans = ((Placement(0, 3),), (), (Placement(1, 1), Placement(2, 1)), (Placement(99, 5),))
-    placed = order(Policy.RANDOM_PLACEMENT, samples=2, placements=plans)
+    plans = ((PlannedCall(0, 3),), (), (PlannedCall(1, 1), PlannedCall(2, 1)), (PlannedCall(99, 5),))
+    placed = order(Policy.RANDOM_PLACEMENT, samples=2, plans=plans)
     batch: TrajectoryBatch = asyncio.run(Worker().rollout(placed))
     assert [[(call.requested, call.written) for call in row.calls] for row in batch] == [[(3, 3)], [], [(1, 1)] * 2, []]
     assert [row.prompt_ids.tolist() for row in batch] == [[90], [90], [91], [91]]
@@ -73,11 +73,11 @@ def test_calls_at_random_places_follow_each_samples_plan() -> None:
 )
 def test_plans_that_do_not_fit_the_order_are_refused(policy: Policy, plans: int, expected: int) -> None:
     with pytest.raises(ValueError, match=f"has {plans} plans of calls, but should have {expected}"):
-        order(policy, samples=2, placements=((),) * plans)
+        order(policy, samples=2, plans=((),) * plans)
 
 
 @pytest.mark.parametrize("policy", [Policy.STUDENT, Policy.RELAY, Policy.RANDOM_PLACEMENT])
 def test_other_weights_than_the_orders_are_stale(policy: Policy) -> None:
     plans = ((), ()) if policy is Policy.RANDOM_PLACEMENT else ()
     with pytest.raises(StaleWeightsError, match="policy version 3, but the order is for 4"):
-        texts(order(policy, version=4, placements=plans))
+        texts(order(policy, version=4, plans=plans))

@@ -15,7 +15,7 @@ from actors.engines.base import EngineError, Generation, GenerationRequest
 from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, token_holding, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay, relay_all
-from actors.relay.placements import Placement, own_tokens
+from actors.relay.planned_calls import PlannedCall, own_tokens
 from actors.relay.sequence import RelaySequence, RelaySetup
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source, Trajectory
@@ -402,8 +402,8 @@ def test_calls_without_a_teacher_are_refused() -> None:
         run(RelaySequence(PROMPT, setup()), ScriptedEngine(TOKENIZER, []), None)
 
 
-plans = st.lists(st.builds(Placement, st.integers(0, 40), st.integers(1, 15)), max_size=4).map(
-    lambda placements: tuple(sorted(placements))
+plans = st.lists(st.builds(PlannedCall, st.integers(0, 40), st.integers(1, 15)), max_size=4).map(
+    lambda calls: tuple(sorted(calls))
 )
 
 
@@ -418,7 +418,7 @@ plans = st.lists(st.builds(Placement, st.integers(0, 40), st.integers(1, 15)), m
 def test_any_plan_is_followed_to_the_answers_end(
     stream: list[int],
     answers: list[list[int] | Exception],
-    plan: tuple[Placement, ...],
+    plan: tuple[PlannedCall, ...],
     max_new_tokens: int,
     context_tokens: int,
 ) -> None:
@@ -435,7 +435,7 @@ def test_any_plan_is_followed_to_the_answers_end(
 
     by_student = np.cumsum(trajectory.sources == Source.STUDENT)
     executed = [
-        Placement(int(by_student[call.position - 1]) if call.position else 0, call.requested)
+        PlannedCall(int(by_student[call.position - 1]) if call.position else 0, call.requested)
         for call in trajectory.calls
     ]
     assert executed == list(plan[: len(executed)])
@@ -579,7 +579,9 @@ def test_each_prompt_has_a_plan_of_its_own() -> None:
     student = ScriptedEngine(TOKENIZER, lambda request: text("abab")[len(request.prompt_ids) - 1 :])
     teacher = ScriptedEngine(TOKENIZER, lambda request: text("xxxx"))
     answers = asyncio.run(
-        relay_all(prompts, setup(), student, teacher, [(Placement(1, 2),), (), (Placement(0, 1), Placement(1, 1))])
+        relay_all(
+            prompts, setup(), student, teacher, [(PlannedCall(1, 2),), (), (PlannedCall(0, 1), PlannedCall(1, 1))]
+        )
     )
     assert [answer.text for answer in answers] == ["axxb", "abab", "xbxb"]
 
@@ -591,4 +593,4 @@ def test_plans_that_do_not_fit_the_prompts_are_refused() -> None:
 
 def test_planned_calls_without_a_teacher_are_refused() -> None:
     with pytest.raises(ValueError, match="no teacher"):
-        run(RelaySequence(PROMPT, setup(), (Placement(0, 1),)), ScriptedEngine(TOKENIZER, []), None)
+        run(RelaySequence(PROMPT, setup(), (PlannedCall(0, 1),)), ScriptedEngine(TOKENIZER, []), None)

@@ -9,7 +9,7 @@ import pytest
 from actors.engines.base import EngineError, Generation, StopReason
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
-from actors.relay.placements import Placement, Plan
+from actors.relay.planned_calls import Plan, PlannedCall
 from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source
@@ -282,13 +282,13 @@ def test_the_last_token_of_the_budget_is_drawn_again() -> None:
 
 
 def test_the_teachers_text_begins_no_command() -> None:
-    seq = sequence(plan=(Placement(0, 1),))
+    seq = sequence(plan=(PlannedCall(0, 1),))
     teacher(seq, ids("<"))
     assert end(seq, ids("call>")).text == "<call>"
 
 
 def test_places_of_planned_calls_do_not_count_tokens_taken_back() -> None:
-    seq = sequence(plan=(Placement(3, 1),))
+    seq = sequence(plan=(PlannedCall(3, 1),))
     student(seq, ids("x", "<", "call>"), StopReason.STOP_TEXT)
     student(seq, ids("y"), StopReason.LENGTH)
     assert student_turn(seq).request.max_tokens == 1
@@ -488,7 +488,7 @@ def test_a_call_says_what_the_teacher_read_and_what_its_cache_held() -> None:
 
 
 def test_a_planned_call_ends_the_students_turn_at_its_place() -> None:
-    seq = sequence(plan=(Placement(2, 3),))
+    seq = sequence(plan=(PlannedCall(2, 3),))
     request = student_turn(seq).request
     assert (request.max_tokens, request.stop_text) == (2, "<call")
     student(seq, ids("x", "y"), StopReason.LENGTH)
@@ -503,28 +503,28 @@ def test_a_planned_call_ends_the_students_turn_at_its_place() -> None:
 
 
 def test_a_plan_may_begin_with_the_teacher() -> None:
-    seq = sequence(plan=(Placement(0, 1),))
+    seq = sequence(plan=(PlannedCall(0, 1),))
     assert list(teacher_turn(seq).request.prompt_ids) == [95]
     teacher(seq, ids("z"))
     assert list(student_turn(seq).request.prompt_ids) == [90, 91, *ids("z")]
 
 
 def test_places_count_the_students_tokens_whatever_the_teacher_wrote() -> None:
-    seq = sequence(plan=(Placement(1, 9), Placement(3, 1)))
+    seq = sequence(plan=(PlannedCall(1, 9), PlannedCall(3, 1)))
     student(seq, ids("x"), StopReason.LENGTH)
     seq.teacher_failed("no route", 1.5)
     assert student_turn(seq).request.max_tokens == 2
 
 
 def test_planned_calls_at_one_place_follow_each_other() -> None:
-    seq = sequence(plan=(Placement(1, 2), Placement(1, 3)))
+    seq = sequence(plan=(PlannedCall(1, 2), PlannedCall(1, 3)))
     student(seq, ids("x"), StopReason.LENGTH)
     teacher(seq, ids("y", "y"))
     assert list(teacher_turn(seq).request.prompt_ids) == [95, *ids("x", "y", "y")]
 
 
 def test_an_answer_that_ends_leaves_its_planned_calls_unmade() -> None:
-    seq = sequence(plan=(Placement(1, 2), Placement(5, 3)))
+    seq = sequence(plan=(PlannedCall(1, 2), PlannedCall(5, 3)))
     student(seq, ids("x"), StopReason.LENGTH)
     teacher(seq, ids("y", "y"))
     trajectory = end(seq, ids("z"))
@@ -533,7 +533,7 @@ def test_an_answer_that_ends_leaves_its_planned_calls_unmade() -> None:
 
 
 def test_a_planned_place_past_the_budget_is_never_reached() -> None:
-    seq = sequence(max_new_tokens=3, plan=(Placement(3, 2),))
+    seq = sequence(max_new_tokens=3, plan=(PlannedCall(3, 2),))
     assert student_turn(seq).request.max_tokens == 3
     student(seq, ids("x", "x", "x"), StopReason.LENGTH)
     assert seq.trajectory().calls == ()
@@ -541,13 +541,13 @@ def test_a_planned_place_past_the_budget_is_never_reached() -> None:
 
 
 def test_an_engine_that_gives_up_before_the_planned_place_ends_the_sequence() -> None:
-    seq = sequence(plan=(Placement(5, 2),))
+    seq = sequence(plan=(PlannedCall(5, 2),))
     student(seq, ids("x"), StopReason.LENGTH)
     assert seq.next_turn() == Finished(FinishReason.LENGTH)
 
 
 def test_a_planned_call_parts_what_would_have_been_a_command() -> None:
-    seq = sequence(plan=(Placement(1, 1),))
+    seq = sequence(plan=(PlannedCall(1, 1),))
     student(seq, ids("<"), StopReason.LENGTH)
     seq.teacher_failed("no route", 1.5)
     trajectory = end(seq, ids("call>"))

@@ -13,8 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.typing import ColorType
 
 from pipelines.analysis import systems
+from pipelines.analysis.call_places import call_places
 from pipelines.analysis.distributions import Counts, call_lengths, call_positions, calls_per_answer
-from pipelines.analysis.placement import call_placement
 from pipelines.analysis.results import SystemAnswers
 from pipelines.data.chain_arithmetic.knowledge import knowledge_of
 from pipelines.data.chain_arithmetic.task import chain_of
@@ -83,10 +83,10 @@ def calls_table(comparison: Comparison) -> Table:
         "call-counts",
         "Calls by answer, and calls where they are needed",
         "Cut calls brought less than they asked for. In chain arithmetic a call is needed right before a result that "
-        "only the teacher knows. The placement columns are shares. At need: calls right before such a result. Exact: calls "
+        "only the teacher knows. The columns on places of calls are shares. At need: calls right before such a result. Exact: calls "
         "at need that brought the result's two digits and no more. Covering: calls elsewhere that brought a whole such "
         "result. Results had: such results that the teacher wrote.",
-        (("answers with so many calls", 4), ("calls", 2), ("placement", 4)),
+        (("answers with so many calls", 4), ("calls", 2), ("places of calls", 4)),
         (
             Column("0"),
             Column("1"),
@@ -111,10 +111,10 @@ def _cells(system: SystemAnswers, comparison: Comparison) -> tuple[Cell, ...]:
     more = _share(sum(count for calls, count in answers.items() if calls > 2), per_answer.total)
     lengths = call_lengths(system.table)
     counts = (Cell(f"{lengths.requested.total:,}"), _share(lengths.cut, lengths.requested.total))
-    return (*shares, more, *counts, *_placement(system, comparison))
+    return (*shares, more, *counts, *_places_of_calls(system, comparison))
 
 
-def _placement(system: SystemAnswers, comparison: Comparison) -> tuple[Cell, ...]:
+def _places_of_calls(system: SystemAnswers, comparison: Comparison) -> tuple[Cell, ...]:
     if not _is_chain_arithmetic(system.table):
         return absent("not chain arithmetic", 4)
     directory = comparison.results.runs.get(system.run)
@@ -128,7 +128,7 @@ def _placement(system: SystemAnswers, comparison: Comparison) -> tuple[Cell, ...
     student, teacher = models.student, models.teacher
     if student.pretrain is None:
         return absent("the student's vocabulary is not a tiny model's", 4)
-    found = call_placement(
+    found = call_places(
         system.table,
         student.pretrain.command_tokens,
         knowledge_of("student", student.pretrain.skill),

@@ -54,7 +54,7 @@ class Worker:
         if order.policy.value == self._fails:
             raise ValueError("the worker was told to fail")
         prompts = [prompt for prompt in order.prompts for _ in range(order.samples)]
-        plans = order.placements if order.policy is Policy.RANDOM_PLACEMENT else [None] * len(prompts)
+        plans = order.plans if order.policy is Policy.RANDOM_PLACEMENT else [None] * len(prompts)
         return TrajectoryBatch.of(
             [self._answer(prompt.student_ids, order.policy, plan) for prompt, plan in zip(prompts, plans, strict=True)]
         )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from pipelines.analysis.bootstrap import AVERAGE
-from pipelines.analysis.placement import call_placement
+from pipelines.analysis.call_places import call_places
 from pipelines.analysis.results import StudyResults
 from pipelines.report.comparison.calls import calls_table, draw_calls
 from pipelines.report.comparison.compared import Comparison, compare
@@ -103,7 +103,7 @@ def test_runs_that_share_their_training_are_one_learning_curve(results: StudyRes
     assert set(training.runs) == {"grpo", "relay, twin"}
 
 
-def test_placement_is_that_of_the_analysis(results: StudyResults, table_of, tmp_path: Path) -> None:
+def test_places_of_calls_are_those_of_the_analysis(results: StudyResults, table_of, tmp_path: Path) -> None:
     calls = {"calls": [(13, 2, 2, 20, 0)], "output_tokens": 30}
     texts = ("12*03=<call>2</call>36;\\boxed{36}", "12+03=<call>2</call>15;\\boxed{15}")
     table = table_of([{"question": text[:5], "text": text, **calls} for text in texts])
@@ -111,13 +111,13 @@ def test_placement_is_that_of_the_analysis(results: StudyResults, table_of, tmp_
     (tmp_path / "experiment.yaml").write_bytes(demo.read_bytes())
     system = replace(results.systems["relay"], table=table)
     study = replace(results, systems={"relay": system}, runs={"relay": tmp_path})
-    found = call_placement(table, "text")
+    found = call_places(table, "text")
     cells = [cell.text for cell in calls_table(compare(study, 50)).rows[0].cells]
     assert found.precision == 0.5
     assert cells[6:] == ["50.0\u00a0%", "50.0\u00a0%", "0.0\u00a0%", "100\u00a0%"]
 
 
-def test_placement_is_left_out_with_a_reason(comparison: Comparison, results: StudyResults, table_of) -> None:
+def test_places_of_calls_are_left_out_with_a_reason(comparison: Comparison, results: StudyResults, table_of) -> None:
     system = replace(results.systems["relay"], table=table_of([{"question": "12*03", "calls": [(0, 1, 1, 1, 1)]}]))
     chain = compare(replace(results, systems={"relay": system}), 50)
     assert calls_table(chain).rows[0].cells[-1].text.startswith("– run relay: experiment.yaml")

@@ -11,7 +11,7 @@ from actors.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Placement:
+class PlannedCall:
     """One planned call, which is made without a command."""
 
     position: int
@@ -24,10 +24,12 @@ class Placement:
             raise ValueError(f"a planned call needs a position of 0 or more and at least 1 token, not {self}")
 
 
-Plan = tuple[Placement, ...]
+Plan = tuple[PlannedCall, ...]
 
 
-def random_placements(student_tokens: Sequence[int], requested: Sequence[Sequence[int]], seed: int) -> tuple[Plan, ...]:
+def calls_at_random_places(
+    student_tokens: Sequence[int], requested: Sequence[Sequence[int]], seed: int
+) -> tuple[Plan, ...]:
     """Return one plan per answer. Each call comes before a student token that is drawn uniformly, without replacement.
 
     `student_tokens` are the `own_tokens` of the relayed answers, and `requested` the lengths of their calls. The lengths are
@@ -37,7 +39,7 @@ def random_placements(student_tokens: Sequence[int], requested: Sequence[Sequenc
     plans: list[Plan] = []
     for row, (tokens, lengths) in enumerate(zip(student_tokens, requested, strict=True)):
         places = Random(f"{seed}/{row}").sample(range(max(tokens, len(lengths))), len(lengths))
-        plans.append(tuple(sorted(Placement(place, length) for place, length in zip(places, lengths, strict=True))))
+        plans.append(tuple(sorted(PlannedCall(place, length) for place, length in zip(places, lengths, strict=True))))
     return tuple(plans)
 
 

@@ -22,7 +22,7 @@ _TOKENS: dict[CommandTokens, re.Pattern[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class CallPlacement:
+class CallPlaces:
     """Counts over all answers to chain arithmetic."""
 
     calls: int
@@ -56,9 +56,9 @@ def split_tokens(text: str, command_tokens: CommandTokens) -> list[str]:
     return _TOKENS[command_tokens].findall(text)
 
 
-def call_placement(
+def call_places(
     table: AnswerTable, command_tokens: CommandTokens, student: Knowledge = STUDENT, teacher: Knowledge = TEACHER
-) -> CallPlacement:
+) -> CallPlaces:
     """Return where the calls of a table are. `command_tokens` is the setting of the student's vocabulary.
 
     What only the teacher knows follows from what both were taught.
@@ -87,7 +87,7 @@ def call_placement(
             exact += needed and written == _RESULT_TOKENS
             covering += not needed and results > 0
             written_by_teacher += results
-    return CallPlacement(
+    return CallPlaces(
         calls=calls,
         at_need=at_need,
         exact=exact,
