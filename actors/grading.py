@@ -25,9 +25,6 @@ from cluster.settings import Settings
 from rewards.answers import extract_answer
 from rewards.verification import AnswerForm, verify_quickly
 
-_START_S = 120.0
-"""deadline for a process to start"""
-
 
 class GradingSettings(Settings):
     """Processes that compare answers symbolically, and the limits of one comparison."""
@@ -39,6 +36,7 @@ class GradingSettings(Settings):
     memory_mib: int = Field(
         1024, ge=256, description="address space of one process; an answer that needs more counts as wrong"
     )
+    start_timeout_s: float = Field(120.0, gt=0.0, description="deadline for a process to start")
 
 
 class GradingError(RunError):
@@ -224,7 +222,7 @@ class _Worker:
         if self.ready and not self.alive:
             self._replace()
         if not self.ready:
-            received = self._read_line(time.monotonic() + _START_S)
+            received = self._read_line(time.monotonic() + self._settings.start_timeout_s)
             if received != READY:
                 why = "was too slow to start" if received is None else f"ended at its start, replying {received!r}"
                 self._replace()

@@ -30,6 +30,7 @@ MAY_CHANGE_ON_RESUME = (
         )
     ),
     "grading.workers",
+    "grading.start_timeout_s",
     "grpo.checkpoint_every",
     "grpo.keep_checkpoints",
     *(f"learner.{key}" for key in RUNNING_OF_LEARNER),

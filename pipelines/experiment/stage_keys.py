@@ -242,7 +242,7 @@ def _training(settings: GrpoSettings) -> Content:
 def _grading(experiment: Experiment) -> Content:
     """Return what decides whether an answer is right. `reward.cut_off` is part of it, for evaluations and filters too."""
     cut_off_is_graded = experiment.reward.cut_off == "graded"
-    return {**_dump(experiment.grading, {"workers"}), "cut_off_is_graded": cut_off_is_graded}
+    return {**_dump(experiment.grading, {"workers", "start_timeout_s"}), "cut_off_is_graded": cut_off_is_graded}
 
 
 def _dump(settings: Settings, leave_out: Collection[str] = ()) -> dict[str, Content]:
