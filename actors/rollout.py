@@ -22,7 +22,7 @@ from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from actors.trajectory import Trajectory, TrajectoryBatch
 from cluster.devices import Device
 from cluster.shared_weights import Weights
-from cluster.transfer_steps import TransferStep
+from cluster.transfer_actions import TransferAction
 from cluster.weight_transport import InFlight
 
 
@@ -49,7 +49,7 @@ class RolloutOrder:
     limits: RelayLimits
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
-    version: int = 0
+    version: int | None = None
     """policy version that the worker must hold; the pool sets it when it hands the order out"""
     want_logprobs: bool = False
     plans: tuple[Plan, ...] = ()
@@ -121,9 +121,9 @@ class RolloutWorker(EngineHost):
         await self.done_or_dead(self.engine.update_weights(weights, version, in_flight))
         return version
 
-    async def transfer(self, step: TransferStep) -> None:
+    async def transfer(self, action: TransferAction) -> None:
         """See `VllmEngine.transfer`."""
-        await self.done_or_dead(self.engine.transfer(step))
+        await self.done_or_dead(self.engine.transfer(action))
 
     async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
         """Return the samples of each prompt side by side, in the order of the prompts.

@@ -12,7 +12,7 @@ import numpy as np
 
 from actors.reward import SCENARIOS, GradedGroups
 from pipelines.data.prompts import PromptBuilder
-from pipelines.rollout.decode_and_grade import Decoder
+from pipelines.rollout.decode_and_grade import DecodingActors
 from pipelines.rollout.pool import RolloutPool
 
 
@@ -128,6 +128,8 @@ def graded_group(size: int) -> GradedGroups:
     )
 
 
-def stand_in_decoder(prompts: PromptBuilder, workers: list[Any], reward: Any, sequences_in_flight: int) -> Decoder:
+def stand_in_decoder(
+    prompts: PromptBuilder, workers: list[Any], reward: Any, sequences_in_flight: int
+) -> DecodingActors:
     """Return a decoder that uses these stand-ins."""
-    return Decoder(RolloutPool(workers, sequences_in_flight, deadline_s=3600.0), reward, prompts, seed=0)
+    return DecodingActors(RolloutPool(workers, sequences_in_flight, deadline_s=3600.0), reward, prompts, seed=0)

@@ -25,7 +25,7 @@ from cluster.session import ray_session
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
 from pipelines.records.reward_metrics import summarise
-from pipelines.rollout.decode_and_grade import Decoder, RelayDecoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import DecodingActors, RolloutDecoding, decode_and_grade
 
 GROUP = 8
 IN_FLIGHT = 512
@@ -33,12 +33,12 @@ IN_FLIGHT = 512
 WORKERS, TRAJECTORIES = (2, 16, 64, 256), (1_000, 10_000, 100_000)
 PER_TRAJECTORY = Goal("value", "<=", 100.0)
 LINEAR = Goal("ratio", "<=", 1.2)
-DECODING = RelayDecoding(
+DECODING = RolloutDecoding(
     Policy.RELAY, GROUP, RelayLimits(), SamplingSettings(), SamplingSettings(), "benchmark", want_logprobs=True
 )
 
 
-def step(decoder: Decoder, problems: list[Problem]) -> None:
+def step(decoder: DecodingActors, problems: list[Problem]) -> None:
     """Do the driver's work of one GRPO step: send orders, collect results, make the learner's columns, compute metrics."""
     groups = list(decode_and_grade(decoder, problems, DECODING))
     graded = [group.graded for group in groups]
@@ -54,7 +54,7 @@ def problems_of(trajectories: int) -> list[Problem]:
 
 
 @contextmanager
-def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[Decoder, Answers]]:
+def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[DecodingActors, Answers]]:
     """Yield a decoder with `workers` stand-ins in this process, and the object that ends their calls."""
     answers = Answers(capacity=workers * (IN_FLIGHT // GROUP))
     thread = threading.Thread(target=answers.run, daemon=True)

@@ -135,7 +135,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
 
     def first_token(run: Any) -> None:
         from actors.rollout import Policy
-        from pipelines.rollout.decode_and_grade import RelayDecoding, decode_and_grade
+        from pipelines.rollout.decode_and_grade import RolloutDecoding, decode_and_grade
 
         marks("tracking and prompts")
         run.actors()
@@ -146,10 +146,10 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         taken.update({name: seconds - before[name] for name, seconds in after.items()})
         grpo = experiment.grpo
         limits = grpo.limits.model_copy(update={"max_new_tokens": 1, "max_calls": 0})
-        decoding = RelayDecoding(
+        decoding = RolloutDecoding(
             Policy.STUDENT, 1, limits, grpo.sampling, experiment.teacher.sampling, "benchmark", True
         )
-        list(decode_and_grade(run.decoder(), run.problems.training.problems[:1], decoding))
+        list(decode_and_grade(run.decoding_actors(), run.problems.training.problems[:1], decoding))
         marks("the first token")
         raise StartedError
 

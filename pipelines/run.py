@@ -12,7 +12,7 @@ from pipelines.experiment.stage_names import GRPO, WARMUP, citer_stages
 from pipelines.models.base_models import BaseModels
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
-from pipelines.rollout.decode_and_grade import Decoder
+from pipelines.rollout.decode_and_grade import DecodingActors
 from pipelines.system import Part, System
 
 MODEL = "model"
@@ -53,11 +53,11 @@ class Run:
         """Return the actors that unfinished stages need. The first call starts them, or waits until they are up."""
         return self.get_system(self.experiment, self.models, parts_left(self.experiment, self.directory))
 
-    def decoder(self) -> Decoder:
+    def decoding_actors(self) -> DecodingActors:
         """Return the decoder that decodes and grades for the run. Starts the actors as `actors` does."""
         seed = self.experiment.seed if self.experiment.seeded_sampling else None
         actors = self.actors()
-        return Decoder(actors.rollout, actors.reward, self.prompts, seed)
+        return DecodingActors(actors.rollout, actors.reward, self.prompts, seed)
 
     @property
     def warm_student(self) -> str:

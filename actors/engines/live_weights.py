@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
 from actors.engines.base import EngineError
 from actors.trajectory import Int32
 from cluster.shared_weights import Weights, share
-from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
+from cluster.transfer_actions import Begin, End, Join, Receive, TransferAction
 
 if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput
@@ -50,9 +50,9 @@ class LiveWeights:
             self._engine.collective_rpc("load_arrays", args=(weights,))
         self._resume(version)
 
-    def transfer(self, step: TransferStep) -> None:
-        """Do one step of a weight transfer from the learner. The engine must not run steps between `Begin` and `End`."""
-        match step:
+    def transfer(self, action: TransferAction) -> None:
+        """Take part in a weight transfer from the learner. The engine must not run steps between `Begin` and `End`."""
+        match action:
             case Join(backend, init_info):
                 self._engine.collective_rpc("join_transfer", args=(backend.value, init_info))
             case Begin():
@@ -63,6 +63,8 @@ class LiveWeights:
             case End(version):
                 self._engine.collective_rpc("finish_weight_update")
                 self._resume(version)
+            case _:
+                assert_never(action)
 
     def _pause(self) -> None:
         # Within this process, nothing runs between two steps. A core in another process steps by itself, so it must be paused.

@@ -7,7 +7,7 @@ import itertools
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from actors.settings import EngineSettings
 from cluster.devices import Device, forget_kv_cache_variable
 from cluster.loading import loading
 from cluster.shared_weights import Weights
-from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
+from cluster.transfer_actions import Begin, End, Join, Receive, TransferAction
 from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
@@ -145,26 +145,28 @@ class VllmEngine:
         drain = in_flight is InFlight.FINISH
         await self._thread.call(action, f"loading policy version {version}", drain, _WEIGHTS)
 
-    async def transfer(self, step: TransferStep) -> None:
-        """Do one step of a weight transfer from the learner. Between `Begin` and `End` nothing is written."""
-        match step:
+    async def transfer(self, action: TransferAction) -> None:
+        """Take part in a weight transfer from the learner. Between `Begin` and `End` nothing is written."""
+        drain, phases = False, _TRANSFER
+        match action:
             case Join():
-                await self._thread.call(partial(self._take, step), "joining the weight transfer", phases=_WEIGHTS)
+                what, phases = "joining the weight transfer", _WEIGHTS
             case Begin(in_flight):
-                drain = in_flight is InFlight.FINISH
-                await self._thread.call(partial(self._take, step), "starting the weight transfer", drain, _WEIGHTS)
+                what, phases, drain = "starting the weight transfer", _WEIGHTS, in_flight is InFlight.FINISH
             case Receive():
-                await self._thread.call(partial(self._take, step), "receiving weights", phases=_TRANSFER)
+                what = "receiving weights"
             case End(version):
-                await self._thread.call(partial(self._take, step), f"taking policy version {version}", phases=_TRANSFER)
+                what = f"taking policy version {version}"
+            case _:
+                assert_never(action)
+        await self._thread.call(partial(self._take_part, action), what, drain, phases)
 
-    def _take(self, step: TransferStep) -> None:
-        self._weights.transfer(step)
-        match step:
-            case Begin():
-                self._phase_before_transfer, self._thread.phase = self._thread.phase, Phase.TRANSFERRING
-            case End():
-                self._thread.phase = self._phase_before_transfer
+    def _take_part(self, action: TransferAction) -> None:
+        self._weights.transfer(action)
+        if isinstance(action, Begin):
+            self._phase_before_transfer, self._thread.phase = self._thread.phase, Phase.TRANSFERRING
+        elif isinstance(action, End):
+            self._thread.phase = self._phase_before_transfer
 
     async def sleep(self, keep_weights: bool) -> None:
         """Free the engine's memory when the turns in flight are done. Later turns wait until the engine is awake.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.learner.export import full_parameters
 from cluster.devices import WeightBackend
-from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
+from cluster.transfer_actions import Begin, End, Join, Receive, TransferAction
 from cluster.weight_buffers import NCCL_BUFFERS, PACKED_BYTES, ipc_buffer_bytes
 from cluster.weight_transport import InFlight
 
@@ -56,12 +56,12 @@ class EngineClient:
         """Make the engines continue as policy `version`."""
         self._give([End(self.version)] * len(self.engines))
 
-    def _give(self, steps: Sequence[TransferStep]) -> None:
-        """Give each engine its step, and wait until all have done it."""
+    def _give(self, actions: Sequence[TransferAction]) -> None:
+        """Give each engine its action, and wait until all have done it."""
         import ray
 
-        calls = zip(self.engines, steps, strict=True)
-        ray.get([engine.transfer.remote(step) for engine, step in calls], timeout=self.deadline_s)
+        given = zip(self.engines, actions, strict=True)
+        ray.get([engine.transfer.remote(action) for engine, action in given], timeout=self.deadline_s)
 
 
 class WeightSender:

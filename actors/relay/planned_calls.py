@@ -27,9 +27,7 @@ class PlannedCall:
 Plan = tuple[PlannedCall, ...]
 
 
-def calls_at_random_places(
-    student_tokens: Sequence[int], requested: Sequence[Sequence[int]], seed: int
-) -> tuple[Plan, ...]:
+def random_plans(student_tokens: Sequence[int], requested: Sequence[Sequence[int]], seed: int) -> tuple[Plan, ...]:
     """Return one plan per answer. Each call comes before a student token that is drawn uniformly, without replacement.
 
     `student_tokens` are the `own_tokens` of the relayed answers, and `requested` the lengths of their calls. The lengths are

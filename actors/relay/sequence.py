@@ -80,8 +80,8 @@ class RelaySequence:
     draw excludes every token with which a forbidden command of this answer has begun. The attempt leaves no trace in the
     answer.
 
-    With a plan, commands are forbidden, and the planned calls are made instead. Each call is made when the student has
-    written as many tokens as it is planned with. Calls planned after the end of the answer are not made. The plan alone
+    With a plan, commands are forbidden, and the planned calls are made instead. Each call is made as soon as the student has
+    written `position` tokens of its own. Calls planned after the end of the answer are not made. The plan alone
     sets the number of calls: `max_calls` limits commands only.
 
     Raises ValueError if the prompt leaves no room for output.

@@ -37,8 +37,6 @@ class CallPlaces:
     """results of the questions that only the teacher knows"""
     written_by_teacher: int
     """results that only the teacher knows and that it wrote, in all calls"""
-    by_step: tuple[int, ...]
-    """calls after no finished step, after one, after two, ..."""
 
     @property
     def precision(self) -> float | None:
@@ -68,7 +66,6 @@ def call_places(
         return teacher.has(step) and not student.has(step)
 
     calls = at_need = exact = covering = written_by_teacher = 0
-    by_step: dict[int, int] = {}
     rows = zip(table.text, table.call_positions, table.call_written, strict=True)
     for text, positions, lengths in rows:
         pieces = split_tokens(str(text), command_tokens)
@@ -80,8 +77,6 @@ def call_places(
             results = sum(
                 found.start("result") >= len(before) and only_teacher(_step(found)) for found in _RESULT.finditer(after)
             )
-            step = before.count(";")
-            by_step[step] = by_step.get(step, 0) + 1
             calls += 1
             at_need += needed
             exact += needed and written == _RESULT_TOKENS
@@ -94,7 +89,6 @@ def call_places(
         covering=covering,
         needed=sum(only_teacher(step) for question in map(str, table.question) for step in chain_of(question).steps),
         written_by_teacher=written_by_teacher,
-        by_step=tuple(by_step.get(step, 0) for step in range(max(by_step, default=-1) + 1)),
     )
 
 

@@ -204,7 +204,7 @@ def claims(names: Collection[str]) -> list[Claim]:
             lacking=no_others,
         ),
         Claim(
-            "placement_matters",
+            "places_of_calls_matter",
             "Calls of the same number and length help less at random places.",
             None,
             (_accuracy(relay, systems.RANDOM_PLACEMENT),),

@@ -54,8 +54,6 @@ class CallPositions:
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     """one fewer than edges"""
-    first_counts: tuple[int, ...]
-    """the same for only the first call of each answer"""
 
 
 def call_lengths(table: AnswerTable) -> CallLengths:
@@ -78,5 +76,4 @@ def call_positions(table: AnswerTable, bins: int = 10) -> CallPositions:
     ]
     edges = np.linspace(0.0, 1.0, bins + 1)
     counts, _ = np.histogram(list(chain.from_iterable(relative)), edges)
-    first, _ = np.histogram([row[0] for row in relative if row], edges)
-    return CallPositions(tuple(edges.tolist()), tuple(counts.tolist()), tuple(first.tolist()))
+    return CallPositions(tuple(edges.tolist()), tuple(counts.tolist()))

@@ -146,7 +146,7 @@ def _details(
     about = about or next((one for one in found if one.kind == ALL), found[0] if len(found) == 1 else None)
     if about is None:
         ratio = mean(one.call_ratio for one in found)
-        return (*texts, f"The teacher writes {percent(ratio)} of its tokens, on average over {len(found)} sets.")
+        return (*texts, f"The teacher writes {percent(ratio)} of its tokens, on average over {len(found)} kinds.")
     where = f" on {kind_phrase(about.kind)}" if about.kind != ALL else ""
     text = f"The teacher writes {percent(about.call_ratio)} of its tokens{where}"
     if about.oracle_call_ratio is not None:
@@ -165,11 +165,11 @@ def _details(
 
 
 def _overall(found: Sequence[Evaluation]) -> str:
-    """Return as text the accuracy on all problems; without such a row the mean over the sets."""
+    """Return as text the accuracy on all problems; without such a row the mean over the kinds."""
     for one in found:
         if one.kind == ALL or len(found) == 1:
             return f"{percent(one.accuracy)} of {kind_phrase(one.kind)}"
-    return f"{percent(mean(one.accuracy for one in found))} on average over {len(found)} sets"
+    return f"{percent(mean(one.accuracy for one in found))} on average over {len(found)} kinds"
 
 
 def _alarm_sentences(alarms: Sequence[AlarmEvent]) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Alarm:
     by_kind: bool = False
     """in an evaluation, the worst kind of problem counts instead of all problems together"""
     relative: bool = False
-    """the number is the metric divided by its lowest mean over five steps in a row so far"""
+    """the number is the metric divided by its lowest mean over five steps in a row so far; steps where it is 0 do not count"""
 
     def condition(self, threshold: float, in_evaluation: bool = False) -> str:
         """Return when the alarm is raised, such as `below 0.003 for 5 steps in a row`."""

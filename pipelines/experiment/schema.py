@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -104,15 +105,20 @@ class Experiment(Settings):
         return (Policy.STUDENT, Policy.RELAY) if self.warmup.enabled else ()
 
     @property
-    def trained_steps(self) -> int:
+    def grpo_steps(self) -> int:
         """GRPO steps of the whole run: 0 without GRPO, and while `grpo.epochs` stands for steps that are not known yet."""
         return (self.grpo.steps or 0) if self.grpo.enabled else 0
 
     def with_steps_for(self, problems: int) -> Experiment:
-        """Return the experiment with `grpo.steps` in place of `grpo.epochs`, for so many filtered training problems."""
+        """Return the experiment with `grpo.steps` in place of `grpo.epochs`, for so many filtered training problems.
+
+        Only whole steps count, and there is at least one.
+        """
         if self.grpo.epochs is None:
             return self
-        grpo = self.grpo.model_copy(update={"steps": self.grpo.steps_of(problems), "epochs": None})
+        # Not in binary fractions, where 0.29 times 100 is a little less than 29.
+        steps = max(int(Fraction(str(self.grpo.epochs)) * problems / self.grpo.prompts_per_step), 1)
+        grpo = self.grpo.model_copy(update={"steps": steps, "epochs": None})
         return self.model_copy(update={"grpo": grpo})
 
     def with_final_teacher(self) -> Experiment:

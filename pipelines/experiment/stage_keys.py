@@ -83,7 +83,7 @@ class _Keys:
         warm: Content = self._warmup() if experiment.warmup.enabled else self._student
         self._evaluations(WARMUP, experiment.evaluated_after_warmup(), 0, warm)
         trained: Content = self._grpo(warm) if experiment.grpo.enabled else warm
-        self._evaluations(FINAL, experiment.evaluation.final, experiment.trained_steps, trained, self._final())
+        self._evaluations(FINAL, experiment.evaluation.final, experiment.grpo_steps, trained, self._final())
 
     def _add(self, stage: str, recipe: str, builds_on: Sequence[Content], settings: Mapping[str, Content]) -> str:
         seed, suffix = self._experiment.seed, self._suffix

@@ -22,7 +22,7 @@ def evaluation_within_grpo(step: int) -> str:
 def evaluated_steps(experiment: Experiment) -> range:
     """Return the GRPO steps after which there is an evaluation, without the final one. Empty while their number is not known."""
     every = experiment.grpo.evaluate_every
-    return range(every, experiment.trained_steps, every)
+    return range(every, experiment.grpo_steps, every)
 
 
 def citer_policy(threshold: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -99,14 +98,6 @@ class GrpoSettings(Settings):
                 f"give steps ({values['steps']}) or epochs ({values['epochs']}), and null for the other, not both"
             )
         return values | {"steps": None}
-
-    def steps_of(self, problems: int) -> int:
-        """Return the steps of training on so many problems: the whole ones of the epochs, and at least one."""
-        if self.epochs is None:
-            assert self.steps is not None
-            return self.steps
-        # Not in binary fractions, where 0.29 times 100 is a little less than 29.
-        return max(int(Fraction(str(self.epochs)) * problems / self.prompts_per_step), 1)
 
     @model_validator(mode="after")
     def _consistent(self) -> GrpoSettings:

@@ -53,10 +53,7 @@ class AlarmWatch:
         events = []
         for alarm in ALARMS.values():
             threshold = self._thresholds[alarm.name]
-            now = None if alarm.metric is None else metrics.get(alarm.metric)
-            if threshold is None or alarm.metric is None or now is None:
-                continue
-            if alarm.relative and now == 0:  # a step without calls says nothing about their length
+            if threshold is None or alarm.metric is None or metrics.get(alarm.metric) is None:
                 continue
             # After a resume a step is logged again. Later steps of the earlier process then no longer count.
             values = [value for at, value in sorted(self._series[stage, alarm.metric].items()) if at <= step]

@@ -18,7 +18,6 @@ METRICS: dict[str, Metric] = {
     "rollout/call_ratio_mean": Metric("share", "mean over the trajectories of each one's call ratio"),
     "rollout/calls_per_sample": Metric("calls", "executed calls per trajectory"),
     "rollout/with_call_share": Metric("share", "trajectories with at least one call, answered or not"),
-    "rollout/called_share": Metric("share", "trajectories to which the teacher wrote at least one token"),
     "rollout/requested_mean": Metric("tokens", "what an executed call asks for: n, or the fixed length"),
     "rollout/written_mean": Metric("tokens", "tokens that the teacher wrote in an executed call"),
     "rollout/teacher_prompt_tokens_mean": Metric(

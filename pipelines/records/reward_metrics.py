@@ -31,7 +31,6 @@ def summarise(graded: Sequence[GradedGroups]) -> dict[str, float]:
         "rollout/call_ratio": teacher_tokens.sum() / max(output_tokens.sum(), 1),
         "rollout/call_ratio_mean": column("call_ratio").mean(),
         "rollout/with_call_share": np.mean(calls > 0),
-        "rollout/called_share": column("called").mean(),
         "rollout/calls_per_sample": calls.mean(),
         "rollout/requested_mean": column("requested_tokens").sum() / max(calls.sum(), 1),
         "rollout/written_mean": column("written_tokens").sum() / max(calls.sum(), 1),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Decoder:
+class DecodingActors:
     """The actors that decode and grade for a run, and what they need."""
 
     pool: RolloutPool
@@ -35,7 +35,7 @@ class Decoder:
 
 
 class Decoding(Protocol):
-    """How problems become orders, and how their answers are graded: a `RelayDecoding`, or CITER's `RoutedDecoding`."""
+    """How problems become orders, and how their answers are graded: a `RolloutDecoding`, or CITER's `RoutedDecoding`."""
 
     @property
     def samples(self) -> int: ...
@@ -46,13 +46,13 @@ class Decoding(Protocol):
     @property
     def problems_per_order(self) -> int: ...
 
-    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int) -> Order:
-        """Return the order to decode some prompts, of which `first` is the first one's number."""
+    def order(self, prompts: tuple[RelayPrompt, ...], first: int, seed: int | None) -> Order:
+        """Return the order to decode some prompts; `first` is the number of the first one, `seed` is `DecodingActors.seed`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class RelayDecoding:
+class RolloutDecoding:
     """How a stage decodes with the rollout workers."""
 
     policy: Policy
@@ -67,8 +67,8 @@ class RelayDecoding:
     plans: Sequence[Plan] = ()
     """the calls of each answer, in the order of the answers; only the policy `RANDOM_PLACEMENT` has any"""
 
-    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int) -> RolloutOrder:
-        """Return the order to decode some prompts, of which `first` is the first one's number."""
+    def order(self, prompts: tuple[RelayPrompt, ...], first: int, seed: int | None) -> RolloutOrder:
+        """See `Decoding.order`."""
         return RolloutOrder(
             prompts=prompts,
             samples=self.samples,
@@ -78,7 +78,7 @@ class RelayDecoding:
             teacher_sampling=self.teacher_sampling,
             want_logprobs=self.want_logprobs,
             plans=tuple(self.plans[first * self.samples : (first + len(prompts)) * self.samples]),
-            seeds=self._seeds(decoder.seed, first, len(prompts)),
+            seeds=self._seeds(seed, first, len(prompts)),
         )
 
     def _seeds(self, seed: int | None, first: int, count: int) -> tuple[int, ...]:
@@ -104,15 +104,15 @@ class GradedOrder:
 class GradedStream:
     """Takes problems one by one or in portions, and returns them as they are finished. It has to be closed."""
 
-    def __init__(self, decoder: Decoder, decoding: Decoding) -> None:
-        self._decoder, self._decoding = decoder, decoding
+    def __init__(self, actors: DecodingActors, decoding: Decoding) -> None:
+        self._actors, self._decoding = actors, decoding
         self._portions: dict[int, tuple[int, Sequence[Problem]]] = {}
-        self._orders: OrderStream[GradedGroups] = decoder.pool.stream(self._grade)
+        self._orders: OrderStream[GradedGroups] = actors.pool.stream(self._grade)
 
     def add(self, problems: Sequence[Problem], first: int) -> int:
         """Order some problems to be decoded, and return the order's number. `first` is the first problem's number."""
-        prompts = self._decoder.prompts.prompts(problems)
-        index = self._orders.add(self._decoding.order(self._decoder, prompts, first))
+        prompts = self._actors.prompts.prompts(problems)
+        index = self._orders.add(self._decoding.order(prompts, first, self._actors.seed))
         self._portions[index] = first, problems
         return index
 
@@ -134,18 +134,18 @@ class GradedStream:
         """Have the reward actor grade an order's answers, when they are decoded and the actor is there."""
         _, problems = self._portions[index]
         golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
-        call = self._decoder.reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
+        call = self._actors.reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
         graded: ray.ObjectRef[GradedGroups] = call.remote(
             batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens
         )
         return graded
 
 
-def decode_and_grade(decoder: Decoder, problems: Sequence[Problem], decoding: Decoding) -> Iterator[GradedOrder]:
+def decode_and_grade(actors: DecodingActors, problems: Sequence[Problem], decoding: Decoding) -> Iterator[GradedOrder]:
     """Yield all problems in portions, as they are finished."""
     size = decoding.problems_per_order
     starts = range(0, len(problems), size)
-    with closing(GradedStream(decoder, decoding)) as stream:
+    with closing(GradedStream(actors, decoding)) as stream:
         for start in starts:
             stream.add(problems[start : start + size], start)
         for _ in starts:

@@ -6,8 +6,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,8 +18,8 @@ from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError, as_raised
 from cluster.weight_transport import InFlight
 from pipelines.rollout.activity import ActivityMonitor
-from pipelines.rollout.calls_in_flight import CallInFlight, CallsInFlight, LateError
 from pipelines.rollout.order import Order, is_decoded
+from pipelines.rollout.pending_tasks import LateError, PendingTask, PendingTasks
 from rewards.schemes import RewardError
 
 if TYPE_CHECKING:
@@ -166,11 +165,11 @@ class RolloutPool:
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
     """workers that get no orders until they have restarted and hold the current weights"""
-    _calls: CallsInFlight[_Running | _Mending] = field(init=False)
+    _pending: PendingTasks[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
         self._loads = {_Worker(actor): 0 for actor in self.actors}
-        self._calls = CallsInFlight(self.deadline_s)
+        self._pending = PendingTasks(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
         """Give all workers `weights` as policy `version`, and wait until all of them hold these.
@@ -215,30 +214,21 @@ class RolloutPool:
         """Return a stream without orders. The caller closes it at the end."""
         return OrderStream(self, grade)
 
-    def run(self, orders: Sequence[Order], grade: Grade[Graded]) -> Iterator[FinishedOrder[Graded]]:
-        """Yield the orders as they finish. Raises `RolloutError` as `OrderStream.next` does."""
-        stream: OrderStream[Graded]
-        with closing(self.stream(grade)) as stream:
-            for order in orders:
-                stream.add(order)
-            for _ in orders:
-                yield stream.next()
-
     def advance(self) -> bool:
-        """Hand out orders, wait a little for calls to finish, and handle these. Return whether any did. Raises `RolloutError`."""
+        """Hand out orders, wait a little for tasks to finish, and handle these. Return whether any did. Raises `RolloutError`."""
         if not self._loads:
             raise RolloutError("no rollout worker is left")
         self._hand_out()
         if self.activity is not None:
             self.activity.look()
-        calls = self._calls.next(_POLL_S)
-        for call in calls:
-            if isinstance(call.key, _Mending):
-                self._finish_mending(call.key, call)
+        tasks = self._pending.next(_POLL_S)
+        for task in tasks:
+            if isinstance(task.key, _Mending):
+                self._finish_mending(task.key, task)
             else:
-                self._finish_running(call.key, call)
+                self._finish_running(task.key, task)
         self._hand_out()
-        return bool(calls)
+        return bool(tasks)
 
     def awaited(self) -> str:
         """Return as text what the pool waits for: answers by worker, and workers that are restarting."""
@@ -256,9 +246,9 @@ class RolloutPool:
             self._loads[worker] += order.sequences
             order.version = self.version
             order.batch = worker.actor.rollout.remote(order.content.at_version(self.version))
-            self._calls.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
+            self._pending.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
 
-    def _finish_running(self, run: _Running, call: CallInFlight[Any]) -> None:
+    def _finish_running(self, run: _Running, task: PendingTask[Any]) -> None:
         order, stream = run.order, run.order.stream
         assert order.batch is not None and order.version is not None
         if run.worker in self._loads:
@@ -266,7 +256,7 @@ class RolloutPool:
         if stream.closed:
             return
         try:
-            graded = call.outcome()
+            graded = task.outcome()
         except LateError as error:
             failure: Exception = LateError(f"{error}: raise {ROLLOUT_DEADLINE}")
         except RewardError as error:  # it would fail in the same way each time
@@ -286,7 +276,7 @@ class RolloutPool:
             ) from failure
         if decoded:
             logger.warning("order %d is graded again: %s", order.index, as_raised(failure))
-            self._calls.add(_Running(order, None), stream.grade(order.index, order.batch))
+            self._pending.add(_Running(order, None), stream.grade(order.index, order.batch))
         else:
             logger.warning("order %d goes out again: %s", order.index, as_raised(failure))
             order.batch = order.version = None
@@ -314,15 +304,15 @@ class RolloutPool:
         self._mending[worker] = _Mending(worker)
         ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
         back = self._send_weights(worker) if self._weights is not None else ready.remote()
-        self._calls.add(self._mending[worker], back)
+        self._pending.add(self._mending[worker], back)
 
-    def _finish_mending(self, mending: _Mending, call: CallInFlight[Any]) -> None:
+    def _finish_mending(self, mending: _Mending, task: PendingTask[Any]) -> None:
         worker = mending.worker
         if self._mending.get(worker) is not mending:  # it has got newer weights since then
             return
         del self._mending[worker]
         try:
-            call.outcome()
+            task.outcome()
         except (LateError, RayError) as error:
             del self._loads[worker]
             if not self._loads:

@@ -23,7 +23,7 @@ from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import CITER
-from pipelines.rollout.decode_and_grade import Decoder, GradedOrder, RelayDecoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import GradedOrder, RolloutDecoding, decode_and_grade
 from pipelines.rollout.pool import RolloutPool
 from pipelines.run import Run
 from pipelines.stages.publishing import log_step, publish_steps
@@ -67,7 +67,7 @@ class RoutedDecoding:
     begun: Sequence[tuple[int, ...]]
     problems_per_order: int = _PROBLEMS_PER_ORDER
 
-    def order(self, decoder: Decoder, prompts: tuple[RelayPrompt, ...], first: int) -> CiterOrder:
+    def order(self, prompts: tuple[RelayPrompt, ...], first: int, seed: int | None) -> CiterOrder:
         return CiterOrder(
             prompts=prompts,
             samples=self.samples,
@@ -96,7 +96,7 @@ def decode_routed(
 ) -> Iterator[GradedOrder]:
     """Yield all problems, in portions that the routed pair has decoded and the reward actor has graded, as they finish.
 
-    `draws` names this decoding within the run, as in `RelayDecoding`. Limits on calls have no effect, since there are no
+    `draws` names this decoding within the run, as in `RolloutDecoding`. Limits on calls have no effect, since there are no
     commands. `begun`, if given, is the output that each problem's answers begin with. Raises `RolloutError`.
     """
     settings = run.experiment
@@ -107,18 +107,18 @@ def decode_routed(
     decoding = RoutedDecoding(
         router, threshold, samples, limits, sampling, teacher_sampling, settings.seed, draws, begun
     )
-    return decode_and_grade(replace(run.decoder(), pool=pool), problems, decoding)
+    return decode_and_grade(replace(run.decoding_actors(), pool=pool), problems, decoding)
 
 
 def _references(run: Run, problems: Sequence[Problem]) -> tuple[list[Problem], list[Reference]]:
     """Return the problems that the teacher solves, in order, and its solutions. Raises `CiterError` if too few are."""
     sampling = run.experiment.citer.reference_sampling
-    decoding = RelayDecoding(
+    decoding = RolloutDecoding(
         Policy.TEACHER, 1, run.experiment.grpo.limits, sampling, sampling, CITER, problems_per_order=_PROBLEMS_PER_ORDER
     )
     solutions: dict[Problem, tuple[int, ...]] = {}
     with Progress(len(problems), "CITER: reference solutions") as progress:
-        for order in decode_and_grade(run.decoder(), problems, decoding):
+        for order in decode_and_grade(run.decoding_actors(), problems, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             for problem, trajectory, correct in zip(order.problems, batch, order.graded.correct, strict=True):
                 if correct:

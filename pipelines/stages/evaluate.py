@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 
 from actors.relay.grammar import CommandGrammar
-from actors.relay.planned_calls import Plan, calls_at_random_places
+from actors.relay.planned_calls import Plan, random_plans
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.rollout import Policy
 from actors.trajectory import TrajectoryBatch
@@ -38,7 +38,7 @@ from pipelines.experiment.stage_names import (
 from pipelines.records.answers import ANSWERS, AnswerTable
 from pipelines.records.evaluations import ALL, Evaluation, evaluation_of
 from pipelines.records.traces import Trace, trace_of
-from pipelines.rollout.decode_and_grade import GradedOrder, RelayDecoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import GradedOrder, RolloutDecoding, decode_and_grade
 from pipelines.run import Run
 from pipelines.stages.answer_recording import answer_table
 from pipelines.stages.publishing import ROWS, publish_evaluation, traces_file
@@ -96,7 +96,7 @@ def publish_within_grpo(run: Run) -> None:
 def evaluate_final(run: Run) -> None:
     """Evaluate the student that the run ends with."""
     for policy in run.experiment.evaluation.final:
-        _evaluate(run, FINAL, run.experiment.trained_steps, policy, run.trained_student)
+        _evaluate(run, FINAL, run.experiment.grpo_steps, policy, run.trained_student)
 
 
 def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
@@ -122,7 +122,7 @@ def first_problems(sets: Sequence[EvaluationSet], count: int) -> tuple[Evaluatio
     return tuple(replace(found, problems=found.problems[:share]) for found in sets)
 
 
-def plans_at_random_places(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple[Plan, ...]:
+def plans_for_random_places(run: Run, name: str, sets: Sequence[EvaluationSet]) -> tuple[Plan, ...]:
     """Return a plan for each answer: the calls of the corresponding relay answer, moved to random places.
 
     Raises `EvaluationError` if the relay answers are to other problems.
@@ -135,7 +135,7 @@ def plans_at_random_places(run: Run, name: str, sets: Sequence[EvaluationSet]) -
             f"{folder.resolve()}: has answers to other problems than the present ones, so their calls cannot be used: "
             "remove it to answer again, or undo the changes in the files of data.evaluation"
         )
-    return calls_at_random_places(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
+    return random_plans(relayed.own_tokens.tolist(), relayed.call_requested, run.experiment.seed)
 
 
 def check_failed_calls(table: AnswerTable, label: str, highest: float | None) -> None:
@@ -162,7 +162,7 @@ def _evaluate(
             if student is not None and policy is not Policy.TEACHER:
                 run.actors().use_student(student)
             sets = sets or run.problems.evaluation
-            plans = plans_at_random_places(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
+            plans = plans_for_random_places(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
             decode = functools.partial(_decode, run, stage, policy, plans)
             traced = policy in _TRACED and student is not None
             _answer(run, stage, name, step, policy.value, sets, decode, traced)
@@ -254,7 +254,7 @@ def _decode(
     teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
     size = max(_ANSWERS_PER_ORDER // found.samples, 1)
     draws = f"{stage}/{before}"
-    decoding = RelayDecoding(
+    decoding = RolloutDecoding(
         policy,
         found.samples,
         settings.limits,
@@ -264,7 +264,7 @@ def _decode(
         problems_per_order=size,
         plans=plans[before : before + len(found.problems) * found.samples],
     )
-    return decode_and_grade(run.decoder(), found.problems, decoding)
+    return decode_and_grade(run.decoding_actors(), found.problems, decoding)
 
 
 def _decode_routed(

@@ -12,7 +12,7 @@ from actors.rollout import Policy
 from cluster.errors import RunError
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import FILTER
-from pipelines.rollout.decode_and_grade import RelayDecoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import RolloutDecoding, decode_and_grade
 from pipelines.run import Run
 from pipelines.stages.publishing import log_step, publish_steps
 from pipelines.terminal.progress import Progress
@@ -46,13 +46,13 @@ def shuffled(problems: Sequence[Problem], seed: int) -> list[Problem]:
 
 def _filter(run: Run, problems: list[Problem]) -> None:
     settings, limits = run.experiment.filter, run.experiment.grpo.limits
-    decoding = RelayDecoding(
+    decoding = RolloutDecoding(
         Policy.TEACHER, settings.samples, limits, settings.sampling, settings.sampling, FILTER, problems_per_order=16
     )
     kept: dict[int, Problem] = {}
     kept_rates: list[float] = []
     with Progress(len(problems), "filter", sequences=settings.samples) as progress:
-        for order in decode_and_grade(run.decoder(), problems, decoding):
+        for order in decode_and_grade(run.decoding_actors(), problems, decoding):
             rates = order.graded.correct.reshape(-1, settings.samples).mean(axis=1)
             numbered = zip(range(order.first, order.first + len(rates)), order.problems, rates, strict=True)
             kept |= {number: problem for number, problem, rate in numbered if rate >= settings.min_pass_rate}

@@ -21,7 +21,7 @@ from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import GRPO, evaluated_steps
 from pipelines.memory.actors import memory_metrics
 from pipelines.records.reward_metrics import summarise
-from pipelines.rollout.decode_and_grade import GradedStream, RelayDecoding
+from pipelines.rollout.decode_and_grade import GradedStream, RolloutDecoding
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.run import MODEL, Run
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
@@ -46,7 +46,8 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 
 
 def _train(run: Run, problems: list[Problem]) -> None:
-    settings, total = run.experiment.grpo, run.experiment.trained_steps
+    settings, total = run.experiment.grpo, run.experiment.grpo_steps
+    assert settings.epochs is None, "the driver turns epochs into steps when the filter is done"
     first, cursor = _load(run, total)
     discard_within_grpo(run, first)
     clock = PhaseClock()
@@ -117,7 +118,7 @@ class PhaseClock:
 
 def _stream(run: Run) -> GradedStream:
     settings = run.experiment.grpo
-    decoding = RelayDecoding(
+    decoding = RolloutDecoding(
         policy=Policy.RELAY if settings.limits.max_calls else Policy.STUDENT,
         samples=settings.group_size,
         limits=settings.limits,
@@ -126,7 +127,7 @@ def _stream(run: Run) -> GradedStream:
         draws=GRPO,
         want_logprobs=True,
     )
-    return GradedStream(run.decoder(), decoding)
+    return GradedStream(run.decoding_actors(), decoding)
 
 
 def _roll_out(run: Run, supply: GroupSupply) -> StepGroups:

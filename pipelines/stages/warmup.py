@@ -14,7 +14,7 @@ from actors.trajectory import TrajectoryBatch
 from pipelines.data.problem import Problem
 from pipelines.data.sources import ProblemSets
 from pipelines.experiment.stage_names import WARMUP
-from pipelines.rollout.decode_and_grade import RelayDecoding, decode_and_grade
+from pipelines.rollout.decode_and_grade import RolloutDecoding, decode_and_grade
 from pipelines.run import MODEL, Run
 from pipelines.stages.command_insertion import insert_commands
 from pipelines.stages.export import export_student
@@ -74,7 +74,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
 def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     """Return `samples` x `copies` rows of prompt and own answer with commands; the loss is on the answer."""
     settings = run.experiment.warmup
-    decoding = RelayDecoding(
+    decoding = RolloutDecoding(
         Policy.STUDENT,
         1,
         run.experiment.grpo.limits,
@@ -86,7 +86,7 @@ def _rows(run: Run, problems: list[Problem], random: Random) -> TokenSequences:
     chosen = list(itertools.islice(itertools.cycle(problems), settings.samples))
     samples: list[tuple[list[int], list[int]]] = []
     with Progress(len(chosen), "own samples", sequences=1) as progress:
-        for order in decode_and_grade(run.decoder(), chosen, decoding):
+        for order in decode_and_grade(run.decoding_actors(), chosen, decoding):
             batch: TrajectoryBatch = ray.get(order.batch)
             samples += [(row.prompt_ids.tolist(), row.token_ids.tolist()) for row in batch]
             progress.update(len(batch))

@@ -217,7 +217,6 @@ def test_metrics_are_derived_from_the_trajectories() -> None:
             "rollout/call_ratio": 5 / 80,
             "rollout/call_ratio_mean": 0.5 / 4,
             "rollout/with_call_share": 2 / 4,
-            "rollout/called_share": 1 / 4,
             "rollout/calls_per_sample": 3 / 4,
             "rollout/requested_mean": (3 + 4 + 1) / 3,
             "rollout/written_mean": 5 / 3,

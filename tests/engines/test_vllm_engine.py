@@ -20,7 +20,7 @@ from actors.engines.base import EngineError, GenerationRequest, StopReason
 from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
-from cluster.transfer_steps import Begin, End, Receive, TransferStep
+from cluster.transfer_actions import Begin, End, Receive, TransferAction
 from cluster.weight_transport import InFlight
 from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
@@ -164,7 +164,7 @@ async def test_weights_that_do_not_fit_are_refused_and_the_turns_in_flight_are_k
 async def test_during_a_transfer_only_its_own_calls_are_served(
     engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[TransferStep] = []
+    done: list[TransferAction] = []
     monkeypatch.setattr(engine._weights, "transfer", done.append)
     request = GenerationRequest(PROMPT, 8, SamplingSettings())
     await engine.transfer(Begin(InFlight.FINISH))

@@ -18,7 +18,7 @@ from actors.engines.vllm import VllmEngine
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device, engine_environment
 from cluster.shared_weights import Weights
-from cluster.transfer_steps import Begin, End, Receive, TransferStep
+from cluster.transfer_actions import Begin, End, Receive, TransferAction
 from cluster.weight_transport import InFlight
 from tests.engines.reference import PROMPT, changed_model, disturbed, reference_logprobs
 
@@ -120,7 +120,7 @@ async def test_weights_sent_during_sleep_come_before_those_sent_when_their_memor
 async def test_weights_are_received_from_the_learner_before_the_kv_cache_is_there(
     engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[TransferStep] = []
+    done: list[TransferAction] = []
     monkeypatch.setattr(engine._weights, "transfer", done.append)
     await engine.sleep(keep_weights=False)
     turn = asyncio.create_task(engine.generate(REQUEST))

@@ -13,16 +13,16 @@ from actors.learner.trainer import Trainer
 from actors.learner.weight_sender import EngineClient, WeightSender, learner_source
 from actors.settings import OptimizerSettings
 from cluster.devices import WeightBackend
-from cluster.transfer_steps import Begin, End, Join, Receive, TransferStep
+from cluster.transfer_actions import Begin, End, Join, Receive, TransferAction
 from cluster.weight_transport import InFlight
 
 
 class Engine:
-    """In the place of a rollout actor's handle: remembers the steps."""
+    """In the place of a rollout actor's handle: remembers the actions."""
 
     def __init__(self) -> None:
-        self.steps: list[TransferStep] = []
-        self.transfer = SimpleNamespace(remote=self.steps.append)
+        self.actions: list[TransferAction] = []
+        self.transfer = SimpleNamespace(remote=self.actions.append)
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_each_engine_joins_after_the_ranks_of_those_before_it(no_ray: None) -> N
     first, second, third = Engine(), Engine(), Engine()
     client(first, second, third, gpus=(2, 4, 1)).init_weight_transfer_engine({"rank_offset": 1, "world_size": 8})
     offsets = [
-        step.init_info["rank_offset"]
+        action.init_info["rank_offset"]
         for engine in (first, second, third)
-        for step in engine.steps
-        if isinstance(step, Join)
+        for action in engine.actions
+        if isinstance(action, Join)
     ]
     assert offsets == [1, 3, 7]
 
@@ -49,7 +49,7 @@ def test_each_engine_joins_after_the_ranks_of_those_before_it(no_ray: None) -> N
 def test_a_transfer_without_ranks_needs_no_offset(no_ray: None) -> None:
     engine = Engine()
     client(engine, gpus=(1,)).init_weight_transfer_engine({"packed": True})
-    assert engine.steps == [Join(WeightBackend.NCCL, {"packed": True})]
+    assert engine.actions == [Join(WeightBackend.NCCL, {"packed": True})]
 
 
 def test_an_update_stops_the_engines_feeds_them_and_names_the_version(no_ray: None) -> None:
@@ -60,7 +60,7 @@ def test_an_update_stops_the_engines_feeds_them_and_names_the_version(no_ray: No
     calls.update_weights({"names": ["a"]})
     calls.finish_weight_update()
     expected = [Begin(InFlight.CONTINUE), Receive({"names": ["a"]}), End(4)]
-    assert [engine.steps for engine in engines] == [expected, expected]
+    assert [engine.actions for engine in engines] == [expected, expected]
 
 
 @pytest.mark.parametrize("zero_stage", [2, 3])

@@ -15,7 +15,7 @@ from pipelines.report.comparison.labels import label, ordered
 from pipelines.report.run.reading import read_records
 from pipelines.report.run.viewer import Filter, Sample, kind_filter, useful, verdict_filter, verdict_of
 
-_CALLS = {"called": "with a call", "alone": "without a call"}
+_CALLS = {"with": "with a call", "without": "without a call"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def study_samples(traces: Mapping[str, Sequence[Trace]]) -> tuple[Sample, ...]:
                 "system": name,
                 "kind": trace.kind,
                 "verdict": verdict_of(trace),
-                "calls": "called" if trace.calls else "alone",
+                "calls": "with" if trace.calls else "without",
             },
         )
         for name, of_system in traces.items()

@@ -10,9 +10,8 @@ from rich.table import Table as TextTable
 from rich.text import Text
 
 from pipelines.analysis.run_verdict import verdict
-from pipelines.experiment.alarms import AlarmEvent, open_alarms
-from pipelines.records.alarm_log import ALARM_EVENTS
-from pipelines.report.run.reading import Run, read_records, read_run
+from pipelines.experiment.alarms import open_alarms
+from pipelines.report.run.reading import Run, read_run
 from pipelines.report.run.summary import Cell, Table, headline_table
 from pipelines.wording import percent
 
@@ -26,8 +25,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
     if not console.is_terminal:
         console = Console(file=console.file, width=_LOG_WIDTH, highlight=False)
     run = read_run(report.parent)
-    events = list(read_records(run.directory / ALARM_EVENTS, AlarmEvent, []))
-    found = verdict(run.evaluations, events, warmed_up="warmup" in run.stages)
+    found = verdict(run.evaluations, run.alarms, warmed_up=run.warmed_up)
     console.print()
     if run.evaluations:
         console.print(results(headline_table(run)))
@@ -39,7 +37,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
     # No wrapping: a path or command that is broken over two lines cannot be copied.
     console.print(Text(f"report: {report}"), soft_wrap=True)
     console.print(Text("next:"), style="dim")
-    for command, meaning in next_commands(run, experiment, bool(open_alarms(events))):
+    for command, meaning in next_commands(run, experiment, bool(open_alarms(run.alarms))):
         console.print(Text.assemble("  ", (command, "bold"), f"  # {meaning}"), soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from pipelines.report.run.reading import POLICIES, Evaluation, Policy, Run
 from pipelines.wording import percent
 
 POLICY_LABELS = {"student": "Student alone", "teacher": "Teacher alone", "relay": "Relay"}
-AVERAGE = "average of sets"
+AVERAGE = "average of kinds"
 
 
 @dataclass(frozen=True, slots=True)

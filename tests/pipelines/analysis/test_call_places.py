@@ -37,7 +37,7 @@ def relayed(parts: list[str | tuple[int, str]], vocabulary: str = "text") -> dic
 def test_a_call_for_exactly_the_unknown_result_is_the_best_one(table_of, vocabulary) -> None:
     row = relayed(["47+35=82;82*07=", (2, "74"), ";\\boxed{74}"], vocabulary)
     assert call_places(table_of([row]), vocabulary) == CallPlaces(
-        calls=1, at_need=1, exact=1, covering=0, needed=1, written_by_teacher=1, by_step=(0, 1)
+        calls=1, at_need=1, exact=1, covering=0, needed=1, written_by_teacher=1
     )
 
 
@@ -60,7 +60,6 @@ def test_a_call_for_half_of_the_result_brings_none(table_of) -> None:
 def test_a_call_before_a_known_result_is_not_needed(table_of) -> None:
     found = call_places(table_of([relayed(["47+35=", (2, "82"), ";82*07=71;\\boxed{71}"])]), "text")
     assert (found.calls, found.at_need, found.covering, found.recall) == (1, 0, 0, 0.0)
-    assert found.by_step == (1,)
 
 
 def test_a_command_that_was_not_executed_is_no_call_and_does_not_hide_the_place(table_of) -> None:
@@ -92,7 +91,6 @@ def test_without_calls_or_need_there_are_no_shares(table_of) -> None:
     found = call_places(table_of([{"question": "47+35", "text": "47+35=82;\\boxed{82}"}]), "text")
     assert found.precision is None
     assert found.recall is None
-    assert found.by_step == ()
 
 
 @pytest.fixture(scope="module")

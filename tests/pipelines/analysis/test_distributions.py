@@ -26,7 +26,6 @@ def test_positions_are_relative_to_the_answer(table_of) -> None:
     positions = call_positions(table_of(ROWS), bins=4)
     assert positions.edges == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert positions.counts == (1, 0, 1, 1)
-    assert positions.first_counts == (1, 0, 0, 1)
 
 
 def test_a_table_without_calls_has_empty_distributions(table_of) -> None:

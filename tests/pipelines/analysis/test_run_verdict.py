@@ -97,7 +97,7 @@ def test_sets_that_have_no_total_are_averaged() -> None:
     ]
     found = verdict(rows)
     assert plain(found)[1].startswith("The relay student solves 75.0 % of gsm8k (+25.0 points)")
-    assert found.details[0].replace("\u00a0", " ") == "Over all it solves 43.5 % on average over 2 sets."
+    assert found.details[0].replace("\u00a0", " ") == "Over all it solves 43.5 % on average over 2 kinds."
 
 
 def test_without_a_base_to_compare_with_nothing_is_called_good() -> None:

@@ -157,9 +157,9 @@ def test_prompts_have_4096_tokens_of_room_in_both_models() -> None:
 
 def test_training_is_one_epoch_of_the_problems_that_the_filter_keeps() -> None:
     (problems,) = BENCHMARKS[BenchmarkName.DAPO17K].sizes
-    settings = experiment("common").grpo
-    assert settings.steps_of(problems) == 17398 // 128
-    assert settings.evaluate_every < settings.steps_of(problems // 2)
+    paper = experiment("common")
+    assert paper.with_steps_for(problems).grpo_steps == 17398 // 128
+    assert paper.grpo.evaluate_every < paper.with_steps_for(problems // 2).grpo_steps
 
 
 def test_all_of_the_papers_benchmarks_are_evaluated_whole_and_aime_32_times() -> None:

@@ -216,6 +216,11 @@ def test_training_is_as_long_as_its_steps_or_its_epochs(small: Path) -> None:
     assert list(evaluated_steps(given.with_steps_for(80))) == [5, 10]
 
 
+def test_a_run_without_grpo_has_no_steps_of_it_and_no_evaluations_within(small: Path) -> None:
+    without = load(small, ["grpo.enabled=false", "grpo.steps=7", "grpo.evaluate_every=2"], Experiment)
+    assert (without.grpo_steps, list(evaluated_steps(without))) == (0, [])
+
+
 def test_evaluations_within_an_epoch_are_shared_as_soon_as_its_steps_are_known(small: Path, tmp_path: Path) -> None:
     overrides = ["grpo.steps=null", "grpo.epochs=1", "grpo.prompts_per_step=8", "grpo.evaluate_every=5"]
     experiment = load(small, [*overrides, f"share_dir={tmp_path / 'shared'}"], Experiment)

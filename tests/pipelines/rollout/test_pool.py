@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -156,6 +157,17 @@ def mortal_pool_of(memory: ActorHandle[Any]) -> Iterator[Callable[..., RolloutPo
         ray.kill(actor)
 
 
+def decoded(
+    pool: RolloutPool, orders: Sequence[RolloutOrder], grade: Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Any]]
+) -> Iterator[FinishedOrder[Any]]:
+    """Yield the orders as they finish."""
+    with closing(pool.stream(grade)) as stream:
+        for each in orders:
+            stream.add(each)
+        for _ in orders:
+            yield stream.next()
+
+
 def firsts(finished: Sequence[FinishedOrder[Any]]) -> list[int]:
     return sorted(found.graded[1] for found in finished)
 
@@ -165,7 +177,7 @@ def decodings(memory: ActorHandle[Any]) -> list[tuple[str, int]]:
 
 
 def test_every_order_comes_back_once_with_its_index_and_its_batch(pool_of: Any, grade: Any) -> None:
-    finished = list(pool_of("a", "b", sequences_in_flight=2).run([order(10 + i) for i in range(12)], grade))
+    finished = list(decoded(pool_of("a", "b", sequences_in_flight=2), [order(10 + i) for i in range(12)], grade))
     assert sorted(found.index for found in finished) == list(range(12))
     assert all(found.graded[1:] == (10 + found.index, found.index) for found in finished)
     assert all(ray.get(found.batch) == found.graded[:2] for found in finished)
@@ -173,18 +185,18 @@ def test_every_order_comes_back_once_with_its_index_and_its_batch(pool_of: Any, 
 
 
 def test_no_orders_are_no_results(pool_of: Any, grade: Any) -> None:
-    assert list(pool_of().run([], grade)) == []
+    assert list(decoded(pool_of(), [], grade)) == []
 
 
 def test_an_order_larger_than_the_bound_goes_out_alone(pool_of: Any, grade: Any) -> None:
-    finished = list(pool_of("a", sequences_in_flight=2).run([order(1, samples=5), order(2, samples=5)], grade))
+    finished = list(decoded(pool_of("a", sequences_in_flight=2), [order(1, samples=5), order(2, samples=5)], grade))
     assert firsts(finished) == [1, 2]
 
 
 def test_a_stuck_worker_holds_up_its_own_order_only(pool_of: Any, grade: Any) -> None:
     pool = pool_of("a", "b", sequences_in_flight=4)
     stuck = order(Worker.BLOCK, samples=4)
-    running = pool.run([stuck, *(order(i) for i in range(20))], grade)
+    running = decoded(pool, [stuck, *(order(i) for i in range(20))], grade)
     others = [next(running) for _ in range(20)]
     assert firsts(others) == list(range(20))
     assert {found.graded[0] for found in others} == {"b"}
@@ -194,7 +206,7 @@ def test_a_stuck_worker_holds_up_its_own_order_only(pool_of: Any, grade: Any) ->
 
 def test_an_order_goes_to_the_worker_with_the_fewest_sequences(pool_of: Any, grade: Any) -> None:
     pool = pool_of("a", "b", sequences_in_flight=8)
-    running = pool.run([order(Worker.BLOCK, samples=3), order(Worker.BLOCK, samples=1), order(7)], grade)
+    running = decoded(pool, [order(Worker.BLOCK, samples=3), order(Worker.BLOCK, samples=1), order(7)], grade)
     assert next(running).graded == ("b", 7, 2)
     ray.get([actor.release.remote() for actor in pool.actors])
     assert {found.graded[0] for found in running} == {"a", "b"}
@@ -206,7 +218,7 @@ def test_a_worker_with_old_weights_is_given_the_new_ones_and_the_order_again(
     pool = pool_of("a")
     pool.load_weights(ray.put("weights"), version=3)
     ray.get(pool.actors[0].update_weights.remote("older", 2))
-    assert [found.graded for found in pool.run([order(5, version=pool.version)], grade)] == [("a", 5, 0)]
+    assert [found.graded for found in decoded(pool, [order(5, version=pool.version)], grade)] == [("a", 5, 0)]
     assert decodings(memory) == [("a", 5)] * 2
 
 
@@ -215,39 +227,39 @@ def test_orders_of_a_worker_that_died_are_decoded_by_one_with_the_current_weight
 ) -> None:
     pool = pool_of("a")
     pool.load_weights(ray.put("weights"), version=2)
-    finished = list(pool.run([order(Worker.DIE_ONCE, version=2), order(1, version=2)], grade))
+    finished = list(decoded(pool, [order(Worker.DIE_ONCE, version=2), order(1, version=2)], grade))
     assert firsts(finished) == [1, Worker.DIE_ONCE]
     assert decodings(memory).count(("a", Worker.DIE_ONCE)) == 2  # none was wasted while Ray restarted it
 
 
 def test_others_go_on_while_a_worker_restarts_and_it_comes_back(pool_of: Any, grade: Any) -> None:
     pool = pool_of("a", "b", sequences_in_flight=1)
-    assert firsts(list(pool.run([order(Worker.DIE_ONCE), order(1), order(2)], grade))) == [1, 2, Worker.DIE_ONCE]
+    assert firsts(list(decoded(pool, [order(Worker.DIE_ONCE), order(1), order(2)], grade))) == [1, 2, Worker.DIE_ONCE]
     pool.load_weights(ray.put("weights"), version=1)
     assert ray.get([actor.update_weights.remote("weights", 1) for actor in pool.actors]) == [1, 1]
 
 
 def test_a_worker_that_is_lost_leaves_its_orders_to_the_others(mortal_pool_of: Any, grade: Any) -> None:
     pool = mortal_pool_of("a", "b")
-    finished = list(pool.run([order(Worker.DIE_ONCE), order(1)], grade))
+    finished = list(decoded(pool, [order(Worker.DIE_ONCE), order(1)], grade))
     assert {found.graded[:2] for found in finished} == {("b", 1), ("b", Worker.DIE_ONCE)}
 
 
 def test_the_loss_of_the_last_worker_ends_the_run(mortal_pool_of: Any, grade: Any) -> None:
     with pytest.raises(RolloutError, match="no rollout worker is left"):
-        list(mortal_pool_of("a").run([order(Worker.DIE)], grade))
+        list(decoded(mortal_pool_of("a"), [order(Worker.DIE)], grade))
 
 
 def test_an_order_that_always_fails_ends_the_run_with_its_cause(pool_of: Any, grade: Any, memory: Any) -> None:
     with pytest.raises(RolloutError, match=r"order 1 failed 3 times(?s:.*)nothing works"):
-        list(pool_of("a", "b").run([order(1), order(Worker.FAIL)], grade))
+        list(decoded(pool_of("a", "b"), [order(1), order(Worker.FAIL)], grade))
     assert sum(first == Worker.FAIL for _, first in decodings(memory)) == ATTEMPTS
 
 
 def test_an_order_past_its_deadline_goes_out_again(pool_of: Any, grade: Any, memory: Any) -> None:
     pool = pool_of("a", deadline_s=0.5)
     with pytest.raises(RolloutError, match=r"order 0 failed 3 times, at last with: no answer within 0.5 s"):
-        list(pool.run([order(Worker.BLOCK)], grade))
+        list(decoded(pool, [order(Worker.BLOCK)], grade))
     assert sum(first == Worker.BLOCK for _, first in decodings(memory)) == ATTEMPTS
 
 
@@ -257,7 +269,7 @@ def test_orders_of_a_stream_are_decoded_while_another_one_is_read(pool_of: Any, 
     late.add(order(Worker.BLOCK))
     late.add(order(1))
     assert late.next().graded[1] == 1
-    assert firsts(list(pool.run([order(2), order(3)], grade))) == [2, 3]
+    assert firsts(list(decoded(pool, [order(2), order(3)], grade))) == [2, 3]
     assert late.started_by(0) == 0
     ray.get(pool.actors[0].release.remote())
     while not late.finished:
@@ -285,16 +297,16 @@ def test_orders_of_a_closed_stream_make_room_for_others(pool_of: Any, grade: Any
         stream.add(given_up)
     stream.next()
     stream.close()
-    assert firsts(list(pool.run([order(3, samples=2)], grade))) == [3]
+    assert firsts(list(decoded(pool, [order(3, samples=2)], grade))) == [3]
     assert {first for _, first in decodings(memory)} == {Worker.BLOCK, 1, 3}
 
 
 @pytest.mark.parametrize("trouble", [Grader.DIE_ONCE, Grader.FAIL_ONCE])
 def test_only_the_grading_is_repeated_when_it_fails(pool_of: Any, grade: Any, memory: Any, trouble: int) -> None:
     pool = pool_of("a")
-    assert [found.graded for found in pool.run([order(trouble)], grade)] == [("a", trouble, 0)]
+    assert [found.graded for found in decoded(pool, [order(trouble)], grade)] == [("a", trouble, 0)]
     assert ray.get(memory.all.remote()) == [("a", trouble), ("grader", trouble), ("grader", trouble)]
-    assert [found.graded for found in pool.run([order(5)], grade)] == [("a", 5, 0)]
+    assert [found.graded for found in decoded(pool, [order(5)], grade)] == [("a", 5, 0)]
 
 
 def test_a_lost_grader_sets_no_worker_aside(pool_of: Any, memory: Any) -> None:
@@ -302,7 +314,7 @@ def test_a_lost_grader_sets_no_worker_aside(pool_of: Any, memory: Any) -> None:
     turn = iter(graders)
     pool = pool_of("a")
     given: Any = lambda index, batch: next(turn).grade.remote(batch, index)  # noqa: E731
-    assert [found.graded for found in pool.run([order(Grader.DIE_ONCE)], given)] == [("a", Grader.DIE_ONCE, 0)]
+    assert [found.graded for found in decoded(pool, [order(Grader.DIE_ONCE)], given)] == [("a", Grader.DIE_ONCE, 0)]
     assert [name for name, _ in ray.get(memory.all.remote())] == ["a", "grader", "grader"]
     for grader in graders:
         ray.kill(grader)
@@ -312,5 +324,5 @@ def test_a_reward_that_is_none_ends_the_stream_at_once_and_says_what_the_scheme_
     pool_of: Callable[..., RolloutPool], grade: Any, memory: ActorHandle[Any]
 ) -> None:
     with pytest.raises(RolloutError, match=r"^scheme 'mine' returned nan$"):
-        list(pool_of("a").run([order(Grader.NO_REWARD)], grade))
+        list(decoded(pool_of("a"), [order(Grader.NO_REWARD)], grade))
     assert [name for name, _ in ray.get(memory.all.remote())].count("grader") == 1

@@ -202,12 +202,13 @@ def test_all_problems_come_back_graded(tmp_path: Path, tiny_model: Path, actors:
 
 def test_two_orders_are_decoded_at_the_same_time(tmp_path: Path, tiny_model: Path, actors: dict[str, Any]) -> None:
     pair = ray.remote(Pair).options(num_cpus=0).remote(str(tiny_model))
-    stage = run(tmp_path, tiny_model, actors | {"citer": pair})
-    orders = decode_routed(
-        stage, PROBLEMS * 5, None, 1.0, draws="test", limits=RelayLimits(max_new_tokens=20), sampling=GREEDY
-    )
-    assert sorted(len(order.problems) for order in orders) == [28, 32]
-    ray.kill(pair)
+    try:
+        stage = run(tmp_path, tiny_model, actors | {"citer": pair})
+        limits = RelayLimits(max_new_tokens=20)
+        orders = decode_routed(stage, PROBLEMS * 5, None, 1.0, draws="test", limits=limits, sampling=GREEDY)
+        assert sorted(len(order.problems) for order in orders) == [28, 32]
+    finally:
+        ray.kill(pair)
 
 
 def test_every_threshold_is_evaluated_once_as_a_policy(

@@ -58,7 +58,7 @@ def test_comparison_opens_without_errors_and_asks_for_nothing(tab, comparison: P
         ("", 42, ()),
         ("#system=relay", 6, ("I, relay, say ",)),
         ("#system=relay&kind=long%2Fhard&verdict=wrong", 1, ("problem of long/hard for relay",)),
-        ("#calls=called", 6, ("I, relay, say ",)),
+        ("#calls=with", 6, ("I, relay, say ",)),
         ("#search=OF+PLAIN+FOR+citer", 2, ("problem of plain for citer@0.5",)),
         ("#system=nobody&verdict=correct", 21, ("correct",)),
         ("#search=no+such+text", 0, ()),

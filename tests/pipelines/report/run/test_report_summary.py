@@ -47,7 +47,7 @@ def test_every_number_of_the_table_is_in_the_files(chain_run: Path) -> None:
 
 def test_table_of_benchmarks_ends_in_the_unweighted_average(benchmark_run: Path) -> None:
     table = headline_table(read_run(benchmark_run))
-    assert table.columns[-1] == "average of sets"
+    assert table.columns[-1] == "average of kinds"
     average = table.rows[-1].cells[-1]
     assert average is not None
     assert average.accuracy == pytest.approx((0.4375 + 0.814 + 0.863 + 0.557 + 0.127 + 0.173) / 6)

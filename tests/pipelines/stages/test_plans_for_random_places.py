@@ -13,7 +13,7 @@ from pipelines.data.problem import Problem
 from pipelines.data.sources import EvaluationSet
 from pipelines.records.answers import ANSWERS
 from pipelines.records.run_directory import RunDirectory
-from pipelines.stages.evaluate import EvaluationError, plans_at_random_places
+from pipelines.stages.evaluate import EvaluationError, plans_for_random_places
 from tests.pipelines.conftest import MakeTable
 
 QUESTIONS = ("1+1", "2+2")
@@ -39,7 +39,7 @@ def relayed(tmp_path: Path, table_of: MakeTable) -> Any:
 
 
 def test_each_answer_has_the_calls_of_the_relay_answer_in_its_place(relayed: Any) -> None:
-    plans = plans_at_random_places(relayed, "final", evaluation(*QUESTIONS))
+    plans = plans_for_random_places(relayed, "final", evaluation(*QUESTIONS))
     assert [sorted(call.requested for call in plan) for plan in plans] == [[], [5], [2, 6], []]
 
 
@@ -54,4 +54,4 @@ def test_each_answer_has_the_calls_of_the_relay_answer_in_its_place(relayed: Any
 )
 def test_answers_to_other_problems_are_refused(relayed: Any, sets: list[EvaluationSet]) -> None:
     with pytest.raises(EvaluationError, match=r"evaluate-final-relay: has answers to other problems"):
-        plans_at_random_places(relayed, "final", sets)
+        plans_for_random_places(relayed, "final", sets)

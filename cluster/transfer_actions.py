@@ -1,4 +1,4 @@
-"""The steps of a weight transfer from GPU to GPU, as the learner gives them to the engines."""
+"""What the learner tells the engines in a weight transfer from GPU to GPU, in this order."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ class End:
     version: int
 
 
-TransferStep = Join | Begin | Receive | End
+TransferAction = Join | Begin | Receive | End
