@@ -149,7 +149,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         decoding = RolloutDecoding(
             Policy.STUDENT, 1, limits, grpo.sampling, experiment.teacher.sampling, "benchmark", True
         )
-        list(decode_and_grade(run.decoding_actors(), run.problems.training.problems[:1], decoding))
+        list(decode_and_grade(run.decoding_actors(), run.problems.train.problems[:1], decoding))
         marks("the first token")
         raise StartedError
 

@@ -28,7 +28,7 @@ from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
 from pipelines.run import Run, parts_left
 from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
-from pipelines.stages.filter import training_problems
+from pipelines.stages.filter import filter_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
 from pipelines.system import Part, SystemOnDemand
@@ -76,7 +76,7 @@ def drive(experiment: Experiment) -> Path:
             directory.write_json(PROBLEM_SETS, problems.record())
             run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
             evaluate_base(run)
-            kept = training_problems(run)
+            kept = filter_problems(run)
             run = replace(run, experiment=experiment.with_steps_for(len(kept)))
             bind_steps(directory, experiment, run.experiment)
             evaluate_citer(run, kept)

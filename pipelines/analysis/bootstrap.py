@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analysis.problem_means import Float, Means, ProblemMeans, check_same_problems
+from pipelines.records.evaluations import ALL
 
 RESAMPLES = 2000
-ALL = "all"
-"""the scope of all problems together"""
 AVERAGE = "average"
 """the scope of all kinds, each with the same weight: how the paper averages its benchmarks"""
 _TAIL = 0.025

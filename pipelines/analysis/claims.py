@@ -22,7 +22,7 @@ IS_NO_LESS_ACCURATE = not_below(tolerance=0.01)
 CALLS_MORE = positive(smallest=0.002)
 
 
-class Group(StrEnum):
+class KindGroup(StrEnum):
     """Problems that a finding is about."""
 
     MAIN = "main"
@@ -61,7 +61,7 @@ class Part:
     needs: tuple[str, ...]
     number: Callable[[Bench], Float]
     decide: Decision
-    group: Group = Group.MAIN
+    group: KindGroup = KindGroup.MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,25 +169,25 @@ def claims(names: Collection[str]) -> list[Claim]:
             "teacher_free_above_grpo_on_easy",
             "With calls forbidden, the relay student keeps above GRPO without calls on easy problems.",
             "60.26 against 59.51",
-            (_accuracy(free, grpo, Group.EASY),),
+            (_accuracy(free, grpo, KindGroup.EASY),),
         ),
         Claim(
             "simple_teacher_free_above_grpo_on_easy",
             "With calls forbidden, so does the student of the simple reward.",
             "61.12 against 59.51",
-            (_accuracy(systems.RELAY_SIMPLE_TEACHER_FREE, grpo, Group.EASY),),
+            (_accuracy(systems.RELAY_SIMPLE_TEACHER_FREE, grpo, KindGroup.EASY),),
         ),
         Claim(
             "teacher_needed_on_hard",
             "On hard problems it needs the teacher: without it, it falls behind GRPO without calls.",
             "11.93 against 13.18; with the teacher 15.00",
-            (_accuracy(grpo, free, Group.HARD), _accuracy(relay, free, Group.HARD)),
+            (_accuracy(grpo, free, KindGroup.HARD), _accuracy(relay, free, KindGroup.HARD)),
         ),
         Claim(
             "unseen_domains",
             "The gain over GRPO without calls carries over to domains that were not trained on.",
             "12.46/59.03/29.93 against 10.89/49.76/26.01",
-            (_accuracy(relay, grpo, Group.UNSEEN),),
+            (_accuracy(relay, grpo, KindGroup.UNSEEN),),
         ),
         Claim(
             "teacher_of_training_is_best",
@@ -227,7 +227,7 @@ def claims(names: Collection[str]) -> list[Claim]:
 def _accuracy(
     first: str,
     second: str,
-    group: Group = Group.MAIN,
+    group: KindGroup = KindGroup.MAIN,
     decide: Decision = IS_MORE_ACCURATE,
 ) -> Part:
     return Part(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.analysis.bootstrap import RESAMPLES, Estimate, Replicates, Resampling
-from pipelines.analysis.claims import Bench, Claim, Group, Part, claims
+from pipelines.analysis.claims import Bench, Claim, KindGroup, Part, claims
 from pipelines.analysis.problem_means import ProblemMeans
 from pipelines.analysis.verdicts import Verdict
 
@@ -18,14 +18,14 @@ class KindGroups:
     hard: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
 
-    def of(self, group: Group, kinds: frozenset[str]) -> frozenset[str]:
+    def of(self, group: KindGroup, kinds: frozenset[str]) -> frozenset[str]:
         """Return the `kinds` that are in a group. Easy and hard are empty if no kind is named as hard."""
         main = kinds - self.unseen
         return {
-            Group.MAIN: main,
-            Group.EASY: main - self.hard if self.hard else frozenset(),
-            Group.HARD: main & self.hard,
-            Group.UNSEEN: kinds & self.unseen,
+            KindGroup.MAIN: main,
+            KindGroup.EASY: main - self.hard if self.hard else frozenset(),
+            KindGroup.HARD: main & self.hard,
+            KindGroup.UNSEEN: kinds & self.unseen,
         }[group]
 
 
@@ -67,7 +67,7 @@ def findings(
     unknown = (groups.hard | groups.unseen) - kinds
     if unknown:
         raise ValueError(f"no problem is of kind {sorted(unknown)}; there are {sorted(kinds)}")
-    benches = {group: _bench(results, groups.of(group, kinds), resamples, seed) for group in Group}
+    benches = {group: _bench(results, groups.of(group, kinds), resamples, seed) for group in KindGroup}
     return [_decided(claim, benches) for claim in claims(results)]
 
 
@@ -87,10 +87,10 @@ def _bench(results: Mapping[str, ProblemMeans], kinds: frozenset[str], resamples
     return Bench(replicated)
 
 
-def _decided(claim: Claim, benches: Mapping[Group, Bench]) -> Finding:
+def _decided(claim: Claim, benches: Mapping[KindGroup, Bench]) -> Finding:
     missing = sorted(
         {
-            f"{name} on {part.group} problems" if part.group is not Group.MAIN else name
+            f"{name} on {part.group} problems" if part.group is not KindGroup.MAIN else name
             for part in claim.parts
             for name in part.needs
             if name not in benches[part.group].systems

@@ -8,8 +8,9 @@ from statistics import mean
 from typing import Literal
 
 from pipelines.experiment.alarms import AlarmEvent, open_alarms
+from pipelines.experiment.stage_names import FINAL
 from pipelines.records.evaluations import ALL, Evaluation
-from pipelines.records.phases import BEFORE, FINAL, evaluated_together
+from pipelines.records.phases import BEFORE, evaluated_together
 from pipelines.wording import percent, points
 
 Tone = Literal["good", "mixed", "bad", "open"]
@@ -46,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunVerdict:
     """What a run reached."""
 
     tone: Tone
@@ -62,7 +63,9 @@ class Verdict:
         return " ".join((self.headline, *self.details))
 
 
-def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = (), *, warmed_up: bool = True) -> Verdict:
+def verdict_on(
+    evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = (), *, warmed_up: bool = True
+) -> RunVerdict:
     """Return the verdict on a run's evaluations. The last row of a kind counts. `alarms` are the run's events.
 
     It is about the relay student, or about the student alone if no relay was evaluated.
@@ -73,7 +76,7 @@ def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = ()
     found = [one for one in evaluated_together(evaluations, policy, kinds, warmed_up=warmed_up) if one is not None]
     if not found:
         text = "Neither the relay nor the student has a complete evaluation yet."
-        return Verdict("open", text if evaluations else "No evaluation has finished yet.", raised, ())
+        return RunVerdict("open", text if evaluations else "No evaluation has finished yet.", raised, ())
     subject = "the relay student" if policy == "relay" else "the student alone"
     if found[0].name != FINAL:
         subject = f"so far, at GRPO step {found[0].step}, {subject}"
@@ -88,9 +91,9 @@ def verdict(evaluations: Sequence[Evaluation], alarms: Sequence[AlarmEvent] = ()
     details = (*_details(evaluations, found, policy, warmed_up), *raised)
     if not changes:
         solved = _overall(found)
-        return Verdict("open", _sentence(f"{subject} solves {solved}"), details, ())
+        return RunVerdict("open", _sentence(f"{subject} solves {solved}"), details, ())
     tone, text = _tone_and_text(changes, subject, alarms)
-    return Verdict(tone, _sentence(text), details, changes)
+    return RunVerdict(tone, _sentence(text), details, changes)
 
 
 def kind_phrase(kind: str) -> str:

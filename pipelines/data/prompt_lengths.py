@@ -32,7 +32,7 @@ def with_room_for_answers(
     evaluating = [prompts] if final_prompts is None else [prompts, final_prompts]
     return replace(
         problems,
-        training=checked(problems.training, training_tokens, [prompts]),
-        warmup_sources=tuple(checked(found, training_tokens, [prompts]) for found in problems.warmup_sources),
+        train=checked(problems.train, training_tokens, [prompts]),
+        warmup=tuple(checked(found, training_tokens, [prompts]) for found in problems.warmup),
         evaluation=tuple(checked(found, evaluation_tokens, evaluating) for found in problems.evaluation),
     )

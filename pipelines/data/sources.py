@@ -76,25 +76,17 @@ class EvaluationSet(ProblemSet):
 class ProblemSets:
     """All problems of a run."""
 
-    training: ProblemSet
+    train: ProblemSet
     """before the filter"""
-    warmup_sources: tuple[ProblemSet, ...]
+    warmup: tuple[ProblemSet, ...]
     """empty if the warm-up takes the training problems"""
     evaluation: tuple[EvaluationSet, ...]
-
-    @property
-    def train(self) -> list[Problem]:
-        return list(self.training.problems)
-
-    @property
-    def warmup(self) -> list[Problem]:
-        return [problem for found in self.warmup_sources for problem in found.problems]
 
     def record(self) -> dict[str, Any]:
         """Return which rows of each source were taken, as JSON."""
         return {
-            "train": self.training.record(),
-            "warmup": [found.record() for found in self.warmup_sources],
+            "train": self.train.record(),
+            "warmup": [found.record() for found in self.warmup],
             "evaluation": [found.record() for found in self.evaluation],
         }
 
@@ -104,9 +96,9 @@ AnySet = TypeVar("AnySet", bound=ProblemSet)
 
 def load_problem_sets(data: DataSettings, warms_up: bool = True) -> ProblemSets:
     """Return all problems of a run. Evaluation problems of a synthetic task are in no other set. Raises `DataError`."""
-    training = load_source(data.train, Split.TRAIN)
-    warmup_sources = tuple(_named(f"data.warmup.{i}", source) for i, source in enumerate(data.warmup) if warms_up)
-    return ProblemSets(training, warmup_sources, tuple(_evaluation_set(source) for source in data.evaluation))
+    train = load_source(data.train, Split.TRAIN)
+    warmup = tuple(_named(f"data.warmup.{i}", source) for i, source in enumerate(data.warmup) if warms_up)
+    return ProblemSets(train, warmup, tuple(_evaluation_set(source) for source in data.evaluation))
 
 
 def _named(key: str, source: SourceSettings) -> ProblemSet:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pipelines.experiment.alarms import ALARMS, Alarm, AlarmEvent, AlarmSettings, open_alarms
+from pipelines.experiment.stage_names import BASE
 from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.wording import percent
 
@@ -17,7 +18,6 @@ _WINDOW = 5
 """number of steps in each mean; a relative alarm compares with the lowest mean so far"""
 _TRAINED = ("student", "relay")
 """policies whose accuracy is compared with earlier ones"""
-_BASE = "base"
 
 
 class AlarmWatch:
@@ -134,7 +134,7 @@ def _in_evaluation(alarm: Alarm, rows: Sequence[Evaluation], earlier: Sequence[E
         case None:
             return None
         case "accuracy":
-            if first.policy not in _TRAINED or first.name == _BASE:
+            if first.policy not in _TRAINED or first.name == BASE:
                 return None
             return _largest_fall(rows, earlier)
         case "with_call_share" if first.policy != "relay" or first.step == 0:
@@ -157,7 +157,7 @@ def _largest_fall(rows: Sequence[Evaluation], earlier: Sequence[Evaluation]) -> 
             other
             for other in earlier
             if other.kind == row.kind
-            and (other.policy == row.policy or (other.policy == "student" and other.name == _BASE))
+            and (other.policy == row.policy or (other.policy == "student" and other.name == BASE))
         ]
         if not before:
             continue

@@ -15,10 +15,10 @@ from pipelines.records.answers import AnswerTable
 
 EVALUATIONS = "evaluations.jsonl"
 ALL = "all"
-"""the kind of the row on all problems"""
+"""the kind of the row on all problems, and the scope of all problems together in a study"""
 _Z95 = 1.959964
 
-Policy = Annotated[str, Field(pattern=r"^(student|teacher|relay|random_placement|citer@[0-9.e-]+)$")]
+PolicyName = Annotated[str, Field(pattern=r"^(student|teacher|relay|random_placement|citer@[0-9.e-]+)$")]
 """student, teacher, relay, relay at random places, or CITER at a threshold, as in citer@0.95"""
 
 
@@ -30,7 +30,7 @@ class Evaluation:
     """when it was: base, warmup, grpo-<step> or final"""
     step: int
     """GRPO steps done"""
-    policy: Policy
+    policy: PolicyName
     kind: str
     problems: int
     samples: int

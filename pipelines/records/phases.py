@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipelines.experiment.stage_names import BASE, CITER, FINAL
 from pipelines.records.evaluations import Evaluation
 
 BEFORE, WARM, TRAINED = "before training", "after warm-up", "after GRPO"
 PHASES = (BEFORE, WARM, TRAINED)
 """in the order of a run"""
-FINAL = "final"
 
 
 def phase_of(evaluation: Evaluation, warmed_up: bool = True) -> str:
@@ -17,7 +17,7 @@ def phase_of(evaluation: Evaluation, warmed_up: bool = True) -> str:
 
     A final evaluation without GRPO steps belongs to the phase that the run has reached.
     """
-    if evaluation.name in ("base", "citer"):  # CITER routes for the untrained student
+    if evaluation.name in (BASE, CITER):  # CITER routes for the untrained student
         return BEFORE
     if evaluation.step > 0:
         return TRAINED

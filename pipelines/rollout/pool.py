@@ -61,7 +61,7 @@ class _Worker:
 
 
 @dataclass(slots=True, eq=False)
-class _Order:
+class _QueuedOrder:
     stream: OrderStream[Any]
     index: int
     content: Order
@@ -78,7 +78,7 @@ class _Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Running:
-    order: _Order
+    order: _QueuedOrder
     worker: _Worker | None
     """None if the order is decoded and only its grading is repeated"""
 
@@ -96,14 +96,14 @@ class OrderStream(Generic[Graded]):
         self.grade = grade
         self.closed = False
         self.finished: deque[FinishedOrder[Graded]] = deque()
-        self._orders: dict[int, _Order] = {}
+        self._orders: dict[int, _QueuedOrder] = {}
         """orders that are not yet returned"""
         self._numbers = itertools.count()
 
     def add(self, order: Order) -> int:
         """Queue an order, and return its number. Decoding may begin later, with the weights that the pool has then."""
         number = next(self._numbers)
-        self._orders[number] = _Order(self, number, order)
+        self._orders[number] = _QueuedOrder(self, number, order)
         self._pool.waiting.append(self._orders[number])
         return number
 
@@ -159,7 +159,7 @@ class RolloutPool:
     name: str = "rollout"
     """of the actors, in messages"""
     version: int = 0
-    waiting: deque[_Order] = field(default_factory=deque)
+    waiting: deque[_QueuedOrder] = field(default_factory=deque)
     _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
     _loads: dict[_Worker, int] = field(default_factory=dict)
     """sequences in flight of each worker that is not lost"""
@@ -292,7 +292,7 @@ class RolloutPool:
         ):
             self._mend(worker)
 
-    def _free_worker(self, order: _Order) -> _Worker | None:
+    def _free_worker(self, order: _QueuedOrder) -> _Worker | None:
         worker = min(self._taking_orders(), key=self._loads.__getitem__, default=None)
         if worker is None:
             return None

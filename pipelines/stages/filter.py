@@ -24,16 +24,16 @@ class FilterError(RunError):
     """The filter left nothing to train on."""
 
 
-def training_problems(run: Run) -> list[Problem]:
+def filter_problems(run: Run) -> list[Problem]:
     """Return the problems to train on, filtered if `Experiment.filters` says so. Raises `FilterError` if none is left.
 
     The run's seed shuffles them. So a stage that takes the first N gets a random sample, not the head of a sorted file.
     """
     if not run.experiment.filters:
-        return shuffled(run.problems.train, run.experiment.seed)
+        return shuffled(run.problems.train.problems, run.experiment.seed)
     with run.directory.stage(FILTER) as left:
         if left:
-            _filter(run, run.problems.train)
+            _filter(run, run.problems.train.problems)
     publish_steps(run.directory, run.tracker, FILTER)
     kept = [Problem(**row) for row in run.directory.read_jsonl(_PROBLEMS)]  # type: ignore[arg-type]
     return shuffled(kept, run.experiment.seed)
@@ -44,7 +44,7 @@ def shuffled(problems: Sequence[Problem], seed: int) -> list[Problem]:
     return Random(f"{seed}/problems").sample(problems, len(problems))
 
 
-def _filter(run: Run, problems: list[Problem]) -> None:
+def _filter(run: Run, problems: Sequence[Problem]) -> None:
     settings, limits = run.experiment.filter, run.experiment.grpo.limits
     decoding = RolloutDecoding(
         Policy.TEACHER, settings.samples, limits, settings.sampling, settings.sampling, FILTER, problems_per_order=16

@@ -40,7 +40,8 @@ def warm_up(run: Run, problems: list[Problem]) -> None:
 
 def warmup_problems(sets: ProblemSets, training: list[Problem], seed: int) -> list[Problem]:
     """Return the problems of `data.warmup`, shuffled by the seed; the training problems if it names no source."""
-    return shuffled(sets.warmup, seed) if sets.warmup_sources else training
+    given = [problem for found in sets.warmup for problem in found.problems]
+    return shuffled(given, seed) if sets.warmup else training
 
 
 def _train(run: Run, problems: list[Problem]) -> None:

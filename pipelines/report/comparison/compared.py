@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.analysis import systems
 from pipelines.analysis.bootstrap import AVERAGE, RESAMPLES, Estimate, Replicates, Resampling, difference
-from pipelines.analysis.claims import Group
+from pipelines.analysis.claims import KindGroup
 from pipelines.analysis.findings import Finding, KindGroups, findings
 from pipelines.analysis.problem_means import ProblemMeans
 from pipelines.analysis.results import StudyResults
@@ -51,14 +51,14 @@ class Comparison:
 
     results: StudyResults
     resamples: int
-    groups: Mapping[Group, GroupResults]
+    groups: Mapping[KindGroup, GroupResults]
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...]
     """settings of the study that its answers do not support, one sentence each"""
 
     @property
     def main(self) -> GroupResults:
-        return self.groups[Group.MAIN]
+        return self.groups[KindGroup.MAIN]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,9 +67,9 @@ class Comparison:
 
     @property
     def problems(self) -> int:
-        return sum(self.groups[group].problems for group in (Group.MAIN, Group.UNSEEN))
+        return sum(self.groups[group].problems for group in (KindGroup.MAIN, KindGroup.UNSEEN))
 
-    def absence(self, name: str, group: Group = Group.MAIN) -> str | None:
+    def absence(self, name: str, group: KindGroup = KindGroup.MAIN) -> str | None:
         """Return why a system has no results on a group, None if it has."""
         if name in self.groups[group].summaries:
             return None
@@ -116,7 +116,7 @@ def compare(results: StudyResults, resamples: int = RESAMPLES) -> Comparison:
     return Comparison(
         results=results,
         resamples=resamples,
-        groups={group: _group(results, groups.of(group, kinds), resamples) for group in Group},
+        groups={group: _group(results, groups.of(group, kinds), resamples) for group in KindGroup},
         findings=tuple(findings(means, groups, resamples)),
         remarks=(f"No problem is of kind {', '.join(sorted(unknown))}.",) if unknown else (),
     )

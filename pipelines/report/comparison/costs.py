@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipelines.analysis import systems
 from pipelines.analysis.bootstrap import AVERAGE, Estimate, Replicates
-from pipelines.analysis.claims import Group
+from pipelines.analysis.claims import KindGroup
 from pipelines.analysis.costs import cost
 from pipelines.analysis.router_match import RouterMatch
 from pipelines.report.comparison.compared import Comparison
@@ -39,7 +39,7 @@ def cost_table(comparison: Comparison) -> Table:
     def own(name: str) -> tuple[Cell, ...]:
         return (*_cells(comparison, comparison.main.replicates[name]), _wall_clock(comparison, name))
 
-    rows = system_rows(comparison, names, Group.MAIN, len(_COLUMNS), own, ())
+    rows = system_rows(comparison, names, KindGroup.MAIN, len(_COLUMNS), own, ())
     routers = [
         Row(title, key, setting, (*_cells(comparison, router), DASH))
         for title, key, setting, router in _routers(comparison)

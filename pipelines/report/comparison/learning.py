@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pipelines.experiment.stage_names import GRPO
 from pipelines.report.drawing import FigureSpec, Panel, panel_rows, percent_axis, smoothed
-from pipelines.report.run.reading import TRAINING_STAGE, Run, RunReadError, read_run
+from pipelines.report.run.reading import RunReadError, RunRecords, read_run
 from pipelines.report.theme import Theme
 
 _PANELS = (("rollout/accuracy", "accuracy of rollouts"), ("rollout/call_ratio", "call ratio of rollouts"))
@@ -26,13 +26,13 @@ class TrainingRuns:
     Runs that share their training are one entry, which has all their names.
     """
 
-    runs: Mapping[str, Run]
+    runs: Mapping[str, RunRecords]
     remarks: tuple[str, ...]
 
 
 def read_training_runs(directories: Mapping[str, Path]) -> TrainingRuns:
     """Return the runs with GRPO steps. A run that cannot be read becomes a remark."""
-    found: dict[Path, tuple[list[str], Run]] = {}
+    found: dict[Path, tuple[list[str], RunRecords]] = {}
     remarks: list[str] = []
     for name, directory in directories.items():
         training = (directory / "stages" / GRPO).resolve()
@@ -44,7 +44,7 @@ def read_training_runs(directories: Mapping[str, Path]) -> TrainingRuns:
         except RunReadError as error:
             remarks.append(f"Run {name} has no learning curve: {error}.")
             continue
-        if any(row.stage == TRAINING_STAGE for row in run.rows):
+        if any(row.stage == GRPO for row in run.rows):
             found[training] = ([name], run)
     return TrainingRuns({", ".join(names): run for names, run in found.values()}, tuple(remarks))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipelines.analysis import paper, systems
 from pipelines.analysis.bootstrap import AVERAGE
-from pipelines.analysis.claims import Group
+from pipelines.analysis.claims import KindGroup
 from pipelines.analysis.paper import PaperResult, Student
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import CITER, label, ordered
@@ -71,7 +71,7 @@ def _table_1(comparison: Comparison) -> Table:
         "Accuracy on each kind of problem that students are trained for, and the share of output tokens that the "
         "teacher wrote, averaged over the kinds.",
         names,
-        Group.MAIN,
+        KindGroup.MAIN,
         [_averages(comparison, paper.TABLE_1, student) for student in (paper.LARGE, paper.SMALL)],
         by_benchmark=True,
     )
@@ -85,7 +85,7 @@ def _table_2(comparison: Comparison) -> Table:
         "Table 2: domains that were not trained on",
         "The same systems on kinds of problem that no student was trained for.",
         names,
-        Group.UNSEEN,
+        KindGroup.UNSEEN,
         [_unseen(comparison, student) for student in (paper.LARGE, paper.SMALL)],
         none="Left out: the study names no unseen kind of problem, or no system was evaluated on one.",
     )
@@ -99,19 +99,19 @@ def _table_3(comparison: Comparison) -> Table:
         "Table 3: ablations",
         "The relay student with one part of its training taken away. The last three are this project's own.",
         names,
-        Group.MAIN,
+        KindGroup.MAIN,
         [_averages(comparison, paper.TABLE_3, paper.LARGE)],
     )
 
 
 def _table_4(comparison: Comparison) -> Table:
     columns = []
-    for group in (Group.EASY, Group.HARD):
+    for group in (KindGroup.EASY, KindGroup.HARD):
         kinds = ", ".join(breakable(kind_label(kind)) for kind in comparison.groups[group].kinds)
         columns.append(Column(group, kinds or "no such kind"))
 
     def own(name: str) -> tuple[Cell, ...]:
-        found = [comparison.groups[group].summaries.get(name) for group in (Group.EASY, Group.HARD)]
+        found = [comparison.groups[group].summaries.get(name) for group in (KindGroup.EASY, KindGroup.HARD)]
         return tuple(DASH if summary is None else share_cell(summary[AVERAGE].accuracy) for summary in found)
 
     def printed(name: str) -> tuple[Cell, ...]:
@@ -119,14 +119,14 @@ def _table_4(comparison: Comparison) -> Table:
         return Cell(f"{row.easy:.2f}"), Cell(f"{row.hard:.2f}")
 
     of_paper = (Column("easy", "four benchmarks", starts_part=True), Column("hard", "both AIMEs"))
-    hard = comparison.groups[Group.HARD].kinds
+    hard = comparison.groups[KindGroup.HARD].kinds
     return Table(
         "table-4",
         "Table 4: what is left without the teacher",
         "Average accuracy on easy and on hard kinds, with the teacher and with calls forbidden in decoding.",
         ((_THIS, 2), (f"paper, {paper.LARGE}", 2)),
         (*columns, *of_paper),
-        system_rows(comparison, tuple(_TABLE_4), Group.MAIN, 2, own, [printed]),
+        system_rows(comparison, tuple(_TABLE_4), KindGroup.MAIN, 2, own, [printed]),
         "" if hard else "The study names no hard kind of problem, so that there are no easy ones either.",
     )
 
@@ -140,7 +140,7 @@ def _table_5(comparison: Comparison) -> Table:
         "Students trained with calls of one length, and the relay student, which chooses it. In the paper, short, "
         "medium and long are 20, 100 and 500 tokens.",
         names,
-        Group.MAIN,
+        KindGroup.MAIN,
         [_averages(comparison, paper.TABLE_5, paper.LARGE)],
     )
 
@@ -162,7 +162,7 @@ def _figure_3(comparison: Comparison) -> Table:
         "The same relay student with other teachers at evaluation, with its own, and with none. The paper's figure "
         "prints two of its numbers.",
         (systems.RELAY_TEACHER_FREE, *others, systems.RELAY),
-        Group.MAIN,
+        KindGroup.MAIN,
         [PaperColumns(paper.LARGE, (Column("accuracy"),), printed)],
     )
 
@@ -173,7 +173,7 @@ def _accuracies(
     title: str,
     caption: str,
     names: Sequence[str],
-    group: Group,
+    group: KindGroup,
     beside: Sequence[PaperColumns],
     none: str = "Left out: no system was evaluated.",
     by_benchmark: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.analysis.bootstrap import AVERAGE
-from pipelines.analysis.claims import Group
+from pipelines.analysis.claims import KindGroup
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.tables import DASH, Cell, Column, Table, share_cell, system_rows
 
@@ -12,7 +12,7 @@ def samples_table(comparison: Comparison) -> Table | None:
     """Return pass@k of every system, averaged over the kinds of each group; None if no system sampled."""
     columns = [
         (group, k)
-        for group in (Group.MAIN, Group.UNSEEN)
+        for group in (KindGroup.MAIN, KindGroup.UNSEEN)
         for k in sorted({k for scopes in comparison.groups[group].summaries.values() for k in scopes[AVERAGE].pass_at})
     ]
     if all(k == 1 for _, k in columns):
@@ -36,5 +36,5 @@ def samples_table(comparison: Comparison) -> Table | None:
         "accuracy of all other tables (avg@k where there are k answers).",
         parts,
         tuple(Column(f"pass@{k}", starts_part=i in starts[1:]) for i, (_, k) in enumerate(columns)),
-        system_rows(comparison, comparison.names, Group.MAIN, len(columns), own, ()),
+        system_rows(comparison, comparison.names, KindGroup.MAIN, len(columns), own, ()),
     )

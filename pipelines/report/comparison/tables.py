@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.analysis.bootstrap import AVERAGE, Estimate
-from pipelines.analysis.claims import Group
+from pipelines.analysis.claims import KindGroup
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import label
 from pipelines.report.comparison.wording import percent_bounds, points, points_bounds
@@ -96,14 +96,14 @@ def absent(reason: str, columns: int) -> tuple[Cell, ...]:
     return (Cell(f"– {reason}", columns=columns, absent=True),)
 
 
-def kind_columns(comparison: Comparison, group: Group) -> tuple[Column, ...]:
+def kind_columns(comparison: Comparison, group: KindGroup) -> tuple[Column, ...]:
     """Return a column for each kind of a group, and one for their average."""
     kinds = comparison.groups[group].kinds
     average = (Column("average", f"of {len(kinds)} kinds"),) if len(kinds) > 1 else ()
     return (*(Column(breakable(kind_label(kind)), "accuracy") for kind in kinds), *average)
 
 
-def kind_cells(comparison: Comparison, name: str, group: Group) -> tuple[Cell, ...]:
+def kind_cells(comparison: Comparison, name: str, group: KindGroup) -> tuple[Cell, ...]:
     """Return the cells under `kind_columns` for one system that was evaluated on the group."""
     kinds = comparison.groups[group].kinds
     scopes = (*kinds, AVERAGE) if len(kinds) > 1 else kinds
@@ -112,7 +112,12 @@ def kind_cells(comparison: Comparison, name: str, group: Group) -> tuple[Cell, .
 
 
 def system_rows(
-    comparison: Comparison, names: Sequence[str], group: Group, columns: int, own: CellsOf, beside: Sequence[CellsOf]
+    comparison: Comparison,
+    names: Sequence[str],
+    group: KindGroup,
+    columns: int,
+    own: CellsOf,
+    beside: Sequence[CellsOf],
 ) -> tuple[Row, ...]:
     """Return a row for each name: its `own` cells, or across `columns` why there are none, and then the cells `beside`."""
     rows = []

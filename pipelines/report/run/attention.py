@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.experiment.alarms import ALARMS, AlarmEvent, open_alarms
-from pipelines.report.run.reading import Run
+from pipelines.report.run.reading import RunRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Concern:
     remedy: str
 
 
-def concerns(run: Run) -> list[Concern]:
+def concerns(run: RunRecords) -> list[Concern]:
     """Return the alarms that have not ended, in the order of the registry, with their last numbers."""
     found: dict[str, list[Finding]] = {}
     for event in open_alarms(run.alarms):

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from pipelines.analysis.run_verdict import verdict
+from pipelines.analysis.run_verdict import verdict_on
 from pipelines.experiment.alarms import open_alarms
-from pipelines.report.run.reading import Run, read_run
-from pipelines.report.run.summary import Cell, Table, headline_table
+from pipelines.report.run.reading import RunRecords, read_run
+from pipelines.report.run.summary import HeadlineTable, ResultCell, headline_table
 from pipelines.wording import percent
 
 _TONES = {"good": "bold green", "mixed": "bold yellow", "bad": "bold red", "open": "bold"}
@@ -25,7 +25,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
     if not console.is_terminal:
         console = Console(file=console.file, width=_LOG_WIDTH, highlight=False)
     run = read_run(report.parent)
-    found = verdict(run.evaluations, run.alarms, warmed_up=run.warmed_up)
+    found = verdict_on(run.evaluations, run.alarms, warmed_up=run.warmed_up)
     console.print()
     if run.evaluations:
         console.print(results(headline_table(run)))
@@ -41,7 +41,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
         console.print(Text.assemble("  ", (command, "bold"), f"  # {meaning}"), soft_wrap=True)
 
 
-def results(table: Table) -> TextTable:
+def results(table: HeadlineTable) -> TextTable:
     """Return the report's table as text: accuracy, followed by the call ratio if there are calls."""
     text = TextTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left", header_style="bold")
     text.add_column("accuracy (call ratio)", overflow="fold")
@@ -52,7 +52,7 @@ def results(table: Table) -> TextTable:
     return text
 
 
-def next_commands(run: Run, experiment: Path, alarmed: bool) -> list[tuple[str, str]]:
+def next_commands(run: RunRecords, experiment: Path, alarmed: bool) -> list[tuple[str, str]]:
     """Return commands to try next, each with its purpose."""
     file, folder = shlex.quote(str(experiment)), shlex.quote(_short(run.directory))
     seed = int(run.seed) + 1 if run.seed is not None and run.seed.isdecimal() else 1
@@ -63,7 +63,7 @@ def next_commands(run: Run, experiment: Path, alarmed: bool) -> list[tuple[str, 
     ]
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: ResultCell | None) -> str:
     if cell is None:
         return "–"
     return percent(cell.accuracy) + ("" if cell.call_ratio is None else f" ({percent(cell.call_ratio)})")

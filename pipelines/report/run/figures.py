@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from pipelines.experiment.stage_names import BASE, GRPO
+from pipelines.records.evaluations import ALL
 from pipelines.report.drawing import (
     SMOOTH_FROM_POINTS,
     FigureSpec,
@@ -22,11 +24,11 @@ from pipelines.report.drawing import (
 )
 from pipelines.report.kinds import kind_label
 from pipelines.report.run.frontier import draw_frontier
-from pipelines.report.run.reading import Evaluation, Policy, Run, oracle_of
+from pipelines.report.run.reading import Evaluation, PolicyName, RunRecords, oracle_of
 from pipelines.report.theme import Theme
 
 
-def draw_learning(run: Run, theme: Theme) -> Figure | None:
+def draw_learning(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw accuracy and call ratio over training, of rollouts (line) and evaluations (points), with the oracle's ratio."""
     policy = _policy_followed(run)
 
@@ -65,7 +67,7 @@ def draw_learning(run: Run, theme: Theme) -> Figure | None:
     return figure
 
 
-def draw_calls(run: Run, theme: Theme) -> Figure | None:
+def draw_calls(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw tokens asked for and written per call, and calls and malformed commands per sample."""
     return panel_rows(
         [
@@ -89,7 +91,7 @@ def draw_calls(run: Run, theme: Theme) -> Figure | None:
     )
 
 
-def draw_reward(run: Run, theme: Theme) -> Figure | None:
+def draw_reward(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw the shares of the three scenarios among groups, and the mean reward (paper section 2.3)."""
     scenarios = [
         ("rollout/scenario_student_solvable_share", "student-solvable", theme.student),
@@ -106,7 +108,7 @@ def draw_reward(run: Run, theme: Theme) -> Figure | None:
     return panel_rows([*panels, *_lines(run, "mean reward", [("reward/mean", "", theme.relay)])])
 
 
-def draw_learner(run: Run, theme: Theme) -> Figure | None:
+def draw_learner(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw KL, entropy, clip fraction, log-prob gap, loss and gradient norm of the learner, a panel each."""
     metrics = [
         ("learner/kl", "KL to the warm-up policy (nats per token)"),
@@ -121,9 +123,9 @@ def draw_learner(run: Run, theme: Theme) -> Figure | None:
     )
 
 
-def draw_supervised(run: Run, theme: Theme) -> Figure | None:
+def draw_supervised(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw the loss of each stage before GRPO, a panel each."""
-    stages = [stage for stage in run.stages if stage != "grpo" and run.series("learner/loss", stage)[0].size]
+    stages = [stage for stage in run.stages if stage != GRPO and run.series("learner/loss", stage)[0].size]
 
     def panel(stage: str) -> Panel:
         def draw(axes: Axes) -> None:
@@ -137,7 +139,7 @@ def draw_supervised(run: Run, theme: Theme) -> Figure | None:
     return panel_rows([panel(stage) for stage in stages], min(3, len(stages)), 2.6)
 
 
-def draw_speed(run: Run, theme: Theme) -> Figure | None:
+def draw_speed(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw the seconds of each phase, stacked under the step's wall time, and tokens per second of rollout and learner."""
     phases = [
         ("time/rollout_s", "rollout", theme.student),
@@ -162,7 +164,7 @@ def draw_speed(run: Run, theme: Theme) -> Figure | None:
     return panel_rows([*([time] if has_time else []), *_lines(run, "tokens per second", speeds)])
 
 
-FIGURES: tuple[FigureSpec[Run], ...] = (
+FIGURES: tuple[FigureSpec[RunRecords], ...] = (
     FigureSpec(
         "frontier",
         "Accuracy against call ratio",
@@ -221,7 +223,7 @@ FIGURES: tuple[FigureSpec[Run], ...] = (
 def _evaluation_line(
     axes: Axes, evaluations: Sequence[Evaluation], field: str, theme: Theme, color: str, kind: str
 ) -> None:
-    shown = [e for e in evaluations if e.name != "base"] or list(evaluations)
+    shown = [e for e in evaluations if e.name != BASE] or list(evaluations)
     if not shown:
         return
     steps = [evaluation.step for evaluation in shown]
@@ -244,7 +246,7 @@ def _evaluation_line(
         axes.vlines(steps, lows, highs, color=color, linewidth=1.0, alpha=0.6, zorder=4)
 
 
-def _lines(run: Run, title: str, lines: Sequence[tuple[str, str, str]]) -> list[Panel]:
+def _lines(run: RunRecords, title: str, lines: Sequence[tuple[str, str, str]]) -> list[Panel]:
     """Return a panel with those (metric, label, colour) lines for which the run has data; no panel without any."""
     present = [line for line in lines if _has(run, line[0])]
 
@@ -258,7 +260,7 @@ def _lines(run: Run, title: str, lines: Sequence[tuple[str, str, str]]) -> list[
     return [draw] if present else []
 
 
-def _stack(axes: Axes, run: Run, parts: Sequence[tuple[str, str, str]], smooth: bool = False) -> None:
+def _stack(axes: Axes, run: RunRecords, parts: Sequence[tuple[str, str, str]], smooth: bool = False) -> None:
     """Draw stacked areas of (metric, label, colour). A step without a metric counts as zero."""
     series = [(dict(zip(*run.series(metric), strict=True)), label, color) for metric, label, color in parts]
     steps = sorted({step for values, _, _ in series for step in values})
@@ -276,13 +278,13 @@ def _stack(axes: Axes, run: Run, parts: Sequence[tuple[str, str, str]], smooth: 
     legend_above(axes)
 
 
-def _kind_color(run: Run, kind: str, theme: Theme) -> str:
-    return theme.ink if kind == "all" else theme.kinds[run.kinds.index(kind) % len(theme.kinds)]
+def _kind_color(run: RunRecords, kind: str, theme: Theme) -> str:
+    return theme.ink if kind == ALL else theme.kinds[run.kinds.index(kind) % len(theme.kinds)]
 
 
-def _policy_followed(run: Run) -> Policy:
+def _policy_followed(run: RunRecords) -> PolicyName:
     return "relay" if any(e.policy == "relay" for e in run.evaluations) else "student"
 
 
-def _has(run: Run, metric: str) -> bool:
+def _has(run: RunRecords, metric: str) -> bool:
     return bool(run.series(metric)[0].size)

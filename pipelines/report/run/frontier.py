@@ -9,13 +9,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from pipelines.experiment.stage_names import BASE
 from pipelines.report.drawing import WIDTH_IN, call_ratio_axis, draw_oracle, legend_marker, percent_ticks
 from pipelines.report.kinds import kind_label
-from pipelines.report.run.reading import Evaluation, Run, oracle_of
+from pipelines.report.run.reading import Evaluation, RunRecords, oracle_of
 from pipelines.report.theme import Theme
 
 
-def draw_frontier(run: Run, theme: Theme) -> Figure | None:
+def draw_frontier(run: RunRecords, theme: Theme) -> Figure | None:
     """Draw accuracy against call ratio of every relay evaluation, one panel per kind (the paper's figure 1)."""
     kinds = [kind for kind in run.kinds if any(run.evaluated(policy, kind) for policy in ("relay", "teacher"))]
     if not kinds:
@@ -46,12 +47,12 @@ def draw_frontier(run: Run, theme: Theme) -> Figure | None:
     return figure
 
 
-def _frontier_panel(axes: Axes, run: Run, kind: str, theme: Theme) -> None:
+def _frontier_panel(axes: Axes, run: RunRecords, kind: str, theme: Theme) -> None:
     axes.set_title(kind_label(kind))
     axes.grid(True, axis="both")
     call_ratio_axis(axes)
     student, teacher, relay = (run.evaluated(policy, kind) for policy in ("student", "teacher", "relay"))
-    trained = [evaluation for evaluation in relay if evaluation.name != "base"] or list(relay)
+    trained = [evaluation for evaluation in relay if evaluation.name != BASE] or list(relay)
     if student and teacher:
         share = np.linspace(0, 1, 60)
         routed = (1 - share) * student[0].accuracy + share * teacher[-1].accuracy

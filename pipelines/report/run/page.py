@@ -10,7 +10,7 @@ from cluster.files import write_atomically
 from pipelines.report.assembly import FigureBlock, filled, write_figures
 from pipelines.report.run.attention import concerns, ended
 from pipelines.report.run.figures import FIGURES
-from pipelines.report.run.reading import Run, read_run
+from pipelines.report.run.reading import RunRecords, read_run
 from pipelines.report.run.summary import duration, evaluation_rows, headline_table, run_verdict
 from pipelines.report.run.viewer import evaluation_filters, evaluation_samples, evenly
 
@@ -40,7 +40,7 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
-def render(run: Run, figures: Sequence[FigureBlock]) -> str:
+def render(run: RunRecords, figures: Sequence[FigureBlock]) -> str:
     """Return the page as HTML. All text of the run is escaped."""
     samples = evaluation_samples(run.traces)
     chosen = evenly(samples)
@@ -63,7 +63,7 @@ def render(run: Run, figures: Sequence[FigureBlock]) -> str:
     )
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: RunRecords) -> list[tuple[str, str]]:
     """Return name and value of the figures under the title, as far as the run has them."""
     facts = [("GRPO steps", f"{run.steps_done}")]
     if run.duration_s > 0:
@@ -81,7 +81,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return facts
 
 
-def _metric_summaries(run: Run) -> list[MetricSummary]:
+def _metric_summaries(run: RunRecords) -> list[MetricSummary]:
     found = []
     for stage in run.stages:
         names = sorted({metric for row in run.rows if row.stage == stage for metric in row.metrics})

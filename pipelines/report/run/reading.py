@@ -15,13 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipelines.experiment import yaml_values
 from pipelines.experiment.alarms import ALARMS, AlarmEvent
-from pipelines.records.evaluations import Evaluation, Policy
+from pipelines.experiment.stage_names import GRPO, WARMUP
+from pipelines.records.evaluations import ALL, Evaluation, PolicyName
 from pipelines.records.traces import Trace
 from pipelines.report.kinds import KIND_LABELS
 
-POLICIES: tuple[Policy, ...] = ("student", "teacher", "relay")
-
-TRAINING_STAGE = "grpo"
+POLICIES: tuple[PolicyName, ...] = ("student", "teacher", "relay")
 
 _Record = TypeVar("_Record")
 
@@ -42,7 +41,7 @@ class MetricRow:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecords:
     """All that a run wrote to disk. Of repeated records, the last one counts."""
 
     directory: Path
@@ -64,8 +63,8 @@ class Run:
     def kinds(self) -> tuple[str, ...]:
         """Kinds of problem that were evaluated: chain arithmetic's in their order, then others by appearance, `all` last."""
         seen = list(dict.fromkeys(evaluation.kind for evaluation in self.evaluations))
-        first = [kind for kind in KIND_LABELS if kind in seen and kind != "all"]
-        return (*first, *(kind for kind in seen if kind not in KIND_LABELS), *(["all"] if "all" in seen else []))
+        first = [kind for kind in KIND_LABELS if kind in seen and kind != ALL]
+        return (*first, *(kind for kind in seen if kind not in KIND_LABELS), *([ALL] if ALL in seen else []))
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -74,7 +73,7 @@ class Run:
     @property
     def warmed_up(self) -> bool:
         """Whether the run had a warm-up, by what it logged."""
-        return "warmup" in self.stages or any(evaluation.name == "warmup" for evaluation in self.evaluations)
+        return WARMUP in self.stages or any(evaluation.name == WARMUP for evaluation in self.evaluations)
 
     @property
     def duration_s(self) -> float:
@@ -83,16 +82,16 @@ class Run:
     @property
     def steps_done(self) -> int:
         """The last GRPO step that was logged or evaluated."""
-        logged = [row.step for row in self.rows if row.stage == TRAINING_STAGE]
+        logged = [row.step for row in self.rows if row.stage == GRPO]
         return max([*logged, *(evaluation.step for evaluation in self.evaluations)], default=0)
 
-    def series(self, metric: str, stage: str = TRAINING_STAGE) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def series(self, metric: str, stage: str = GRPO) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return steps [N] and finite values [N] of a metric; both are empty if the stage never logged it."""
         points = [(row.step, row.metrics.get(metric)) for row in self.rows if row.stage == stage]
         kept = [(step, value) for step, value in points if value is not None and np.isfinite(value)]
         return np.asarray([s for s, _ in kept], np.int64), np.asarray([v for _, v in kept], np.float64)
 
-    def evaluated(self, policy: Policy, kind: str) -> tuple[Evaluation, ...]:
+    def evaluated(self, policy: PolicyName, kind: str) -> tuple[Evaluation, ...]:
         """Return the evaluations of one policy on one kind, over training."""
         return tuple(e for e in self.evaluations if e.policy == policy and e.kind == kind)
 
@@ -102,7 +101,7 @@ def oracle_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     return next((e for e in reversed(evaluations) if e.oracle_call_ratio is not None), None)
 
 
-def read_run(directory: Path) -> Run:
+def read_run(directory: Path) -> RunRecords:
     """Return the run in `directory`. Raises `RunReadError` if metrics.jsonl is missing or a record breaks its format."""
     if not (directory / "metrics.jsonl").is_file():
         raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
@@ -115,7 +114,7 @@ def read_run(directory: Path) -> Run:
     alarms = read_records(directory / "alarms.jsonl", AlarmEvent, remarks)
     traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks))
     configuration, name, seed = _configuration(directory, remarks)
-    return Run(
+    return RunRecords(
         directory=directory,
         name=name,
         seed=seed,

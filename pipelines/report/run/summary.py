@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.analysis.run_verdict import Change, Verdict, change_of, verdict
+from pipelines.analysis.run_verdict import Change, RunVerdict, change_of, verdict_on
 from pipelines.records.evaluations import ALL
 from pipelines.records.phases import BEFORE, PHASES, evaluated_together
 from pipelines.report.kinds import kind_label
-from pipelines.report.run.reading import POLICIES, Evaluation, Policy, Run
+from pipelines.report.run.reading import POLICIES, Evaluation, PolicyName, RunRecords
 from pipelines.wording import percent
 
 POLICY_LABELS = {"student": "Student alone", "teacher": "Teacher alone", "relay": "Relay"}
@@ -17,7 +17,7 @@ AVERAGE = "average of kinds"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ResultCell:
     """One policy's results on one kind; accuracy, interval and call ratio are between 0 and 1."""
 
     accuracy: float
@@ -46,7 +46,7 @@ class TableRow:
     phase: str
     step: int
     """GRPO steps done"""
-    cells: tuple[Cell | None, ...]
+    cells: tuple[ResultCell | None, ...]
     """one for each column of the table; None if it was not evaluated"""
     cut_off: Ending | None = None
     """None for the oracle"""
@@ -55,17 +55,17 @@ class TableRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class HeadlineTable:
     """The headline table: a column for each kind, a row for each policy in each phase."""
 
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
 
 
-def headline_table(run: Run) -> Table:
+def headline_table(run: RunRecords) -> HeadlineTable:
     """Return the headline table. It has an average column if there are several sets and none is named `all`."""
     kinds = run.kinds
-    averaged = len(kinds) > 1 and "all" not in kinds
+    averaged = len(kinds) > 1 and ALL not in kinds
     rows: list[TableRow] = []
     others = dict.fromkeys(e.policy for e in run.evaluations if e.policy not in POLICIES)
     base = _together(run, "student", kinds, BEFORE)
@@ -82,21 +82,21 @@ def headline_table(run: Run) -> Table:
     oracle = [_oracle_cell(run, kind) for kind in kinds]
     if any(oracle):
         rows.append(TableRow("Oracle", "best possible", 0, (*oracle, *([_average(oracle)] if averaged else []))))
-    return Table((*(kind_label(kind) for kind in kinds), *([AVERAGE] if averaged else [])), tuple(rows))
+    return HeadlineTable((*(kind_label(kind) for kind in kinds), *([AVERAGE] if averaged else [])), tuple(rows))
 
 
-def evaluation_rows(run: Run) -> list[tuple[str, str, Evaluation]]:
+def evaluation_rows(run: RunRecords) -> list[tuple[str, str, Evaluation]]:
     """Return every row of every evaluation, with the names of its policy and kind for readers."""
     return [(policy_label(one.policy), kind_label(one.kind), one) for one in run.evaluations]
 
 
-def run_verdict(run: Run) -> Verdict:
+def run_verdict(run: RunRecords) -> RunVerdict:
     """Return the verdict on a run, from its last evaluations; without any, from its last rollouts."""
-    found = verdict(run.evaluations, run.alarms, warmed_up=run.warmed_up)
+    found = verdict_on(run.evaluations, run.alarms, warmed_up=run.warmed_up)
     return found if run.evaluations else replace(found, headline=_verdict_from_rollouts(run))
 
 
-def policy_label(policy: Policy) -> str:
+def policy_label(policy: PolicyName) -> str:
     return POLICY_LABELS.get(policy, policy.replace("citer@", "CITER, threshold "))
 
 
@@ -123,11 +123,11 @@ def failed_call_share(evaluations: Sequence[Evaluation]) -> float:
     return sum(n * one.failed_call_share for n, one in zip(calls, kinds, strict=True)) / max(sum(calls), 1)
 
 
-def _together(run: Run, policy: Policy, kinds: Sequence[str], phase: str) -> tuple[Evaluation | None, ...]:
+def _together(run: RunRecords, policy: PolicyName, kinds: Sequence[str], phase: str) -> tuple[Evaluation | None, ...]:
     return evaluated_together(run.evaluations, policy, kinds, phase, warmed_up=run.warmed_up)
 
 
-def _cell(evaluation: Evaluation | None, before: Evaluation | None) -> Cell | None:
+def _cell(evaluation: Evaluation | None, before: Evaluation | None) -> ResultCell | None:
     if evaluation is None:
         return None
     ratio = None if evaluation.policy == "student" else evaluation.call_ratio
@@ -135,28 +135,28 @@ def _cell(evaluation: Evaluation | None, before: Evaluation | None) -> Cell | No
     if before is not None and evaluation.policy != "teacher" and evaluation is not before:
         change = change_of(evaluation, before)
     clear = change if change is not None and change.clear else None
-    return Cell(evaluation.accuracy, evaluation.accuracy_ci95, ratio, evaluation.problems, clear)
+    return ResultCell(evaluation.accuracy, evaluation.accuracy_ci95, ratio, evaluation.problems, clear)
 
 
-def _oracle_cell(run: Run, kind: str) -> Cell | None:
+def _oracle_cell(run: RunRecords, kind: str) -> ResultCell | None:
     for evaluation in reversed([e for e in run.evaluations if e.kind == kind]):
         if evaluation.oracle_call_ratio is not None:
             accuracy = float("nan") if evaluation.oracle_accuracy is None else evaluation.oracle_accuracy
-            return Cell(accuracy, None, evaluation.oracle_call_ratio)
+            return ResultCell(accuracy, None, evaluation.oracle_call_ratio)
     return None
 
 
-def _average(cells: Sequence[Cell | None]) -> Cell | None:
+def _average(cells: Sequence[ResultCell | None]) -> ResultCell | None:
     """Return the unweighted mean over sets; None unless every set was evaluated."""
     present = [cell for cell in cells if cell is not None]
     if not present or len(present) < len(cells):
         return None
     ratios = [cell.call_ratio for cell in present if cell.call_ratio is not None]
     ratio = sum(ratios) / len(ratios) if len(ratios) == len(present) else None
-    return Cell(sum(cell.accuracy for cell in present) / len(present), None, ratio)
+    return ResultCell(sum(cell.accuracy for cell in present) / len(present), None, ratio)
 
 
-def _verdict_from_rollouts(run: Run) -> str:
+def _verdict_from_rollouts(run: RunRecords) -> str:
     accuracy, ratio = (run.series(metric)[1] for metric in ("rollout/accuracy", "rollout/call_ratio"))
     if not accuracy.size:
         return "No evaluation and no rollout has finished yet."

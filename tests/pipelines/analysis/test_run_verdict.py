@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.analysis.run_verdict import Verdict, verdict
+from pipelines.analysis.run_verdict import RunVerdict, verdict_on
 from pipelines.experiment.alarms import AlarmEvent
 from pipelines.wording import points
 from tests.pipelines.evaluation_rows import row, run
@@ -12,12 +12,12 @@ from tests.pipelines.evaluation_rows import row, run
 CUT_OFF = AlarmEvent("began", "cut_off", "grpo", 40, 0.3, 0.1)
 
 
-def plain(found: Verdict) -> tuple[str, str]:
+def plain(found: RunVerdict) -> tuple[str, str]:
     return found.tone, found.headline.replace("\u00a0", " ")
 
 
 def test_a_kind_that_got_worse_stands_in_the_headline_beside_the_best() -> None:
-    assert plain(verdict(run(128, 198))) == (
+    assert plain(verdict_on(run(128, 198))) == (
         "mixed",
         "The relay student solves 99.0 % of problems that need the teacher (+97.5 points), but 64.0 % of known problems "
         "(\u221236.0 points).",
@@ -25,7 +25,7 @@ def test_a_kind_that_got_worse_stands_in_the_headline_beside_the_best() -> None:
 
 
 def test_a_good_run_says_that_nothing_got_worse() -> None:
-    found = verdict(run(199, 196))
+    found = verdict_on(run(199, 196))
     assert plain(found) == (
         "good",
         "The relay student solves 98.0 % of problems that need the teacher (+96.5 points); no kind of problem got clearly "
@@ -43,7 +43,7 @@ def test_a_good_run_says_that_nothing_got_worse() -> None:
 
 
 def test_losses_without_a_gain_are_bad() -> None:
-    assert plain(verdict(run(100, 4))) == (
+    assert plain(verdict_on(run(100, 4))) == (
         "bad",
         "The relay student solves only 50.0 % of known problems (\u221250.0 points), and no kind of problem clearly more often.",
     )
@@ -56,37 +56,37 @@ def test_a_clear_loss_is_named_before_a_larger_one_that_may_be_chance() -> None:
         row("final", 9, "relay", "small", 2, 5),
         row("final", 9, "relay", "large", 700, 1000),
     ]
-    assert "only 70.0 % of large (\u221220.0 points)" in plain(verdict(rows))[1]
+    assert "only 70.0 % of large (\u221220.0 points)" in plain(verdict_on(rows))[1]
 
 
 def test_no_clear_change_is_called_that() -> None:
-    tone, headline = plain(verdict(run(199, 5)))
+    tone, headline = plain(verdict_on(run(199, 5)))
     assert tone == "open"
     assert headline.endswith("(+1.0 points); no kind of problem changed clearly.")
 
 
 @pytest.mark.parametrize(("known", "tone"), [(199, "mixed"), (100, "mixed")])
 def test_a_raised_alarm_takes_the_good_off_a_verdict_and_is_named(known: int, tone: str) -> None:
-    found = verdict(run(known, 196), [CUT_OFF])
+    found = verdict_on(run(known, 196), [CUT_OFF])
     assert (found.tone, found.details[-1]) == (tone, "One alarm is raised: cut_off.")
     ended = AlarmEvent("ended", "cut_off", "grpo", 80, 0.0, 0.1)
-    assert verdict(run(199, 196), [CUT_OFF, ended]).tone == "good"
+    assert verdict_on(run(199, 196), [CUT_OFF, ended]).tone == "good"
 
 
 def test_before_the_end_the_headline_says_how_far_it_is() -> None:
-    assert verdict(run(199, 150, "grpo-0050", 50)).headline.startswith(
+    assert verdict_on(run(199, 150, "grpo-0050", 50)).headline.startswith(
         "So far, at GRPO step 50, the relay student solves"
     )
 
 
 def test_a_relay_that_is_no_better_than_the_student_alone_is_told_so() -> None:
     rows = [*run(199, 196), row("final", 110, "student", "teacher_known", 195)]
-    assert "That is not clearly more than the 97.5\u00a0% that the student solves alone." in verdict(rows).details
+    assert "That is not clearly more than the 97.5\u00a0% that the student solves alone." in verdict_on(rows).details
 
 
 def test_without_a_relay_the_student_is_spoken_of() -> None:
     rows = [row("base", 0, "student", "gsm8k", 100), row("final", 9, "student", "gsm8k", 150)]
-    assert plain(verdict(rows)) == ("good", "The student alone solves 75.0 % of gsm8k (+25.0 points).")
+    assert plain(verdict_on(rows)) == ("good", "The student alone solves 75.0 % of gsm8k (+25.0 points).")
 
 
 def test_sets_that_have_no_total_are_averaged() -> None:
@@ -95,19 +95,19 @@ def test_sets_that_have_no_total_are_averaged() -> None:
         for name, step, policy, rights in (("base", 0, "student", (100, 20)), ("final", 9, "relay", (150, 24)))
         for kind, right in zip(("gsm8k", "aime24"), rights, strict=True)
     ]
-    found = verdict(rows)
+    found = verdict_on(rows)
     assert plain(found)[1].startswith("The relay student solves 75.0 % of gsm8k (+25.0 points)")
     assert found.details[0].replace("\u00a0", " ") == "Over all it solves 43.5 % on average over 2 kinds."
 
 
 def test_without_a_base_to_compare_with_nothing_is_called_good() -> None:
-    found = verdict([one for one in run(199, 196) if one.name != "base"])
+    found = verdict_on([one for one in run(199, 196) if one.name != "base"])
     assert plain(found) == ("open", "The relay student solves 98.8 % of all problems.")
     assert found.changes == ()
 
 
 def test_without_evaluations_there_is_none() -> None:
-    assert plain(verdict([])) == ("open", "No evaluation has finished yet.")
+    assert plain(verdict_on([])) == ("open", "No evaluation has finished yet.")
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ def test_a_limit_above_the_size_takes_all(tmp_path: Path) -> None:
 def test_synthetic_problems_for_training_and_evaluation_are_disjoint() -> None:
     counts = {"source": "chain_arithmetic", "counts": {"known": 40, "unknowable": 20}}
     sets = load_problem_sets(DataSettings.model_validate({"train": counts, "evaluation": [counts]}))
-    assert len(sets.train) == len(sets.evaluation[0].problems) == 60
-    assert {problem.question for problem in sets.train}.isdisjoint(questions(sets.evaluation[0]))
+    assert len(sets.train.problems) == len(sets.evaluation[0].problems) == 60
+    assert {problem.question for problem in sets.train.problems}.isdisjoint(questions(sets.evaluation[0]))
     assert sets.evaluation[0].kinds == ("known", "unknowable")
 
 
@@ -156,7 +156,7 @@ def test_the_record_names_every_row_taken(tmp_path: Path) -> None:
     sets = load_problem_sets(DataSettings.model_validate({"train": settings, "evaluation": [settings]}))
     record = json.loads(json.dumps(sets.record()))
     assert record["train"]["rows"] == [[0, 1], [3, 3]]
-    assert record["train"]["skipped"] == list(sets.training.skipped)
+    assert record["train"]["skipped"] == list(sets.train.skipped)
     assert record["evaluation"][0] == record["train"] | {"samples": 1, "sampling": None}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.report.run.reading import read_run
-from pipelines.report.run.summary import Cell, Ending, headline_table, run_verdict
+from pipelines.report.run.summary import Ending, ResultCell, headline_table, run_verdict
 
 
 def edit_evaluations(run_dir: Path, change: Callable[[dict], dict | None]) -> None:
@@ -31,7 +31,7 @@ def test_every_number_of_the_table_is_in_the_files(chain_run: Path) -> None:
             policy = row.policy.split()[0].lower()
             (record,) = [r for r in records if (r["name"], r["policy"], r["kind"]) == (names[row.phase], policy, kind)]
             ratio = None if policy == "student" else record["call_ratio"]
-            assert replace(cell, change=None) == Cell(
+            assert replace(cell, change=None) == ResultCell(
                 record["accuracy"], tuple(record["accuracy_ci95"]), ratio, record["problems"]
             )
     assert [(row.policy, row.phase) for row in table.rows] == [
@@ -42,7 +42,7 @@ def test_every_number_of_the_table_is_in_the_files(chain_run: Path) -> None:
         ("Relay", "after GRPO"),
         ("Oracle", "best possible"),
     ]
-    assert table.rows[-1].cells[1] == Cell(0.99, None, 0.081)
+    assert table.rows[-1].cells[1] == ResultCell(0.99, None, 0.081)
 
 
 def test_table_of_benchmarks_ends_in_the_unweighted_average(benchmark_run: Path) -> None:
