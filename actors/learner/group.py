@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -215,9 +216,13 @@ class LearnerGroup:
         """Send the weights, as policy `version`, to the engines of the last `connect_engines`. Returns when they have them."""
         self._call("send_weights", seconds, version)
 
-    def export(self, path: str, seconds: float = 600.0) -> None:
-        """See `Trainer.export`."""
-        self._call("export", seconds, path)
+    def export_into(self, folder: Path, seconds: float = 600.0) -> None:
+        """Write the model's files, as `Trainer.export` does, into a folder that exists."""
+        weights = folder / "weights"
+        self._call("export", seconds, str(weights))
+        for file in weights.iterdir():
+            file.rename(folder / file.name)
+        weights.rmdir()
 
     def save_state(self, path: str, seconds: float = 600.0) -> None:
         """See `Trainer.save_state`."""

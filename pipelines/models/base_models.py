@@ -232,9 +232,6 @@ def _pretrain(
                 taken = learner.sft_steps(batch, [rows + i * settings.problems_per_step for i in range(last - first)])
                 tracker.log(f"pretrain-{name}", last, {"learner/loss": taken[-1].loss})
                 progress.update(last - first, loss=taken[-1].loss)
-        learner.export(str(folder / "weights"))
+        learner.export_into(folder)
     finally:
         learner.shutdown()
-    for file in (folder / "weights").iterdir():
-        file.rename(folder / file.name)
-    (folder / "weights").rmdir()

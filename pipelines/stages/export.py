@@ -11,8 +11,5 @@ from pipelines.run import Run
 def export_student(run: Run, folder: Path) -> None:
     """Write the learner's model and its tokenizer to `folder`. At any time the folder is either complete or absent."""
     with directory_commit(folder) as partial:
-        run.actors().learner.export(str(partial / "weights"))
-        for file in (partial / "weights").iterdir():
-            file.rename(partial / file.name)
-        (partial / "weights").rmdir()
+        run.actors().learner.export_into(partial)
         run.prompts.student_tokenizer.save_pretrained(partial)

@@ -207,8 +207,8 @@ def test_two_teachers_are_pretrained_side_by_side_and_told_apart(
         def sft_steps(self, batch: object, rows: list[object]) -> list[SimpleNamespace]:
             return [SimpleNamespace(loss=1.0) for _ in rows]
 
-        def export(self, folder: str) -> None:
-            Path(folder).mkdir()
+        def export_into(self, folder: Path) -> None:
+            pass
 
         def shutdown(self) -> None:
             pass
