@@ -14,6 +14,7 @@ from cluster.session import VERBOSE
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import below
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
+from pipelines.experiment.model_paths import hub_names
 from pipelines.experiment.schema import Experiment
 
 _COMPLETION = (
@@ -68,7 +69,11 @@ def relayllm() -> None:
 @relayllm.command()
 @click.argument("experiment", type=_FILE)
 @_overrides
-@click.option("--dry-run", is_flag=True, help="Print the resolved experiment and its resources, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the file, local data and model folders; print settings and resources, and stop.",
+)
 @_verbose
 def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bool) -> int:
     """Run an experiment, from filter to report. Finished stages are not repeated.
@@ -84,18 +89,22 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     loaded = load(experiment, list(overrides), Experiment)
     if dry_run:
         from cluster.placement import table
+        from pipelines.data.sources import check_local_sources
         from pipelines.memory.fit import memory_here
 
         click.echo(resolved_yaml(loaded))
         resources = f"resources ({loaded.cluster.device.value}), as Ray reserves them\n{table(loaded.bundles())}"
         click.echo(textwrap.indent(f"{resources}\n{memory_here(loaded)}", "# "))
+        for key, path in hub_names(loaded):
+            click.echo(f"# {key} = {path!r} is no folder here, so it is taken as a name on the Hugging Face hub")
+        check_local_sources(loaded.data, loaded.warmup.enabled)
         return 0
     _begin(verbose)
     from pipelines.driver import drive
     from pipelines.report.run.ending import show_ending
 
     report = drive(loaded)
-    show_ending(report, experiment)
+    show_ending(report, experiment, overrides)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -35,6 +36,8 @@ from pipelines.system import Part, SystemOnDemand
 from pipelines.terminal.live import Display, live
 from pipelines.terminal.stages import shown_stages
 
+logger = logging.getLogger(__name__)
+
 PROBLEM_SETS = "problem_sets.json"
 
 
@@ -54,6 +57,8 @@ def drive(experiment: Experiment) -> Path:
             _require_memory(experiment, directory, this_machine(), parts, new)
         # Ray takes a while to start its processes. The driver loads the tokenizers in that time.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
+        if left:
+            logger.info("starting Ray and %s", ", ".join(bundle.actor for bundle in experiment.bundles()))
         with (
             ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
             SystemOnDemand(watch := ActorWatch(partial(memory_advice, experiment))) as actors,

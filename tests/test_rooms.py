@@ -78,7 +78,7 @@ ROOMS: dict[str, set[str]] = {
     # The command line.
     "pipelines.commands": {
         "cluster",
-        *(f"pipelines.{room}" for room in ("experiment", "memory", "terminal", "report", "study", "driver")),
+        *(f"pipelines.{room}" for room in ("data", "experiment", "memory", "terminal", "report", "study", "driver")),
     },
     "pipelines.__main__": {
         "cluster",

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actors.relay.handoff import RelayPrompt
 from actors.trajectory import Int32
 from cluster.loading import loading
-from pipelines.data.chat_templates import ChatTemplate
+from pipelines.data.chat_templates import ChatTemplate, PromptError
 from pipelines.data.problem import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class PromptBuilder:
     """Applies each model's own chat template, with thinking off. Raises `PromptError` if a tokenizer cannot do that."""
 
     def __init__(self, student: str | Path, teacher: str | Path, suffix: str) -> None:
-        with loading():
-            from transformers import AutoTokenizer
-
-        self.student_tokenizer = AutoTokenizer.from_pretrained(student)
-        self.teacher_tokenizer = AutoTokenizer.from_pretrained(teacher)
+        self.student_tokenizer = _tokenizer("student", str(student))
+        self.teacher_tokenizer = _tokenizer("teacher", str(teacher))
         self._student = ChatTemplate(self.student_tokenizer, str(student))
         self._teacher = ChatTemplate(self.teacher_tokenizer, str(teacher))
         self.student = self._student.tokenizer
@@ -44,3 +45,19 @@ class PromptBuilder:
             self._made[content] = np.asarray(own, np.int32), np.asarray(other, np.int32)
         made = (self._made[content] for content in contents)
         return tuple(RelayPrompt(tuple(own.tolist()), tuple(other.tolist())) for own, other in made)
+
+
+def _tokenizer(role: str, model: str) -> PreTrainedTokenizerBase:
+    """Return a model's tokenizer. Raises `PromptError` if there is no such model, or if it has no tokenizer."""
+    with loading():
+        from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        where = "" if Path(model).is_dir() else f"{Path(model).absolute()} is no folder, and the hub did not give it; "
+        first = str(error).strip().splitlines()[0]
+        raise PromptError(
+            f"the {role} {model!r}: its tokenizer cannot be loaded: {where}check models.{role}.path ({first})"
+        ) from error
+    return tokenizer

@@ -101,6 +101,16 @@ def load_problem_sets(data: DataSettings, warms_up: bool = True) -> ProblemSets:
     return ProblemSets(train, warmup, tuple(_evaluation_set(source) for source in data.evaluation))
 
 
+def check_local_sources(data: DataSettings, warms_up: bool = True) -> None:
+    """Read the sources that have a path, so that what is wrong with them is known before a run. Raises `DataError`."""
+    named = {"data.train": data.train} | {f"data.evaluation.{i}": source for i, source in enumerate(data.evaluation)}
+    if warms_up:
+        named |= {f"data.warmup.{i}": source for i, source in enumerate(data.warmup)}
+    for key, source in named.items():
+        if getattr(source, "path", None) is not None:
+            _named(key, source)
+
+
 def _named(key: str, source: SourceSettings) -> ProblemSet:
     try:
         return load_source(source, Split.TRAIN)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.experiment.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.experiment.schema import Experiment
 
 _PATH_STARTS = ("/", "./", "../", "~")
 _CONFIG = "config.json"
@@ -25,6 +29,17 @@ def located(key: str, path: str) -> str:
     raise ConfigError(
         [f"{key} = {path!r}: {folder.absolute()} {what}; give a model's folder, or a hub name such as Qwen/Qwen3-0.6B"]
     )
+
+
+def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the keys and values of the models that can only be names on the hub. Raises `ConfigError` as `located` does."""
+    models = {
+        "models.student.path": experiment.models.student.path,
+        "models.teacher.path": experiment.models.teacher.path,
+        "evaluation.teacher.path": experiment.evaluation.teacher.path if experiment.evaluation.teacher else None,
+    }
+    given = {key: path for key, path in models.items() if path is not None}
+    return [(key, path) for key, path in given.items() if located(key, path) == path and not Path(path).is_absolute()]
 
 
 def is_path(path: str) -> bool:

@@ -231,8 +231,9 @@ class RunDirectory:
 
         `completed` adds defaults for missing keys to the earlier experiment's YAML. So a key that is new in the schema is
         no change if it has its default. Keys under the dotted prefixes in `may_change` may differ: the file is then
-        updated, and the earlier one kept as `experiment.<n>.yaml`. Any other difference raises `OtherExperimentError`,
-        which lists the keys with both values.
+        updated, and the earlier one kept as `experiment.<n>.yaml`. So is it as long as no stage has begun: a run that
+        failed before may be started again in another way. Any other difference raises `OtherExperimentError`, which lists
+        the keys with both values.
         """
         if not self.experiment.exists():
             self.write_text(self.experiment.name, resolved_yaml)
@@ -247,7 +248,7 @@ class RunDirectory:
         if not changed:
             return
         refused = [key for key in changed if not any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change)]
-        if refused:
+        if refused and self._begun():
             changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in refused]
             raise OtherExperimentError(
                 f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
@@ -259,6 +260,11 @@ class RunDirectory:
             number += 1
         write_atomically(kept, earlier)
         self.write_text(self.experiment.name, resolved_yaml)
+
+    def _begun(self) -> bool:
+        """Return whether a stage has begun, or anything was logged."""
+        stages = self.path / "stages"
+        return self.metrics.exists() or (stages.is_dir() and any(stages.iterdir()))
 
 
 def _row(line: bytes) -> dict[str, JsonValue] | None:

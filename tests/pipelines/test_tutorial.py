@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from pipelines.data.chain_arithmetic.task import Kind, Split, problems
 from pipelines.data.parsing import ProblemColumns, problem_of, written
-from pipelines.models import shipped
 from tests.pipelines.page_blocks import blocks_of, run_in
 
 BLOCKS = blocks_of("tutorial.md")
-TOPICS = {Kind.KNOWN: "sums", Kind.TEACHER_KNOWN: "products"}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with what a reader brings, and with the files of the page."""
-    for role in ("student", "teacher"):
-        (source,) = Path(shipped.__file__).parent.glob(f"chain-arithmetic-{role}-*")
-        shutil.copytree(source, tmp_path / role)
-    # Of the half that the two models were not pretrained on.
-    drawn = problems({Kind.KNOWN: 500, Kind.TEACHER_KNOWN: 900}, Split.EVALUATION, seed=0)
-    rows = [{"question": one.question, "answer": one.gold, "topic": TOPICS[Kind(one.kind)]} for one in drawn]
-    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    """Return a folder with the files of the page."""
     for block in BLOCKS:
         if block.file is not None:
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
@@ -48,6 +37,15 @@ def test_the_rows_that_the_page_shows_are_problems() -> None:
     columns = ProblemColumns(("question",), (("answer", written),))
     found = [problem_of(json.loads(line), columns, "own") for line in shown.splitlines()]
     assert [problem.gold for problem in found] == ["25", "60"]
+
+
+def test_the_page_gives_models_and_problems_to_begin_with(folder: Path) -> None:
+    for command in commands(None):
+        if "relayllm" not in command:
+            run_in(folder, command)
+    assert {path.name for path in folder.iterdir()} >= {"student", "teacher", "train.jsonl", "evaluation-sums.jsonl"}
+    assert len((folder / "train.jsonl").read_text().splitlines()) == 1200
+    run_in(folder, "relayllm run experiment.yaml --dry-run")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,10 +18,11 @@ from pipelines.wording import percent
 
 _TONES = {"good": "bold green", "mixed": "bold yellow", "bad": "bold red", "open": "bold"}
 _LOG_WIDTH = 140
+_ALARMS = Path(__file__).parents[3] / "docs/troubleshooting.md"
 
 
-def show_ending(report: Path, experiment: Path, console: Console | None = None) -> None:
-    """Print what the run beside `report` reached; `experiment` is the file that it was started from."""
+def show_ending(report: Path, experiment: Path, overrides: Sequence[str] = (), console: Console | None = None) -> None:
+    """Print what the run beside `report` reached. It was started from the file `experiment` and its `overrides`."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, width=_LOG_WIDTH, highlight=False)
@@ -37,7 +39,7 @@ def show_ending(report: Path, experiment: Path, console: Console | None = None) 
     # No wrapping: a path or command that is broken over two lines cannot be copied.
     console.print(Text(f"report: {report}"), soft_wrap=True)
     console.print(Text("next:"), style="dim")
-    for command, meaning in next_commands(run, experiment, bool(open_alarms(run.alarms))):
+    for command, meaning in next_commands(run, experiment, overrides, bool(open_alarms(run.alarms))):
         console.print(Text.assemble("  ", (command, "bold"), f"  # {meaning}"), soft_wrap=True)
 
 
@@ -52,13 +54,19 @@ def results(table: HeadlineTable) -> TextTable:
     return text
 
 
-def next_commands(run: RunRecords, experiment: Path, alarmed: bool) -> list[tuple[str, str]]:
+def next_commands(run: RunRecords, experiment: Path, overrides: Sequence[str], alarmed: bool) -> list[tuple[str, str]]:
     """Return commands to try next, each with its purpose."""
-    file, folder = shlex.quote(str(experiment)), shlex.quote(_short(run.directory))
+    folder = shlex.quote(_short(run.directory))
+    kept = [override for override in overrides if override.partition("=")[0] not in ("seed", "name", "run_dir")]
+    same = shlex.join(["relayllm", "run", str(experiment), *kept])
     seed = int(run.seed) + 1 if run.seed is not None and run.seed.isdecimal() else 1
     return [
-        *([("less docs/troubleshooting.md", "what the alarms mean, and what to do")] if alarmed else []),
-        (f"relayllm run {file} seed={seed} name={run.name}-{seed}", "the same with another seed: does it hold?"),
+        *(
+            [(f"less {shlex.quote(_short(_ALARMS))}", "what the alarms mean, and what to do")]
+            if alarmed and _ALARMS.exists()
+            else []
+        ),
+        (f"{same} seed={seed} name={run.name}-{seed}", "the same with another seed: does it hold?"),
         (f"relayllm report {folder}", "the report anew"),
     ]
 

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from actors.tiny_models import write_tokenizer
-from pipelines.data.chat_templates import ChatTemplate
+from pipelines.data.chat_templates import ChatTemplate, PromptError
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
 
@@ -67,3 +67,14 @@ def test_a_question_is_tokenized_once(student: Path, teacher: Path, monkeypatch:
     monkeypatch.setattr(ChatTemplate, "prompts", lambda _, contents: asked.extend(contents) or [])
     assert builder.prompts([other, QUESTION]) == (first[1], first[0])
     assert asked == []
+
+
+def test_a_model_that_is_nowhere_is_named_with_its_key(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        PromptError, match=r"the teacher 'studnet': .*/studnet is no folder.* check models\.teacher\.path"
+    ):
+        PromptBuilder(student, "studnet", suffix="")

@@ -250,6 +250,8 @@ def test_a_run_of_before_a_key_goes_on_unless_the_key_is_set(small: Path, tmp_pa
     del earlier["share_dir"], earlier["evaluation"]["final"], earlier["evaluation"]["teacher"]
     directory.bind_experiment(json.dumps(earlier))
 
+    directory.metrics.touch()
+
     def bind(*overrides: str) -> None:
         resolved = resolved_yaml(load(small, overrides, Experiment))
         directory.bind_experiment(resolved, MAY_CHANGE_ON_RESUME, lambda data: with_defaults(data, Experiment))
@@ -266,6 +268,7 @@ def test_a_run_goes_on_with_more_workers_but_not_with_another_context(small: Pat
         directory.bind_experiment(resolved_yaml(load(small, overrides, Experiment)), MAY_CHANGE_ON_RESUME)
 
     bind()
+    directory.metrics.touch()
     bind("rollout.workers=2", "rollout.engine.max_num_seqs=3")
     with pytest.raises(RunDirectoryError, match=r"rollout\.engine\.max_model_len: 16384 -> 16383"):
         bind("rollout.engine.max_model_len=16383")
@@ -330,6 +333,29 @@ def test_a_dry_run_prints_what_loads_back_and_imports_nothing_heavy(tmp_path: Pa
     printed.write_text(finished.stdout)
     assert load(printed, [], Experiment) == load(DEMO, ["grpo.steps=7"], Experiment)
     assert "learner-0" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.train={source: file, path: trian.jsonl, kind: own}", "data.train: trian.jsonl: no such file or folder"),
+        ("models.student={path: ./studnet, pretrain: null}", "models.student.path = './studnet'"),
+    ],
+)
+def test_a_dry_run_names_local_data_and_models_that_are_not_there(
+    override: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(DEMO.resolve()), override, "--dry-run"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_says_which_models_it_takes_for_names_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(DEMO.resolve()), "models.student={path: studnet, pretrain: null}", "--dry-run"]) == 0
+    assert "# models.student.path = 'studnet' is no folder here" in capsys.readouterr().out
 
 
 def test_a_typo_on_the_command_line_ends_with_status_2_and_the_message() -> None:

@@ -110,10 +110,18 @@ def test_a_killed_driver_leaves_no_claim(run: RunDirectory) -> None:
 def test_a_run_is_bound_to_its_experiment(run: RunDirectory) -> None:
     run.bind_experiment("a: {b: 1, c: [1, 2]}\n")
     run.bind_experiment("a:\n  c: [1, 2]\n  b: 1\n")
+    (run.path / "stages" / "filter").mkdir(parents=True)
     with pytest.raises(RunDirectoryError) as caught:
         run.bind_experiment("a: {b: 2, c: [1]}\nd: 3\n", may_change={"a.bb"})
     assert str(caught.value).splitlines()[1:] == ["  a.b: 1 -> 2", "  a.c.1: 2 -> (absent)", "  d: (absent) -> 3"]
     assert run.experiment.read_text() == "a: {b: 1, c: [1, 2]}\n"
+
+
+def test_a_run_that_failed_before_its_first_stage_may_be_started_in_another_way(run: RunDirectory) -> None:
+    run.bind_experiment("models: {student: studnet}\n")
+    run.bind_experiment("models: {student: student}\n")
+    assert run.experiment.read_text() == "models: {student: student}\n"
+    assert (run.path / "experiment.1.yaml").read_text() == "models: {student: studnet}\n"
 
 
 def test_an_allowed_change_keeps_every_earlier_experiment(run: RunDirectory) -> None:
@@ -130,6 +138,7 @@ def test_a_key_that_the_schema_has_got_since_is_no_change_if_it_has_its_default(
 
     run.bind_experiment("name: a\n")
     run.bind_experiment("{name: a, share_dir: null}\n", completed=completed)
+    run.write_text("metrics.jsonl", "")
     with pytest.raises(RunDirectoryError, match=r"share_dir: None -> /s"):
         run.bind_experiment("{name: a, share_dir: /s}\n", completed=completed)
 
