@@ -9,6 +9,6 @@ def percent(share: float) -> str:
 
 
 def points(gain: float) -> str:
-    """Return a difference of two shares as text: 0.975 as `+97.5 points`, no change as `±0 points`."""
+    """Return a difference of two shares as text: 0.975 as `+97.5 points`, and `no change`."""
     rounded = round(100 * gain, 1)
-    return f"{rounded:+.1f} points".replace("-", "\u2212") if rounded else "±0 points"
+    return f"{rounded:+.1f} points".replace("-", "\u2212") if rounded else "no change"

@@ -88,10 +88,11 @@ def verdict_on(
     changes = tuple(
         change_of(one, before[one.kind]) for one in found if one.kind in before and one is not before[one.kind]
     )
-    details = (*_details(evaluations, found, policy, warmed_up), *raised)
     if not changes:
         solved = _overall(found)
+        details = (*_details(evaluations, found, policy, warmed_up, with_overall=False), *raised)
         return RunVerdict("open", _sentence(f"{subject} solves {solved}"), details, ())
+    details = (*_details(evaluations, found, policy, warmed_up), *raised)
     tone, text = _tone_and_text(changes, subject, alarms)
     return RunVerdict(tone, _sentence(text), details, changes)
 
@@ -137,11 +138,15 @@ def _lead(changes: Sequence[Change]) -> Change:
 
 
 def _details(
-    evaluations: Sequence[Evaluation], found: Sequence[Evaluation], policy: str, warmed_up: bool
+    evaluations: Sequence[Evaluation],
+    found: Sequence[Evaluation],
+    policy: str,
+    warmed_up: bool,
+    with_overall: bool = True,
 ) -> tuple[str, ...]:
     texts = []
     named = [one for one in found if one.kind != ALL]
-    if len(named) > 1:
+    if len(named) > 1 and with_overall:
         texts.append(f"Over all it solves {_overall(found)}.")
     if policy != "relay":
         return tuple(texts)

@@ -111,7 +111,7 @@ def test_without_evaluations_there_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "shown"), [(0.975, "+97.5 points"), (-0.36, "\u221236.0 points"), (0.0004, "±0 points")]
+    ("gain", "shown"), [(0.975, "+97.5 points"), (-0.36, "\u221236.0 points"), (0.0004, "no change")]
 )
 def test_gains_are_shown_in_points_with_their_sign(gain: float, shown: str) -> None:
     assert points(gain) == shown
