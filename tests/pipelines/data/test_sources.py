@@ -123,7 +123,7 @@ def test_sources_of_a_warmup_that_is_not_done_are_not_read_and_others_are_named(
     plain = {"source": "chain_arithmetic", "counts": {"known": 4}}
     missing = {"source": "file", "path": str(tmp_path / "none.jsonl"), "kind": "x"}
     data = DataSettings.model_validate({"train": plain, "warmup": [plain, missing], "evaluation": [plain]})
-    assert load_problem_sets(data, warms_up=False).warmup == []
+    assert load_problem_sets(data, warms_up=False).warmup == ()
     with pytest.raises(DataError, match=r"^data\.warmup\.1: .*none\.jsonl"):
         load_problem_sets(data)
 
@@ -133,9 +133,11 @@ def test_the_warmup_has_sources_of_its_own_disjoint_from_evaluation() -> None:
     postfix = plain | {"form": "postfix", "kind_prefix": "postfix/"}
     settings = {"train": plain, "warmup": [plain, postfix], "evaluation": [plain, postfix]}
     sets = load_problem_sets(DataSettings.model_validate(settings))
-    assert [problem.kind for problem in sets.warmup] == ["known"] * 40 + ["postfix/known"] * 40
+    assert [problem.kind for found in sets.warmup for problem in found.problems] == ["known"] * 40 + [
+        "postfix/known"
+    ] * 40
     evaluated = {problem.question for found in sets.evaluation for problem in found.problems}
-    assert evaluated.isdisjoint(problem.question for problem in sets.warmup)
+    assert evaluated.isdisjoint(problem.question for found in sets.warmup for problem in found.problems)
     assert [record["problems"] for record in sets.record()["warmup"]] == [40, 40]
 
 
