@@ -276,6 +276,7 @@ def test_another_experiment_is_refused_before_anything_starts(small_experiment: 
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "experiment.yaml").write_text("name: other\n")
+    (run_dir / "metrics.jsonl").touch()
     process = start(small_experiment, run_dir)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2

@@ -31,5 +31,6 @@ def test_a_run_finds_the_reward_scheme(tmp_path: Path) -> None:
         if block.file is not None:
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
     (tmp_path / "experiment.yaml").write_text(SMALL, encoding="utf-8")
+    (tmp_path / "evaluation.jsonl").write_text('{"question": "1+1", "answer": "2"}\n', encoding="utf-8")
     (command,) = [block.text for block in BLOCKS if block.language == "bash"]
     assert "scheme: flat_price:flat_price" in run_in(tmp_path, command)
