@@ -86,6 +86,10 @@ class Method:
     def __init__(self, call: Any) -> None:
         self.remote = call
 
+    def options(self, **_: object) -> Method:
+        """Return the method itself: stand-ins do not restart."""
+        return self
+
 
 class StandInWorker:
     """Replaces a rollout worker. Nobody reads its batches; an order ends when its grading ends."""
@@ -99,7 +103,7 @@ class StandInReward:
 
     def __init__(self, answers: Answers, group_size: int) -> None:
         graded = graded_group(group_size)
-        self.grade_groups = Method(lambda batch, golds, samples, forms: answers.later(graded))
+        self.grade_groups = Method(lambda batch, golds, samples, forms, longest: answers.later(graded))
 
 
 def graded_group(size: int) -> GradedGroups:
