@@ -163,7 +163,7 @@ class EvaluationSettings(Settings):
     problems_during_training: int = Field(
         256, gt=0, description="number of problems, taken from the first on, for evaluations within GRPO"
     )
-    traces: int = Field(60, ge=0, description="sample traces that the report shows")
+    traces: int = Field(60, ge=0, description="traces of each evaluation outside GRPO: answers for people to read")
     max_failed_call_share: float | None = Field(
         0.02,
         ge=0.0,

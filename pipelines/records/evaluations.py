@@ -6,20 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
+from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.answers import AnswerTable
 
 EVALUATIONS = "evaluations.jsonl"
 ALL = "all"
 """the kind of the row on all problems, and the scope of all problems together in a study"""
 _Z95 = 1.959964
-
-PolicyName = Annotated[str, Field(pattern=r"^(student|teacher|relay|random_placement|citer@[0-9.e-]+)$")]
-"""student, teacher, relay, relay at random places, or CITER at a threshold, as in citer@0.95"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ def evaluation_of(
     *,
     name: str,
     step: int,
-    policy: str,
+    policy: PolicyName,
     kind: str,
     oracle_call_ratio: float | None,
     oracle_accuracy: float | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.experiment.stage_names import BASE, CITER, FINAL
+from pipelines.experiment.stage_names import BASE, CITER, FINAL, PolicyName
 from pipelines.records.evaluations import Evaluation
 
 BEFORE, WARM, TRAINED = "before training", "after warm-up", "after GRPO"
@@ -26,7 +26,7 @@ def phase_of(evaluation: Evaluation, warmed_up: bool = True) -> str:
 
 def evaluated_together(
     evaluations: Sequence[Evaluation],
-    policy: str,
+    policy: PolicyName,
     kinds: Sequence[str],
     phase: str | None = None,
     *,

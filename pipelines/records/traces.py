@@ -1,4 +1,4 @@
-"""Sample traces for people: who wrote which part of an answer."""
+"""Traces: answers for people to read, with who wrote which part."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Literal
 import numpy as np
 
 from actors.relay.grammar import CommandGrammar, parse_commands
-from actors.reward import UNGRADED
+from actors.reward import UNGRADED, answer_text
 from actors.trajectory import Source, Trajectory
 from pipelines.data.problem import Problem
+from pipelines.experiment.stage_names import PolicyName
 from rewards.answers import answer_span, extract_answer
-
-TracedPolicy = Literal["student", "teacher", "relay", "random_placement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,15 @@ class Segment:
 
     source: Literal["student", "command", "teacher"]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPart:
+    """A part of an answer by one writer that grading either reads or leaves out."""
+
+    source: Literal["student", "command", "teacher"]
+    text: str
+    graded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +46,40 @@ class TracedCall:
 class Trace:
     """One answer for people to read; a line of traces.jsonl."""
 
-    stage: str
     name: str
     """the name of the evaluation"""
     step: int
-    policy: TracedPolicy
+    policy: PolicyName
     kind: str
     problem: str
     gold: str
     answer: str | None
     correct: bool
-    reward: float | None
     segments: tuple[Segment, ...]
     calls: tuple[TracedCall, ...]
 
     @property
     def output(self) -> str:
         return "".join(segment.text for segment in self.segments)
+
+    @property
+    def shown_parts(self) -> tuple[ShownPart, ...]:
+        """The segments, split where grading begins and ends to leave text out.
+
+        What grading reads of a command that never closes is the student's text.
+        """
+        left_out = np.zeros(len(self.output), np.bool_)
+        for found in UNGRADED.finditer(self.output):
+            left_out[slice(*found.span())] = True
+        parts, start = [], 0
+        for segment in self.segments:
+            end = start + len(segment.text)
+            for unread, run in itertools.groupby(range(start, end), key=lambda i: bool(left_out[i])):
+                text = "".join(segment.text[i - start] for i in run)
+                source = "student" if segment.source == "command" and not unread else segment.source
+                parts.append(ShownPart(source, text, not unread))
+            start = end
+        return tuple(parts)
 
 
 def trace_of(
@@ -64,27 +89,30 @@ def trace_of(
     grammar: CommandGrammar,
     name: str,
     step: int,
-    policy: TracedPolicy = "relay",
+    policy: PolicyName,
 ) -> Trace:
     """Return the trace of an answer in the evaluation `name`."""
     return Trace(
-        stage="evaluate",
         name=name,
         step=step,
         policy=policy,
         kind=problem.kind,
         problem=problem.question,
         gold=problem.gold,
-        answer=extract_answer(trajectory.text),
+        answer=extract_answer(answer_text(trajectory.text)),
         correct=correct,
-        reward=None,
         segments=segments(trajectory, grammar),
         calls=tuple(TracedCall(call.requested, call.written, call.ending.name.lower()) for call in trajectory.calls),
     )
 
 
 def segments(trajectory: Trajectory, grammar: CommandGrammar) -> tuple[Segment, ...]:
-    """Return the output as parts with one writer each. A command is a separate part."""
+    """Return the output as parts with one writer each. A command is a separate part.
+
+    `grammar` is for the vocabulary of the trajectory's tokens. It is not used if the teacher wrote the whole answer.
+    """
+    if len(trajectory.token_ids) and (trajectory.sources == Source.TEACHER).all():
+        return (Segment("teacher", trajectory.text),)
     text, writers = _characters(trajectory, grammar)
     for command in parse_commands(text):
         if "teacher" not in writers[command.start : command.end]:

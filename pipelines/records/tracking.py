@@ -99,7 +99,7 @@ class Tracker:
         self._send_alarms(self._alarms.evaluated(rows))
 
     def log_traces(self, stage: str, step: int, traces: Sequence[Trace]) -> None:
-        """Record sample trajectories of one step: rows of traces.jsonl, and a table in W&B."""
+        """Record traces of one step: rows of traces.jsonl, and a table in W&B."""
         for trace in traces:
             self._run.append_jsonl(TRACES, asdict(trace))
         columns: list[str | int] = ["step", "kind", "problem", "output", "correct"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from pipelines.experiment.stage_names import (
     CITER,
     FINAL,
     WARMUP,
+    PolicyName,
     citer_policy,
     evaluated_steps,
     evaluation_stage,
@@ -41,13 +41,12 @@ from pipelines.records.traces import Trace, trace_of
 from pipelines.rollout.decode_and_grade import GradedOrder, RolloutDecoding, decode_and_grade
 from pipelines.run import Run
 from pipelines.stages.answer_recording import answer_table
-from pipelines.stages.publishing import ROWS, publish_evaluation, traces_file
+from pipelines.stages.publishing import ROWS, publish_evaluation, trace_lines, traces_file
 from pipelines.terminal.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 _ANSWERS_PER_ORDER = 32
-_TRACED = (Policy.RELAY, Policy.RANDOM_PLACEMENT)
 
 Decode = Callable[[EvaluationSet, int], Iterator[GradedOrder]]
 """takes a set, and the number of answers to the sets before it; yields the graded answers to the set"""
@@ -112,7 +111,8 @@ def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
         with run.directory.stage(stage) as left:
             if left:
                 decode = functools.partial(_decode_routed, run, stage, router, threshold)
-                _answer(run, stage, CITER, 0, policy, run.problems.evaluation, decode)
+                traces = run.experiment.evaluation.traces
+                _answer(run, stage, CITER, 0, policy, run.problems.evaluation, decode, traces)
         publish_evaluation(run.directory, run.tracker, stage)
 
 
@@ -164,8 +164,8 @@ def _evaluate(
             sets = sets or run.problems.evaluation
             plans = plans_for_random_places(run, name, sets) if policy is Policy.RANDOM_PLACEMENT else ()
             decode = functools.partial(_decode, run, stage, policy, plans)
-            traced = policy in _TRACED and student is not None
-            _answer(run, stage, name, step, policy.value, sets, decode, traced)
+            traces = run.experiment.evaluation.traces if student is not None else 0
+            _answer(run, stage, name, step, policy.value, sets, decode, traces)
     publish_evaluation(run.directory, run.tracker, stage)
 
 
@@ -174,10 +174,10 @@ def _answer(
     stage: str,
     name: str,
     step: int,
-    policy: str,
+    policy: PolicyName,
     sets: Sequence[EvaluationSet],
     decode: Decode,
-    traced: bool = False,
+    traces_kept: int,
 ) -> None:
     """Do one evaluation stage. Everything is computed before anything is written, and the done marker comes last."""
     grammar = CommandGrammar(TransformersTokenizer(run.prompts.student_tokenizer))
@@ -189,22 +189,21 @@ def _answer(
     for first, order in sorted(orders, key=lambda found: found[0]):
         batch: TrajectoryBatch = ray.get(order.batch)
         tables.append(answer_table(order.problems, first, batch, order.graded, grammar))
-        if traced and len(traces) < run.experiment.evaluation.traces:
-            traces += _traces(order, batch, grammar, name, step, Policy(policy))
+        if len(traces) < traces_kept:
+            traces += _traces(order, batch, grammar, name, step, policy)
     table = AnswerTable.joined(tables)
     check_failed_calls(table, f"evaluate {name}: {policy}", run.experiment.evaluation.max_failed_call_share)
     rows = [_row(run, name, step, policy, kind, table) for kind in [*sorted(set(table.kind.tolist())), ALL]]
     folder = f"stages/{stage}"
     run.directory.write_bytes(f"{folder}/{ANSWERS}", table.to_bytes())
-    lines = (json.dumps(asdict(trace), ensure_ascii=False) for trace in traces[: run.experiment.evaluation.traces])
-    run.directory.write_text(traces_file(stage), "".join(f"{line}\n" for line in lines))
+    run.directory.write_text(traces_file(stage), trace_lines(traces[:traces_kept]))
     run.directory.mark_done(
         stage,
         {"problems": table.problems, "seconds": round(seconds, 3), ROWS: [asdict(row) for row in rows]},
     )
 
 
-def _row(run: Run, name: str, step: int, policy: str, kind: str, table: AnswerTable) -> Evaluation:
+def _row(run: Run, name: str, step: int, policy: PolicyName, kind: str, table: AnswerTable) -> Evaluation:
     answers = table if kind == ALL else table.of_kind(kind)
     oracle = None
     if all(isinstance(source, ChainArithmeticSource) for source in run.experiment.data.evaluation):
@@ -287,11 +286,10 @@ def _decode_routed(
 
 
 def _traces(
-    order: GradedOrder, batch: TrajectoryBatch, grammar: CommandGrammar, name: str, step: int, policy: Policy
+    order: GradedOrder, batch: TrajectoryBatch, grammar: CommandGrammar, name: str, step: int, policy: PolicyName
 ) -> list[Trace]:
     """Return the trace of the first answer to each problem."""
     rows = zip(itertools.count(step=order.graded.group_size), order.problems, strict=False)
     return [
-        trace_of(batch[i], problem, bool(order.graded.correct[i]), grammar, name, step, policy.value)
-        for i, problem in rows
+        trace_of(batch[i], problem, bool(order.graded.correct[i]), grammar, name, step, policy) for i, problem in rows
     ]

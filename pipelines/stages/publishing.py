@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 from typing import SupportsFloat
 
 from pydantic import JsonValue, TypeAdapter
 
+from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.evaluations import EVALUATIONS, Evaluation
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.traces import Trace
@@ -52,26 +54,36 @@ def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) ->
 
     Earlier rows stay in the log, and the last one counts. Earlier traces are removed.
     """
-    published = {(row["name"], row["policy"], row["kind"]): row for row in directory.read_jsonl(EVALUATIONS)}
+    earlier = map(_EVALUATION.validate_python, directory.read_jsonl(EVALUATIONS))
+    published = {(row.name, row.policy, row.kind): row for row in earlier}
     rows = _EVALUATIONS.validate_python(directory.summary(stage)[ROWS])
-    is_new = False
-    for row, values in zip(rows, _EVALUATIONS.dump_python(rows, mode="json"), strict=True):
-        if published.get((row.name, row.policy, row.kind)) != values:
-            start = f"{row.policy}/{row.kind}"
-            tracker.log("evaluate", row.step, {f"{start}/{name}": getattr(row, name) for name in _LOGGED})
-            directory.append_jsonl(EVALUATIONS, values)
-            is_new = True
-    if is_new:
+    new = [row for row in rows if published.get((row.name, row.policy, row.kind)) != row]
+    for row in new:
+        start = f"{row.policy}/{row.kind}"
+        tracker.log("evaluate", row.step, {f"{start}/{name}": getattr(row, name) for name in _LOGGED})
+        directory.append_jsonl(EVALUATIONS, asdict(row))
+    if new:
         tracker.evaluated(rows)
-        print(evaluation_line(rows, list(map(_EVALUATION.validate_python, published.values()))), flush=True)
-    own, shown = directory.read_jsonl(traces_file(stage)), directory.read_jsonl(TRACES)
-    names = {(row.name, row.policy) for row in rows}
-    kept = [trace for trace in shown if (trace["name"], trace["policy"]) not in names or trace in own]
+        print(evaluation_line(rows, list(published.values())), flush=True)
+    _publish_traces(directory, tracker, stage, {(row.name, row.policy) for row in rows})
+
+
+def _publish_traces(
+    directory: RunDirectory, tracker: Tracker, stage: str, evaluated: Collection[tuple[str, PolicyName]]
+) -> None:
+    """Copy a stage's traces to those of the run. `evaluated` is name and policy of the stage's evaluations."""
+    own, shown = (_traces(directory, file) for file in (traces_file(stage), TRACES))
+    kept = [trace for trace in shown if (trace.name, trace.policy) not in evaluated or trace in own]
     if len(kept) < len(shown):
-        directory.write_text(TRACES, "".join(f"{json.dumps(trace, ensure_ascii=False)}\n" for trace in kept))
-    traces = [_TRACE.validate_python(trace) for trace in own if trace not in kept]
-    if traces:
-        tracker.log_traces("evaluate", traces[0].step, traces)
+        directory.write_text(TRACES, trace_lines(kept))
+    missing = [trace for trace in own if trace not in kept]
+    if missing:
+        tracker.log_traces("evaluate", missing[0].step, missing)
+
+
+def trace_lines(traces: Iterable[Trace]) -> str:
+    """Return the lines of traces.jsonl."""
+    return "".join(f"{json.dumps(asdict(trace), ensure_ascii=False)}\n" for trace in traces)
 
 
 def traces_file(stage: str) -> str:
@@ -81,6 +93,10 @@ def traces_file(stage: str) -> str:
 
 def _metrics(stage: str) -> str:
     return f"stages/{stage}/metrics.jsonl"
+
+
+def _traces(directory: RunDirectory, file: str) -> list[Trace]:
+    return [_TRACE.validate_python(row) for row in directory.read_jsonl(file)]
 
 
 def _number(value: JsonValue) -> float:

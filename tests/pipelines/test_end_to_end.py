@@ -99,7 +99,7 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experi
     assert {(row["problems"], row["samples"]) for row in evaluations if row["kind"] == "long/known"} == {(3, 6)}
     with safe_open(run_dir / "stages/grpo/model/model.safetensors", "pt") as trained:
         assert "model.embed_tokens.weight" in trained.keys()  # noqa: SIM118
-    assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 10
+    assert len(RunDirectory(run_dir).read_jsonl("traces.jsonl")) == 6 * 5
     relay = AnswerTable.read(run_dir / "stages/evaluate-final-relay/answers.parquet")
     assert (relay.problems, len(relay)) == (19, 22)
     (row,) = (

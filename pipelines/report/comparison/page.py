@@ -15,9 +15,9 @@ from pipelines.report.comparison.costs import cost_table, savings_table
 from pipelines.report.comparison.evidence import finding_blocks
 from pipelines.report.comparison.learning import LEARNING, read_training_runs
 from pipelines.report.comparison.paper_tables import paper_tables
+from pipelines.report.comparison.pass_at import pass_at_table
 from pipelines.report.comparison.plane import PLANE
-from pipelines.report.comparison.samples import samples_table
-from pipelines.report.comparison.traces import StudyTraces, read_study_traces, study_filters, study_samples
+from pipelines.report.comparison.traces import StudyTraces, read_study_traces, study_filters, study_traces
 from pipelines.report.comparison.verdict import facts, verdict
 from pipelines.report.run.viewer import evenly
 
@@ -44,9 +44,9 @@ def render(
 ) -> str:
     """Return the page as HTML, with the figures of plane, calls and learning. All text of the results is escaped."""
     plane, calls, learning = figures
-    samples = study_samples(traces.by_system)
-    chosen = evenly(samples)
-    several = samples_table(comparison)
+    shown = study_traces(traces.by_system)
+    chosen = evenly(shown)
+    several = pass_at_table(comparison)
     return filled(
         "comparison/template.html.j2",
         {
@@ -61,8 +61,8 @@ def render(
             "calls": calls,
             "calls_table": calls_table(comparison),
             "learning": learning,
-            "samples": chosen,
-            "samples_in_all": len(samples),
+            "traces": chosen,
+            "traces_in_all": len(shown),
             "filters": study_filters(chosen),
         },
     )

@@ -1,4 +1,4 @@
-"""Sample traces of a study's systems, from the folders of the evaluations that gave their answers."""
+"""Traces of a study's systems, from the folders of the evaluations that gave their answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.records.answers import ANSWERS, AnswersError, AnswerTable
 from pipelines.records.traces import Trace
 from pipelines.report.comparison.labels import label, ordered
 from pipelines.report.run.reading import read_records
-from pipelines.report.run.viewer import Filter, Sample, kind_filter, useful, verdict_filter, verdict_of
+from pipelines.report.run.viewer import Filter, ShownTrace, kind_filter, useful, verdict_filter, verdict_of
 
 _CALLS = {"with": "with a call", "without": "without a call"}
 
@@ -43,9 +43,9 @@ def read_study_traces(results: StudyResults) -> StudyTraces:
     return StudyTraces(by_system, tuple(dict.fromkeys(remarks)))
 
 
-def study_samples(traces: Mapping[str, Sequence[Trace]]) -> tuple[Sample, ...]:
+def study_traces(traces: Mapping[str, Sequence[Trace]]) -> tuple[ShownTrace, ...]:
     return tuple(
-        Sample(
+        ShownTrace(
             trace,
             label(name),
             {
@@ -60,11 +60,11 @@ def study_samples(traces: Mapping[str, Sequence[Trace]]) -> tuple[Sample, ...]:
     )
 
 
-def study_filters(samples: Sequence[Sample]) -> tuple[Filter, ...]:
-    names = {sample.values["system"]: sample.origin for sample in samples}
+def study_filters(shown: Sequence[ShownTrace]) -> tuple[Filter, ...]:
+    names = {one.values["system"]: one.origin for one in shown}
     return useful(
         Filter("system", "System", "all systems", names),
-        kind_filter(samples),
+        kind_filter(shown),
         verdict_filter(),
         Filter("calls", "Calls", "with and without a call", _CALLS),
     )

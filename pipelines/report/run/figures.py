@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pipelines.experiment.stage_names import BASE, GRPO
-from pipelines.records.evaluations import ALL
+from pipelines.experiment.stage_names import BASE, GRPO, PolicyName
+from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.report.drawing import (
     SMOOTH_FROM_POINTS,
     FigureSpec,
@@ -24,7 +24,7 @@ from pipelines.report.drawing import (
 )
 from pipelines.report.kinds import kind_label
 from pipelines.report.run.frontier import draw_frontier
-from pipelines.report.run.reading import Evaluation, PolicyName, RunRecords, oracle_of
+from pipelines.report.run.reading import RunRecords, oracle_of
 from pipelines.report.theme import Theme
 
 

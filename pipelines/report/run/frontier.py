@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pipelines.experiment.stage_names import BASE
+from pipelines.records.evaluations import Evaluation
 from pipelines.report.drawing import WIDTH_IN, call_ratio_axis, draw_oracle, legend_marker, percent_ticks
 from pipelines.report.kinds import kind_label
-from pipelines.report.run.reading import Evaluation, RunRecords, oracle_of
+from pipelines.report.run.reading import RunRecords, oracle_of
 from pipelines.report.theme import Theme
 
 

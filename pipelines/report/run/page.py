@@ -12,7 +12,7 @@ from pipelines.report.run.attention import concerns, ended
 from pipelines.report.run.figures import FIGURES
 from pipelines.report.run.reading import RunRecords, read_run
 from pipelines.report.run.summary import duration, evaluation_rows, headline_table, run_verdict
-from pipelines.report.run.viewer import evaluation_filters, evaluation_samples, evenly
+from pipelines.report.run.viewer import evaluation_filters, evaluation_traces, evenly
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ def write_report(run_dir: Path) -> Path:
 
 def render(run: RunRecords, figures: Sequence[FigureBlock]) -> str:
     """Return the page as HTML. All text of the run is escaped."""
-    samples = evaluation_samples(run.traces)
-    chosen = evenly(samples)
+    traces = evaluation_traces(run.traces)
+    chosen = evenly(traces)
     return filled(
         "template.html.j2",
         {
@@ -55,8 +55,8 @@ def render(run: RunRecords, figures: Sequence[FigureBlock]) -> str:
             "table": headline_table(run),
             "evaluations": evaluation_rows(run),
             "figures": figures,
-            "samples": chosen,
-            "samples_in_all": len(samples),
+            "traces": chosen,
+            "traces_in_all": len(traces),
             "filters": evaluation_filters(chosen),
             "metrics": _metric_summaries(run),
         },

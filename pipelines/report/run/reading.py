@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipelines.experiment import yaml_values
 from pipelines.experiment.alarms import ALARMS, AlarmEvent
-from pipelines.experiment.stage_names import GRPO, WARMUP
-from pipelines.records.evaluations import ALL, Evaluation, PolicyName
+from pipelines.experiment.stage_names import GRPO, WARMUP, PolicyName
+from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.records.traces import Trace
 from pipelines.report.kinds import KIND_LABELS
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.analysis.run_verdict import Change, RunVerdict, change_of, verdict_on
-from pipelines.records.evaluations import ALL
+from pipelines.experiment.stage_names import PolicyName
+from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.records.phases import BEFORE, PHASES, evaluated_together
 from pipelines.report.kinds import kind_label
-from pipelines.report.run.reading import POLICIES, Evaluation, PolicyName, RunRecords
+from pipelines.report.run.reading import POLICIES, RunRecords
 from pipelines.wording import percent
 
 POLICY_LABELS = {"student": "Student alone", "teacher": "Teacher alone", "relay": "Relay"}

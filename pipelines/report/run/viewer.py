@@ -1,4 +1,4 @@
-"""Sample traces for the page's viewer: which it shows, and its filters."""
+"""Traces in a page's viewer: which it shows, and its filters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERDICT = {"correct": "correct", "wrong": "wrong"}
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ShownTrace:
     """A trace, and its value for each filter."""
 
     trace: Trace
@@ -26,13 +26,13 @@ class Sample:
 
     @property
     def group(self) -> tuple[str, str]:
-        """The group of a sample. Samples are chosen evenly from all groups."""
+        """Traces are chosen evenly from all groups."""
         return self.origin, self.trace.kind
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A choice of the viewer. Its key is also a key of `Sample.values` and of the page's address."""
+    """A choice of the viewer. Its key is also a key of `ShownTrace.values` and of the page's address."""
 
     key: str
     label: str
@@ -46,10 +46,10 @@ def verdict_of(trace: Trace) -> str:
     return "correct" if trace.correct else "wrong"
 
 
-def evaluation_samples(traces: Sequence[Trace]) -> tuple[Sample, ...]:
+def evaluation_traces(traces: Sequence[Trace]) -> tuple[ShownTrace, ...]:
     """Return the traces of one run's evaluations."""
     return tuple(
-        Sample(
+        ShownTrace(
             trace,
             f"{trace.name}, {trace.policy}",
             {"group": f"{trace.name}, {trace.policy}", "kind": trace.kind, "verdict": verdict_of(trace)},
@@ -58,14 +58,14 @@ def evaluation_samples(traces: Sequence[Trace]) -> tuple[Sample, ...]:
     )
 
 
-def evaluation_filters(samples: Sequence[Sample]) -> tuple[Filter, ...]:
+def evaluation_filters(shown: Sequence[ShownTrace]) -> tuple[Filter, ...]:
     """Return the filters for one run's evaluations."""
-    groups = {sample.origin: sample.origin for sample in samples}
-    return useful(Filter("group", "Evaluation", "all evaluations", groups), kind_filter(samples), verdict_filter())
+    groups = {one.origin: one.origin for one in shown}
+    return useful(Filter("group", "Evaluation", "all evaluations", groups), kind_filter(shown), verdict_filter())
 
 
-def kind_filter(samples: Sequence[Sample]) -> Filter:
-    kinds = {sample.trace.kind: kind_label(sample.trace.kind) for sample in samples}
+def kind_filter(shown: Sequence[ShownTrace]) -> Filter:
+    kinds = {one.trace.kind: kind_label(one.trace.kind) for one in shown}
     return Filter("kind", "Kind of problem", "all kinds", kinds)
 
 
@@ -78,11 +78,11 @@ def useful(*filters: Filter) -> tuple[Filter, ...]:
     return tuple(one for one in filters if len(one.options) > 1)
 
 
-def evenly(samples: Sequence[Sample], limit: int = MAX_TRACES) -> tuple[Sample, ...]:
-    """Return at most `limit` samples, in order, spread over their groups as evenly as possible."""
+def evenly(shown: Sequence[ShownTrace], limit: int = MAX_TRACES) -> tuple[ShownTrace, ...]:
+    """Return at most `limit` traces, in order, spread over their groups as evenly as possible."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        groups[sample.group].append(index)
+    for index, one in enumerate(shown):
+        groups[one.group].append(index)
     rank = {index: place for group in groups.values() for place, index in enumerate(group)}
     kept = sorted(rank, key=lambda index: (rank[index], index))[:limit]
-    return tuple(samples[index] for index in sorted(kept))
+    return tuple(shown[index] for index in sorted(kept))

@@ -70,7 +70,7 @@ def test_an_empty_answer_has_no_parts() -> None:
 def test_a_trace_says_what_was_asked_answered_and_called() -> None:
     call = Call(position=1, requested=5, written=2, duration_s=0.1, ending=CallEnding.END_OF_TEXT)
     answer = written((Source.STUDENT, "<call>2</call>"), (Source.TEACHER, "x\\boxed{4}"), calls=(call,))
-    trace = trace_of(answer, Problem("2+2", "4", "known"), True, GRAMMAR, "final", step=7)
+    trace = trace_of(answer, Problem("2+2", "4", "known"), True, GRAMMAR, "final", step=7, policy="relay")
     assert (trace.name, trace.step, trace.policy, trace.kind) == ("final", 7, "relay", "known")
     assert (trace.problem, trace.gold, trace.answer, trace.correct) == ("2+2", "4", "4", True)
     assert trace.calls == (TracedCall(requested=5, written=2, ending="end_of_text"),)
@@ -79,6 +79,45 @@ def test_a_trace_says_what_was_asked_answered_and_called() -> None:
 
 
 STUDENT, TEACHER = Source.STUDENT, Source.TEACHER
+
+
+def test_an_answer_that_the_teacher_wrote_alone_is_one_part_in_any_vocabulary() -> None:
+    alone = replace(written((TEACHER, "ab<call>2</call>x")), token_ids=np.array([10**6], np.int32))
+    alone = replace(alone, sources=np.array([TEACHER], np.uint8))
+    assert segments(alone, GRAMMAR) == (Segment("teacher", "ab<call>2</call>x"),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            [(STUDENT, "ab<call>2</call>"), (TEACHER, "x")],
+            [("student", "ab", True), ("command", "<call>2</call>", False), ("teacher", "x", True)],
+        ),
+        (
+            [(STUDENT, "<call>"), (TEACHER, "2"), (STUDENT, "</call>x")],
+            [
+                ("student", "<call>", False),
+                ("teacher", "2", False),
+                ("student", "</call>", False),
+                ("student", "x", True),
+            ],
+        ),
+        ([(STUDENT, "ab<call>2x")], [("student", "ab", True), ("command", "<call>", False), ("student", "2x", True)]),
+        ([(STUDENT, "ab")], [("student", "ab", True)]),
+    ],
+)
+def test_what_grading_leaves_out_is_told_from_what_it_reads(
+    answer: list[tuple[Source, str]], expected: list[tuple[str, str, bool]]
+) -> None:
+    trace = trace_of(written(*answer), Problem("2+2", "4", "known"), True, GRAMMAR, "final", 0, "relay")
+    assert [(part.source, part.text, part.graded) for part in trace.shown_parts] == expected
+    assert "".join(part.text for part in trace.shown_parts) == trace.output
+
+
+def test_the_answer_of_a_trace_is_the_one_that_is_graded() -> None:
+    answer = written((STUDENT, r"\boxed{<call>2</call>"), (TEACHER, "4}"))
+    assert trace_of(answer, Problem("2+2", "4", "known"), True, GRAMMAR, "final", 0, "relay").answer == "4"
 
 
 @pytest.mark.parametrize(

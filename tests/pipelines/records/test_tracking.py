@@ -18,7 +18,6 @@ from pipelines.records.tracking import Tracker, read_metrics, resolve_mode
 DISABLED = TrackingSettings(mode="disabled")
 OFFLINE = TrackingSettings(mode="offline", tags=("t",))
 TRACE = Trace(
-    stage="evaluate",
     name="final",
     step=4,
     policy="relay",
@@ -27,7 +26,6 @@ TRACE = Trace(
     gold="2",
     answer="2",
     correct=True,
-    reward=None,
     segments=(Segment("command", "<call>1</call>"), Segment("teacher", "2")),
     calls=(TracedCall(1, 1, "completed"),),
 )

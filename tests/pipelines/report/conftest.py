@@ -143,7 +143,6 @@ def evaluation_records(sets: Mapping[str, Sequence[tuple[float, float]]], steps:
 def trace_record(kind: str, correct: bool, problem: str, segments: Sequence[tuple[str, str]]) -> Record:
     asked = sum(source == "command" for source, _ in segments)
     return {
-        "stage": "evaluate",
         "name": "final",
         "step": 120,
         "policy": "relay",
@@ -152,7 +151,6 @@ def trace_record(kind: str, correct: bool, problem: str, segments: Sequence[tupl
         "gold": "46",
         "answer": "46" if correct else None,
         "correct": correct,
-        "reward": 0.9 if correct else -1.0,
         "segments": [{"source": source, "text": text} for source, text in segments],
         "calls": [{"requested": 2, "written": 2, "ending": "completed"}] * asked,
     }

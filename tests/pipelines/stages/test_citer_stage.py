@@ -223,6 +223,8 @@ def test_every_threshold_is_evaluated_once_as_a_policy(
         ("citer", "citer@1", 4),
     ]
     assert [row["call_ratio"] for row in rows] == [0.0, 1.0]
+    traced = [row["policy"] for row in stage.directory.read_jsonl("traces.jsonl")]
+    assert traced == ["citer@0"] * 4 + ["citer@1"] * 4
     table = headline_table(read_run(tmp_path))
     assert [(row.policy, row.phase) for row in table.rows if row.policy.startswith("CITER")] == [
         ("CITER, threshold 0", "before training"),

@@ -24,6 +24,7 @@ from pipelines.models.base_models import BaseModels
 from pipelines.records.answers import AnswerTable
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
+from pipelines.report.run.reading import read_run
 from pipelines.rollout.pool import RolloutError, RolloutPool
 from pipelines.run import Run
 from pipelines.stages.evaluate import EvaluationError, evaluate_base, evaluate_final
@@ -172,7 +173,10 @@ def test_each_policy_leaves_its_answers_and_the_rows_that_follow_from_them(
     assert [row["call_ratio"] for row in rows] == [0.0] * 4 + [1.0] * 4
     done = json.loads((tmp_path / "stages/evaluate-base-student/done.json").read_text())
     assert done["problems"] == 56 and done["seconds"] > 0 and done["rows"] == rows[:4]
-    assert made.directory.read_jsonl("traces.jsonl") == []
+    traces = read_run(tmp_path).traces
+    assert [(trace.name, trace.policy) for trace in traces] == [("base", "student")] * 4 + [("base", "teacher")] * 4
+    written_by = {trace.policy: {segment.source for segment in trace.segments} for trace in traces}
+    assert written_by == {"student": {"student"}, "teacher": {"teacher"}}
 
 
 def test_calls_at_random_places_are_those_of_the_relay_answer_to_the_same_problem(

@@ -36,7 +36,7 @@ ROW = Evaluation(
     oracle_call_ratio=None,
     oracle_accuracy=None,
 )
-TRACE = Trace("evaluate", "final", 4, "relay", "sums", "1+1", "2", "2", True, None, (Segment("student", "2"),), ())
+TRACE = Trace("final", 4, "relay", "sums", "1+1", "2", "2", True, (Segment("student", "2"),), ())
 STAGE = "evaluate-final-relay"
 
 
@@ -95,6 +95,16 @@ def test_an_evaluation_that_is_done_anew_takes_the_place_of_the_earlier_one(eval
     assert len(directory.read_jsonl("evaluations.jsonl")) == 3
     assert run.traces == (TRACE, other, new_trace)
     assert read_metrics(directory, "evaluate")[4]["relay/all/accuracy"] == 0.75
+
+
+def test_what_an_earlier_version_published_stays_as_it_is(evaluated: Path, tmp_path: Path) -> None:
+    directory, tracker = opened(tmp_path / "first")
+    publish_evaluation(directory, tracker, STAGE)
+    old = [{"stage": "evaluate", **row, "reward": None} for row in directory.read_jsonl("traces.jsonl")]
+    directory.write_text("traces.jsonl", "".join(json.dumps(row) + "\n" for row in old))
+    publish_evaluation(directory, tracker, STAGE)
+    assert directory.read_jsonl("traces.jsonl") == old
+    assert len(directory.read_jsonl("evaluations.jsonl")) == 2
 
 
 def test_steps_that_are_done_anew_take_the_place_of_the_earlier_ones(tmp_path: Path) -> None:

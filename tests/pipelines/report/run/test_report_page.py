@@ -16,9 +16,9 @@ from pipelines.records.traces import Segment, Trace
 from pipelines.report.assembly import FigureBlock
 from pipelines.report.run.page import render, write_report
 from pipelines.report.run.reading import read_run
-from pipelines.report.run.viewer import evaluation_samples, evenly
+from pipelines.report.run.viewer import evaluation_traces, evenly
 
-TRACE = Trace("evaluate", "final", 9, "relay", "known", "1 + 1?", "2", "2", True, None, (Segment("student", "2"),), ())
+TRACE = Trace("final", 9, "relay", "known", "1 + 1?", "2", "2", True, (Segment("student", "2"),), ())
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_segments_are_escaped_and_marked_by_their_writer(chain_run: Path) -> Non
     )
     html = rendered(chain_run, (replace(TRACE, segments=segments),))
     assert (
-        '<p class="output"><span>a &lt;/p&gt;&lt;call&gt;</span>'
+        '<p class="output"><span>a &lt;/p&gt;</span><span><s>&lt;call&gt;</s></span>'
         '<span class="command">&lt;call&gt;2&lt;/call&gt;</span>'
         '<mark class="teacher">&lt;script&gt;x&lt;/script&gt;</mark></p>'
     ) in html
@@ -117,8 +117,8 @@ def test_figure_block_carries_its_images(chain_run: Path) -> None:
 def test_shown_traces_are_even_over_kinds_and_keep_their_order() -> None:
     traces = [replace(TRACE, kind="known", problem=f"k{i}") for i in range(10)]
     traces += [replace(TRACE, kind="unknowable", problem=f"u{i}") for i in range(2)]
-    chosen = evenly(evaluation_samples(traces), limit=6)
-    assert [sample.trace.problem for sample in chosen] == ["k0", "k1", "k2", "k3", "u0", "u1"]
+    chosen = evenly(evaluation_traces(traces), limit=6)
+    assert [shown.trace.problem for shown in chosen] == ["k0", "k1", "k2", "k3", "u0", "u1"]
 
 
 def test_failed_write_keeps_the_old_report(chain_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

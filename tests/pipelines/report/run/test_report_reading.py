@@ -21,6 +21,15 @@ def test_run_has_name_seed_and_all_records(chain_run: Path) -> None:
     assert run.remarks == ()
 
 
+def test_traces_of_earlier_versions_have_fields_that_are_not_read(chain_run: Path) -> None:
+    before = read_run(chain_run).traces
+    path = chain_run / "traces.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("")
+    append(path, *({"stage": "evaluate", **row, "reward": None} for row in rows))
+    assert read_run(chain_run).traces == before
+
+
 def test_kinds_of_chain_arithmetic_come_in_their_order_with_all_last(chain_run: Path) -> None:
     assert read_run(chain_run).kinds == ("known", "teacher_known", "unknowable", "all")
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from pipelines.analysis.results import StudyResults
 from pipelines.report.comparison.compared import Comparison, compare
-from pipelines.report.comparison.samples import samples_table
+from pipelines.report.comparison.pass_at import pass_at_table
 
 
 def test_one_answer_to_each_problem_needs_no_table(results: StudyResults) -> None:
-    assert samples_table(compare(results, 50)) is None
+    assert pass_at_table(compare(results, 50)) is None
 
 
 def test_pass_at_k_is_of_the_right_among_k_answers(results: StudyResults, table_of) -> None:
@@ -22,7 +22,7 @@ def test_pass_at_k_is_of_the_right_among_k_answers(results: StudyResults, table_
     ]
     system = replace(results.systems["relay"], table=table_of(rows))
     comparison: Comparison = compare(replace(results, systems={"relay": system}), 50)
-    table = samples_table(comparison)
+    table = pass_at_table(comparison)
     assert table is not None
     assert [column.title for column in table.columns] == ["pass@1", "pass@2", "pass@4"]
     (row,) = table.rows

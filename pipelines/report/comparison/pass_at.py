@@ -8,8 +8,8 @@ from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.tables import DASH, Cell, Column, Table, share_cell, system_rows
 
 
-def samples_table(comparison: Comparison) -> Table | None:
-    """Return pass@k of every system, averaged over the kinds of each group; None if no system sampled."""
+def pass_at_table(comparison: Comparison) -> Table | None:
+    """Return pass@k of every system, averaged over the kinds of each group; None if no problem was answered twice."""
     columns = [
         (group, k)
         for group in (KindGroup.MAIN, KindGroup.UNSEEN)
@@ -30,7 +30,7 @@ def samples_table(comparison: Comparison) -> Table | None:
     parts = tuple((f"{group} kinds", sizes.count(group)) for group in dict.fromkeys(sizes))
     starts = [i for i, group in enumerate(sizes) if group not in sizes[:i]]
     return Table(
-        "samples",
+        "pass-at",
         "Several answers to a problem",
         "pass@k: the chance that at least one of k answers is right, averaged over the kinds of problem. pass@1 is the "
         "accuracy of all other tables (avg@k where there are k answers).",
