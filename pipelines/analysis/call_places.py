@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from actors.relay.grammar import without_commands
 from actors.tiny_models import CommandTokens
 from pipelines.data.chain_arithmetic.knowledge import STUDENT, TEACHER, Knowledge
+from pipelines.data.chain_arithmetic.oracle import RESULT_TOKENS
 from pipelines.data.chain_arithmetic.task import Step, chain_of
 from pipelines.records.answers import AnswerTable
 
-_RESULT_TOKENS = 2
 _OPERATION = r"(\d\d)(?:([-+*>?])(\d\d)| (\d\d)([-+*>?]))="
 _BEFORE_RESULT = re.compile(_OPERATION + r"\Z")
 _RESULT = re.compile(_OPERATION + r"(?P<result>\d\d)")
@@ -79,7 +79,7 @@ def call_places(
             )
             calls += 1
             at_need += needed
-            exact += needed and written == _RESULT_TOKENS
+            exact += needed and written == RESULT_TOKENS
             covering += not needed and results > 0
             written_by_teacher += results
     return CallPlaces(

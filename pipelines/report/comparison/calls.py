@@ -23,7 +23,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.records.answers import AnswerTable
 from pipelines.report.comparison.compared import Comparison
 from pipelines.report.comparison.labels import short_label
-from pipelines.report.comparison.tables import DASH, Cell, Column, Table, absent, system_row
+from pipelines.report.comparison.tables import DASH, Cell, Column, SystemTable, absent, system_row
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Values
 from pipelines.report.theme import Theme
 from pipelines.wording import percent
@@ -75,11 +75,11 @@ CALLS = FigureSpec(
 )
 
 
-def calls_table(comparison: Comparison) -> Table:
+def calls_table(comparison: Comparison) -> SystemTable:
     """Return calls per answer, and where they are, for each system that called."""
     found = comparison.results.systems
     rows = tuple(system_row(name, _cells(found[name], comparison)) for name in callers(comparison))
-    return Table(
+    return SystemTable(
         "call-counts",
         "Calls by answer, and calls where they are needed",
         "Cut calls brought less than they asked for. In chain arithmetic a call is needed right before a result that "

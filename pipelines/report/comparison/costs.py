@@ -15,8 +15,8 @@ from pipelines.report.comparison.tables import (
     DASH,
     Cell,
     Column,
-    Row,
-    Table,
+    SystemRow,
+    SystemTable,
     absent,
     amount_cell,
     call_ratio_cell,
@@ -32,7 +32,7 @@ from pipelines.wording import percent
 _NO_ROUTER = "Left out: a random router needs answers of the base student and of the teacher."
 
 
-def cost_table(comparison: Comparison) -> Table:
+def cost_table(comparison: Comparison) -> SystemTable:
     """Return accuracy and every kind of cost of an average answer, for systems and routers."""
     names = ordered({*comparison.results.systems, *comparison.results.missing})
 
@@ -41,7 +41,7 @@ def cost_table(comparison: Comparison) -> Table:
 
     rows = system_rows(comparison, names, KindGroup.MAIN, len(_COLUMNS), own, ())
     routers = [
-        Row(title, key, setting, (*_cells(comparison, router), DASH))
+        SystemRow(title, key, setting, (*_cells(comparison, router), DASH))
         for title, key, setting, router in _routers(comparison)
     ]
     prices = comparison.results.prices
@@ -49,7 +49,7 @@ def cost_table(comparison: Comparison) -> Table:
         f"{who} {price.input:g} read, {price.cached_input:g} from the cache, {price.output:g} written"
         for who, price in (("student", prices.student), ("teacher", prices.teacher))
     )
-    return Table(
+    return SystemTable(
         "costs",
         "What an answer costs",
         "The mean cost of an answer, over the kinds that are not unseen. Read is what a model prefills: for the teacher "
@@ -62,7 +62,7 @@ def cost_table(comparison: Comparison) -> Table:
     )
 
 
-def savings_table(comparison: Comparison) -> Table:
+def savings_table(comparison: Comparison) -> SystemTable:
     """Return each system's savings at the random router's equal accuracy, and its gain at equal use of the teacher."""
     rows = []
     if comparison.random_router is not None:
@@ -72,8 +72,8 @@ def savings_table(comparison: Comparison) -> Table:
         ]
         if comparison.perfect_router is not None:
             cells = _savings_cells(comparison.match(comparison.perfect_router))
-            rows.append(Row(PERFECT_ROUTER, "perfect_router", "", cells))
-    return Table(
+            rows.append(SystemRow(PERFECT_ROUTER, "perfect_router", "", cells))
+    return SystemTable(
         "savings",
         "Saved against the random router",
         "The router sends a query to the teacher with a probability p, else to the base student. Saved is 1 − system ÷ "

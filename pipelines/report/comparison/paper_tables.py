@@ -16,8 +16,8 @@ from pipelines.report.comparison.tables import (
     Cell,
     CellsOf,
     Column,
-    Row,
-    Table,
+    SystemRow,
+    SystemTable,
     call_ratio_cell,
     difference_cell,
     kind_cells,
@@ -50,7 +50,7 @@ class PaperColumns:
     cells: CellsOf
 
 
-def paper_tables(comparison: Comparison) -> tuple[Table, ...]:
+def paper_tables(comparison: Comparison) -> tuple[SystemTable, ...]:
     """Return all tables that correspond to one in the paper, in its order."""
     return (
         _table_1(comparison),
@@ -62,7 +62,7 @@ def paper_tables(comparison: Comparison) -> tuple[Table, ...]:
     )
 
 
-def _table_1(comparison: Comparison) -> Table:
+def _table_1(comparison: Comparison) -> SystemTable:
     names = (*_OWN_MAIN, *_citer(comparison), systems.RELAY_SIMPLE, systems.RELAY, systems.TEACHER)
     return _accuracies(
         comparison,
@@ -77,7 +77,7 @@ def _table_1(comparison: Comparison) -> Table:
     )
 
 
-def _table_2(comparison: Comparison) -> Table:
+def _table_2(comparison: Comparison) -> SystemTable:
     names = (*_OWN_MAIN, *_citer(comparison), systems.RELAY_SIMPLE, systems.RELAY, systems.TEACHER)
     return _accuracies(
         comparison,
@@ -91,7 +91,7 @@ def _table_2(comparison: Comparison) -> Table:
     )
 
 
-def _table_3(comparison: Comparison) -> Table:
+def _table_3(comparison: Comparison) -> SystemTable:
     names = (systems.RELAY, systems.NO_FILTER, systems.NO_BONUS, systems.NO_EXPLORATION, *_OWN_ABLATIONS)
     return _accuracies(
         comparison,
@@ -104,7 +104,7 @@ def _table_3(comparison: Comparison) -> Table:
     )
 
 
-def _table_4(comparison: Comparison) -> Table:
+def _table_4(comparison: Comparison) -> SystemTable:
     columns = []
     for group in (KindGroup.EASY, KindGroup.HARD):
         kinds = ", ".join(breakable(kind_label(kind)) for kind in comparison.groups[group].kinds)
@@ -120,7 +120,7 @@ def _table_4(comparison: Comparison) -> Table:
 
     of_paper = (Column("easy", "four benchmarks", starts_part=True), Column("hard", "both AIMEs"))
     hard = comparison.groups[KindGroup.HARD].kinds
-    return Table(
+    return SystemTable(
         "table-4",
         "Table 4: what is left without the teacher",
         "Average accuracy on easy and on hard kinds, with the teacher and with calls forbidden in decoding.",
@@ -131,7 +131,7 @@ def _table_4(comparison: Comparison) -> Table:
     )
 
 
-def _table_5(comparison: Comparison) -> Table:
+def _table_5(comparison: Comparison) -> SystemTable:
     names = (systems.FIXED_SHORT, systems.FIXED_MEDIUM, systems.FIXED_LONG, systems.RELAY)
     return _accuracies(
         comparison,
@@ -145,7 +145,7 @@ def _table_5(comparison: Comparison) -> Table:
     )
 
 
-def _figure_3(comparison: Comparison) -> Table:
+def _figure_3(comparison: Comparison) -> SystemTable:
     names = {*comparison.results.systems, *comparison.results.missing}
     others = ordered(name for name in names if systems.is_relay_with_another_teacher(name)) or (
         systems.relay_with("another"),
@@ -177,11 +177,11 @@ def _accuracies(
     beside: Sequence[PaperColumns],
     none: str = "Left out: no system was evaluated.",
     by_benchmark: bool = False,
-) -> Table:
+) -> SystemTable:
     """Return a table of accuracy by kind and on average, difference to relay, and call ratio, beside the paper's numbers."""
     results = comparison.groups[group]
     if not results.kinds:
-        return Table(key, title, caption, (), (), (), none)
+        return SystemTable(key, title, caption, (), (), (), none)
     columns = (*kind_columns(comparison, group), Column("less relay", "points"), Column("call ratio"))
 
     def own(name: str) -> tuple[Cell, ...]:
@@ -190,7 +190,7 @@ def _accuracies(
         return (*kind_cells(comparison, name, group), difference_cell(difference), ratio)
 
     others = [replace(one, starts_part=i == 0) for part in beside for i, one in enumerate(part.columns)]
-    return Table(
+    return SystemTable(
         key,
         title,
         caption,
@@ -241,11 +241,11 @@ def _rows_of(
     return of
 
 
-def _benchmarks() -> Table:
+def _benchmarks() -> SystemTable:
     """Return the paper's table 1 in full."""
     benchmarks = (*paper.EASY, *paper.HARD)
     rows = tuple(
-        Row(
+        SystemRow(
             CITER if row.system == paper.CITER else label(row.system),
             f"paper-{row.student}-{row.system}",
             row.student or paper.TEACHER_MODEL,
@@ -258,7 +258,7 @@ def _benchmarks() -> Table:
         for row in paper.TABLE_1
     )
     columns = tuple(Column(name) for name in (*benchmarks, "average", "call ratio"))
-    return Table("paper-table-1", "The paper's table 1, by benchmark", "", (), columns, rows)
+    return SystemTable("paper-table-1", "The paper's table 1, by benchmark", "", (), columns, rows)
 
 
 def _printed(number: float | None) -> Cell:

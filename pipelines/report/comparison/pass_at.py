@@ -5,10 +5,10 @@ from __future__ import annotations
 from pipelines.analysis.bootstrap import AVERAGE
 from pipelines.analysis.claims import KindGroup
 from pipelines.report.comparison.compared import Comparison
-from pipelines.report.comparison.tables import DASH, Cell, Column, Table, share_cell, system_rows
+from pipelines.report.comparison.tables import DASH, Cell, Column, SystemTable, share_cell, system_rows
 
 
-def pass_at_table(comparison: Comparison) -> Table | None:
+def pass_at_table(comparison: Comparison) -> SystemTable | None:
     """Return pass@k of every system, averaged over the kinds of each group; None if no problem was answered twice."""
     columns = [
         (group, k)
@@ -29,7 +29,7 @@ def pass_at_table(comparison: Comparison) -> Table | None:
     sizes = [group for group, _ in columns]
     parts = tuple((f"{group} kinds", sizes.count(group)) for group in dict.fromkeys(sizes))
     starts = [i for i, group in enumerate(sizes) if group not in sizes[:i]]
-    return Table(
+    return SystemTable(
         "pass-at",
         "Several answers to a problem",
         "pass@k: the chance that at least one of k answers is right, averaged over the kinds of problem. pass@1 is the "

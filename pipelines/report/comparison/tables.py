@@ -42,7 +42,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SystemRow:
     """One system."""
 
     label: str
@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SystemTable:
     """A table with its heading."""
 
     key: str
@@ -64,9 +64,9 @@ class Table:
     parts: tuple[tuple[str, int], ...]
     """headings above the columns, and how many columns each spans"""
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[SystemRow, ...]
     note: str = ""
-    details: Table | None = None
+    details: SystemTable | None = None
     """shown on demand"""
 
 
@@ -118,7 +118,7 @@ def system_rows(
     columns: int,
     own: CellsOf,
     beside: Sequence[CellsOf],
-) -> tuple[Row, ...]:
+) -> tuple[SystemRow, ...]:
     """Return a row for each name: its `own` cells, or across `columns` why there are none, and then the cells `beside`."""
     rows = []
     for name in names:
@@ -128,8 +128,8 @@ def system_rows(
     return tuple(rows)
 
 
-def system_row(name: str, cells: tuple[Cell, ...]) -> Row:
-    return Row(label(name), name, "" if name == label(name) else name, cells)
+def system_row(name: str, cells: tuple[Cell, ...]) -> SystemRow:
+    return SystemRow(label(name), name, "" if name == label(name) else name, cells)
 
 
 def spanning(cells: tuple[Cell, ...], rows: int) -> tuple[Cell, ...]:

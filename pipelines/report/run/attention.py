@@ -10,8 +10,8 @@ from pipelines.report.run.reading import RunRecords
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What an alarm found in one place."""
+class Occurrence:
+    """One place where an alarm is raised."""
 
     number: str
     """the number with its words, such as `31.0 % answers that end at a limit`"""
@@ -24,14 +24,14 @@ class Concern:
     """An alarm that has not ended, with all places where it is raised, as the page shows it."""
 
     name: str
-    findings: tuple[Finding, ...]
+    occurrences: tuple[Occurrence, ...]
     meaning: str
     remedy: str
 
 
 def concerns(run: RunRecords) -> list[Concern]:
     """Return the alarms that have not ended, in the order of the registry, with their last numbers."""
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[Occurrence]] = {}
     for event in open_alarms(run.alarms):
         alarm = ALARMS[event.alarm]
         value = event.value
@@ -40,10 +40,10 @@ def concerns(run: RunRecords) -> list[Concern]:
             value = float(values[-1]) if values.size else value
         condition = alarm.condition(event.threshold, in_evaluation=event.name is not None)
         where = f"{event.where}, since {event.since or event.at}; raised {condition}"
-        found.setdefault(alarm.name, []).append(Finding(f"{alarm.shown(value)} {alarm.quantity}", event.detail, where))
-    return [
-        Concern(name, tuple(findings), ALARMS[name].meaning, ALARMS[name].remedy) for name, findings in found.items()
-    ]
+        found.setdefault(alarm.name, []).append(
+            Occurrence(f"{alarm.shown(value)} {alarm.quantity}", event.detail, where)
+        )
+    return [Concern(name, tuple(places), ALARMS[name].meaning, ALARMS[name].remedy) for name, places in found.items()]
 
 
 def ended(events: Sequence[AlarmEvent]) -> list[str]:
