@@ -28,7 +28,7 @@ from pipelines.records.binding import bind, bind_steps
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
 from pipelines.run import Run, parts_left
-from pipelines.stages.evaluate import evaluate_base, evaluate_citer, evaluate_final, evaluate_warmup
+from pipelines.stages.evaluate import evaluate_base, evaluate_final, evaluate_warmup, train_and_evaluate_citer
 from pipelines.stages.filter import filter_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
@@ -84,7 +84,7 @@ def drive(experiment: Experiment) -> Path:
             kept = filter_problems(run)
             run = replace(run, experiment=experiment.with_steps_for(len(kept)))
             bind_steps(directory, experiment, run.experiment)
-            evaluate_citer(run, kept)
+            train_and_evaluate_citer(run, kept)
             warm_up(run, kept)
             evaluate_warmup(run)
             grpo(run, kept)

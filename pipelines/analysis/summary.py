@@ -15,7 +15,7 @@ from pipelines.records.answers import AnswerTable
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One system in one scope. Every problem counts once, however many samples it has."""
+    """One system in one scope. Every problem counts once, however many answers it has."""
 
     problems: int
     accuracy: Estimate
@@ -47,7 +47,7 @@ def summarize(table: AnswerTable, resampling: Resampling) -> dict[str, Summary]:
 
 
 def pass_sizes(table: AnswerTable) -> tuple[int, ...]:
-    """Return the powers of two up to the fewest samples of any problem, and that number itself."""
+    """Return the powers of two up to the fewest answers to any problem, and that number itself."""
     fewest = int(np.unique(table.problem, return_counts=True)[1].min())
     return tuple(sorted({2**i for i in range(fewest.bit_length())} | {fewest}))
 
@@ -55,15 +55,15 @@ def pass_sizes(table: AnswerTable) -> tuple[int, ...]:
 def pass_at_k(table: AnswerTable, k: int) -> Float:
     """Return [P] the chance that at least one of k answers is right, estimated without bias: 1 - C(n - c, k) / C(n, k).
 
-    Raises `ValueError` if a problem has fewer than k samples.
+    Raises `ValueError` if a problem has fewer than k answers.
     """
     problem, row = np.unique(table.problem, return_inverse=True)
-    samples = np.bincount(row)
-    if not 1 <= k <= samples.min():
-        fewest = int(samples.argmin())
-        raise ValueError(f"pass@{k} should have k from 1 to {samples.min()}, the samples of problem {problem[fewest]}")
+    answers = np.bincount(row)
+    if not 1 <= k <= answers.min():
+        fewest = int(answers.argmin())
+        raise ValueError(f"pass@{k} should have k from 1 to {answers.min()}, the answers to problem {problem[fewest]}")
     right = np.bincount(row, weights=table.correct).astype(np.int64)
-    chances = [1 - comb(n - c, k) / comb(n, k) for n, c in zip(samples.tolist(), right.tolist(), strict=True)]
+    chances = [1 - comb(n - c, k) / comb(n, k) for n, c in zip(answers.tolist(), right.tolist(), strict=True)]
     return np.asarray(chances)
 
 

@@ -62,14 +62,18 @@ class ProblemSet:
 class EvaluationSet(ProblemSet):
     """The problems of one evaluation source, and how each is answered."""
 
-    samples: int
-    """answers per problem"""
+    samples_per_problem: int
     sampling: SamplingSettings | None
     """`evaluation.sampling` if None"""
 
+    @property
+    def answers(self) -> int:
+        """Answers to all its problems together."""
+        return len(self.problems) * self.samples_per_problem
+
     def record(self) -> dict[str, Any]:
         sampling = None if self.sampling is None else self.sampling.model_dump()
-        return ProblemSet.record(self) | {"samples": self.samples, "sampling": sampling}
+        return ProblemSet.record(self) | {"samples": self.samples_per_problem, "sampling": sampling}
 
 
 @dataclass(frozen=True, slots=True)

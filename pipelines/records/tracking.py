@@ -83,11 +83,11 @@ class Tracker:
             if (key := f"{stage}/{name}") not in self._not_finite:
                 self._not_finite.add(key)
                 logger.warning("%s is %s at step %d; metrics.jsonl has null for it", key, values[name], step)
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        row = {"stage": stage, "step": step, "time_s": self._time_s(), "metrics": finite}
+        written = finite_or_none(values)
+        row = {"stage": stage, "step": step, "time_s": self._time_s(), "metrics": written}
         self._run.append_jsonl(self._run.metrics.name, row)
         self._send(stage, step, values)
-        self._send_alarms(self._alarms.step(stage, step, finite))
+        self._send_alarms(self._alarms.step(stage, step, written))
 
     @property
     def open_alarms(self) -> list[AlarmEvent]:
@@ -214,6 +214,11 @@ def resolve_mode(mode: str, environ: Mapping[str, str]) -> Mode:
         logger.warning("WANDB_MODE=%s is none of %s: the run stays offline", environ["WANDB_MODE"], ", ".join(_MODES))
         return "offline"
     return "online" if environ.get("WANDB_API_KEY") or _in_netrc(environ) else "offline"
+
+
+def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON holds them: None in place of NaN and infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def read_metrics(run: RunDirectory, stage: str) -> dict[int, dict[str, float | None]]:

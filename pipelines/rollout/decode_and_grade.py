@@ -38,7 +38,7 @@ class Decoding(Protocol):
     """How problems become orders, and how their answers are graded: a `RolloutDecoding`, or CITER's `RoutedDecoding`."""
 
     @property
-    def samples(self) -> int: ...
+    def samples_per_problem(self) -> int: ...
 
     @property
     def limits(self) -> RelayLimits: ...
@@ -56,7 +56,7 @@ class RolloutDecoding:
     """How a stage decodes with the rollout workers."""
 
     policy: Policy
-    samples: int
+    samples_per_problem: int
     limits: RelayLimits
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
@@ -71,13 +71,15 @@ class RolloutDecoding:
         """See `Decoding.order`."""
         return RolloutOrder(
             prompts=prompts,
-            samples=self.samples,
+            samples=self.samples_per_problem,
             policy=self.policy,
             limits=self.limits,
             sampling=self.sampling,
             teacher_sampling=self.teacher_sampling,
             want_logprobs=self.want_logprobs,
-            plans=tuple(self.plans[first * self.samples : (first + len(prompts)) * self.samples]),
+            plans=tuple(
+                self.plans[first * self.samples_per_problem : (first + len(prompts)) * self.samples_per_problem]
+            ),
             seeds=self._seeds(seed, first, len(prompts)),
         )
 
@@ -112,31 +114,31 @@ class GradedStream:
     def add(self, problems: Sequence[Problem], first: int) -> int:
         """Order some problems to be decoded, and return the order's number. `first` is the first problem's number."""
         prompts = self._actors.prompts.prompts(problems)
-        index = self._orders.add(self._decoding.order(prompts, first, self._actors.seed))
-        self._portions[index] = first, problems
-        return index
+        number = self._orders.add(self._decoding.order(prompts, first, self._actors.seed))
+        self._portions[number] = first, problems
+        return number
 
     def next(self) -> GradedOrder:
         """Wait for the next finished order and return it. Raises `RolloutError` as `OrderStream.next` does."""
         finished = self._orders.next()
-        first, problems = self._portions.pop(finished.index)
+        first, problems = self._portions.pop(finished.number)
         return GradedOrder(problems, finished.batch, finished.graded, first, finished.version)
 
-    def started_by(self, index: int) -> int | None:
+    def started_by(self, number: int) -> int | None:
         """Return the policy version that began an order; None while it waits. `next` must not have returned the order yet."""
-        return self._orders.started_by(index)
+        return self._orders.started_by(number)
 
     def close(self) -> None:
         """Cancel all orders that are not finished."""
         self._orders.close()
 
-    def _grade(self, index: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
+    def _grade(self, number: int, batch: ray.ObjectRef[Any]) -> ray.ObjectRef[GradedGroups]:
         """Have the reward actor grade an order's answers, when they are decoded and the actor is there."""
-        _, problems = self._portions[index]
+        _, problems = self._portions[number]
         golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
         call = self._actors.reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
         graded: ray.ObjectRef[GradedGroups] = call.remote(
-            batch, golds, self._decoding.samples, forms, self._decoding.limits.max_new_tokens
+            batch, golds, self._decoding.samples_per_problem, forms, self._decoding.limits.max_new_tokens
         )
         return graded
 

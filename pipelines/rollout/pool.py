@@ -46,7 +46,7 @@ class RolloutError(RunError):
 class FinishedOrder(Generic[Graded]):
     """One order, decoded and graded."""
 
-    index: int
+    number: int
     """number of the order within its stream"""
     batch: ray.ObjectRef[Any]
     """refers to its `TrajectoryBatch` in the object store"""
@@ -63,8 +63,8 @@ class _Worker:
 @dataclass(slots=True, eq=False)
 class _QueuedOrder:
     stream: OrderStream[Any]
-    index: int
-    content: Order
+    number: int
+    order: Order
     attempts: int = 0
     batch: ray.ObjectRef[Any] | None = None
     """None while it waits"""
@@ -73,12 +73,12 @@ class _QueuedOrder:
 
     @property
     def sequences(self) -> int:
-        return len(self.content.prompts) * self.content.samples
+        return len(self.order.prompts) * self.order.samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Running:
-    order: _QueuedOrder
+    queued: _QueuedOrder
     worker: _Worker | None
     """None if the order is decoded and only its grading is repeated"""
 
@@ -123,21 +123,21 @@ class OrderStream(Generic[Graded]):
                 what = "no order was finished" if self._pool.activity is None else "no token was written"
                 logger.warning("%s for %g s; waiting for %s", what, _STALL_LOG_S, self._pool.awaited())
         found = self.finished.popleft()
-        del self._orders[found.index]
+        del self._orders[found.number]
         return found
 
-    def started_by(self, index: int) -> int | None:
+    def started_by(self, number: int) -> int | None:
         """Return the policy version that began an order; None while it waits. `next` must not have returned the order yet."""
-        return self._orders[index].version
+        return self._orders[number].version
 
     def close(self) -> None:
         """Cancel all orders that are not finished."""
         self.closed = True
-        self._pool.waiting = deque(order for order in self._pool.waiting if order.stream is not self)
-        finished = {found.index for found in self.finished}
-        for order in self._orders.values():
-            if order.batch is not None and order.index not in finished:
-                ray.cancel(order.batch)
+        self._pool.waiting = deque(queued for queued in self._pool.waiting if queued.stream is not self)
+        finished = {found.number for found in self.finished}
+        for queued in self._orders.values():
+            if queued.batch is not None and queued.number not in finished:
+                ray.cancel(queued.batch)
 
 
 @dataclass(slots=True)
@@ -242,17 +242,17 @@ class RolloutPool:
 
     def _hand_out(self) -> None:
         while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:
-            order = self.waiting.popleft()
-            self._loads[worker] += order.sequences
-            order.version = self.version
-            order.batch = worker.actor.rollout.remote(order.content.at_version(self.version))
-            self._pending.add(_Running(order, worker), order.stream.grade(order.index, order.batch))
+            queued = self.waiting.popleft()
+            self._loads[worker] += queued.sequences
+            queued.version = self.version
+            queued.batch = worker.actor.rollout.remote(queued.order.at_version(self.version))
+            self._pending.add(_Running(queued, worker), queued.stream.grade(queued.number, queued.batch))
 
     def _finish_running(self, run: _Running, task: PendingTask[Any]) -> None:
-        order, stream = run.order, run.order.stream
-        assert order.batch is not None and order.version is not None
+        queued, stream = run.queued, run.queued.stream
+        assert queued.batch is not None and queued.version is not None
         if run.worker in self._loads:
-            self._loads[run.worker] -= order.sequences
+            self._loads[run.worker] -= queued.sequences
         if stream.closed:
             return
         try:
@@ -264,23 +264,23 @@ class RolloutPool:
         except RayError as error:
             failure = error
         else:
-            stream.finished.append(FinishedOrder(order.index, order.batch, graded, order.version))
+            stream.finished.append(FinishedOrder(queued.number, queued.batch, graded, queued.version))
             return
-        order.attempts += 1
-        decoded = is_decoded(order.batch)
+        queued.attempts += 1
+        decoded = is_decoded(queued.batch)
         if not decoded:
-            self._give_up(order.batch, run.worker, failure)
-        if order.attempts == ATTEMPTS:
+            self._give_up(queued.batch, run.worker, failure)
+        if queued.attempts == ATTEMPTS:
             raise RolloutError(
-                f"order {order.index} failed {ATTEMPTS} times, at last with: {as_raised(failure)}"
+                f"order {queued.number} failed {ATTEMPTS} times, at last with: {as_raised(failure)}"
             ) from failure
         if decoded:
-            logger.warning("order %d is graded again: %s", order.index, as_raised(failure))
-            self._pending.add(_Running(order, None), stream.grade(order.index, order.batch))
+            logger.warning("order %d is graded again: %s", queued.number, as_raised(failure))
+            self._pending.add(_Running(queued, None), stream.grade(queued.number, queued.batch))
         else:
-            logger.warning("order %d goes out again: %s", order.index, as_raised(failure))
-            order.batch = order.version = None
-            self.waiting.append(order)
+            logger.warning("order %d goes out again: %s", queued.number, as_raised(failure))
+            queued.batch = queued.version = None
+            self.waiting.append(queued)
 
     def _give_up(self, batch: ray.ObjectRef[Any], worker: _Worker | None, failure: Exception) -> None:
         if isinstance(failure, LateError):
@@ -292,12 +292,12 @@ class RolloutPool:
         ):
             self._mend(worker)
 
-    def _free_worker(self, order: _QueuedOrder) -> _Worker | None:
+    def _free_worker(self, queued: _QueuedOrder) -> _Worker | None:
         worker = min(self._taking_orders(), key=self._loads.__getitem__, default=None)
         if worker is None:
             return None
         load = self._loads[worker]
-        return worker if load == 0 or load + order.sequences <= self.sequences_in_flight else None
+        return worker if load == 0 or load + queued.sequences <= self.sequences_in_flight else None
 
     def _mend(self, worker: _Worker) -> None:
         """Wait until Ray has restarted the worker, and give it the current weights. The other workers go on meanwhile."""

@@ -24,15 +24,15 @@ def answer_table(
     The rows of `batch` are the samples of the first problem, then of the second, and so on. `grammar` is for the
     student's vocabulary.
     """
-    samples = graded.group_size
-    repeated = [problem for problem in problems for _ in range(samples)]
+    samples_per_problem = graded.group_size
+    repeated = [problem for problem in problems for _ in range(samples_per_problem)]
     trajectories = list(batch)
     calls = {
         name: _lists(batch, name) for name in ("position", "requested", "written", "prompt_tokens", "cached_tokens")
     }
     return AnswerTable(
-        problem=np.repeat(np.arange(first, first + len(problems)), samples),
-        sample=np.tile(np.arange(samples), len(problems)),
+        problem=np.repeat(np.arange(first, first + len(problems)), samples_per_problem),
+        sample=np.tile(np.arange(samples_per_problem), len(problems)),
         kind=np.asarray([problem.kind for problem in repeated], np.str_),
         question=_texts([problem.question for problem in repeated]),
         gold=_texts([problem.gold for problem in repeated]),

@@ -58,7 +58,7 @@ class RoutedDecoding:
 
     router: Path | None
     threshold: float
-    samples: int
+    samples_per_problem: int
     limits: RelayLimits
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
@@ -70,7 +70,7 @@ class RoutedDecoding:
     def order(self, prompts: tuple[RelayPrompt, ...], first: int, seed: int | None) -> CiterOrder:
         return CiterOrder(
             prompts=prompts,
-            samples=self.samples,
+            samples=self.samples_per_problem,
             router=None if self.router is None else str(self.router),
             threshold=self.threshold,
             sampling=self.sampling,
@@ -91,7 +91,7 @@ def decode_routed(
     draws: str,
     limits: RelayLimits,
     sampling: SamplingSettings,
-    samples: int = 1,
+    samples_per_problem: int = 1,
     begun: Sequence[tuple[int, ...]] = (),
 ) -> Iterator[GradedOrder]:
     """Yield all problems, in portions that the routed pair has decoded and the reward actor has graded, as they finish.
@@ -101,11 +101,11 @@ def decode_routed(
     """
     settings = run.experiment
     # Two orders at least, so that no slot stands empty at the end of one.
-    at_once = 2 * max(settings.citer.max_sequences, _PROBLEMS_PER_ORDER * samples)
+    at_once = 2 * max(settings.citer.max_sequences, _PROBLEMS_PER_ORDER * samples_per_problem)
     pool = RolloutPool([_actor(run)], at_once, settings.rollout.deadline_s, name="citer")
     teacher_sampling = settings.teacher.sampling
     decoding = RoutedDecoding(
-        router, threshold, samples, limits, sampling, teacher_sampling, settings.seed, draws, begun
+        router, threshold, samples_per_problem, limits, sampling, teacher_sampling, settings.seed, draws, begun
     )
     return decode_and_grade(replace(run.decoding_actors(), pool=pool), problems, decoding)
 

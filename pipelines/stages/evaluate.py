@@ -98,8 +98,8 @@ def evaluate_final(run: Run) -> None:
         _evaluate(run, FINAL, run.experiment.grpo_steps, policy, run.trained_student)
 
 
-def evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
-    """Train CITER's token router on the training problems, and evaluate the routed pair at every threshold."""
+def train_and_evaluate_citer(run: Run, training: Sequence[Problem]) -> None:
+    """Train CITER's token router on the training problems, unless CITER is disabled, and evaluate the routed pair at every threshold."""
     if not run.experiment.citer.enabled:
         return
     from pipelines.stages.citer import train_router  # loads torch, which drivers of other runs do not need
@@ -129,7 +129,7 @@ def plans_for_random_places(run: Run, name: str, sets: Sequence[EvaluationSet]) 
     """
     folder = run.directory.stage_dir(evaluation_stage(name, Policy.RELAY))
     relayed = AnswerTable.read(folder / ANSWERS)
-    asked = [problem.question for found in sets for problem in found.problems for _ in range(found.samples)]
+    asked = [problem.question for found in sets for problem in found.problems for _ in range(found.samples_per_problem)]
     if relayed.question.tolist() != asked:
         raise EvaluationError(
             f"{folder.resolve()}: has answers to other problems than the present ones, so their calls cannot be used: "
@@ -233,14 +233,14 @@ def _collect(sets: Sequence[EvaluationSet], label: str, decode: Decode) -> list[
     """Return all orders, each with the number of its first problem, counted through all sets."""
     orders = []
     problems_before = answers_before = 0
-    answers = sum(len(found.problems) * found.samples for found in sets)
+    answers = sum(found.answers for found in sets)
     with Progress(answers, label, sequences=1) as progress:
         for found in sets:
             for order in decode(found, answers_before):
                 orders.append((problems_before + order.first, order))
-                progress.update(len(order.problems) * found.samples)
+                progress.update(len(order.problems) * found.samples_per_problem)
             problems_before += len(found.problems)
-            answers_before += len(found.problems) * found.samples
+            answers_before += found.answers
     return orders
 
 
@@ -251,17 +251,17 @@ def _decode(
     sampling = found.sampling or settings.sampling
     # When the teacher answers alone, it samples as the student does. On call it samples as in training.
     teacher_sampling = sampling if policy is Policy.TEACHER else run.experiment.teacher.sampling
-    size = max(_ANSWERS_PER_ORDER // found.samples, 1)
+    size = max(_ANSWERS_PER_ORDER // found.samples_per_problem, 1)
     draws = f"{stage}/{before}"
     decoding = RolloutDecoding(
         policy,
-        found.samples,
+        found.samples_per_problem,
         settings.limits,
         sampling,
         teacher_sampling,
         draws,
         problems_per_order=size,
-        plans=plans[before : before + len(found.problems) * found.samples],
+        plans=plans[before : before + found.answers],
     )
     return decode_and_grade(run.decoding_actors(), found.problems, decoding)
 
@@ -281,7 +281,7 @@ def _decode_routed(
         draws=f"{stage}/{before}",
         limits=settings.limits,
         sampling=sampling,
-        samples=found.samples,
+        samples_per_problem=found.samples_per_problem,
     )
 
 

@@ -120,7 +120,7 @@ def _stream(run: Run) -> GradedStream:
     settings = run.experiment.grpo
     decoding = RolloutDecoding(
         policy=Policy.RELAY if settings.limits.max_calls else Policy.STUDENT,
-        samples=settings.group_size,
+        samples_per_problem=settings.group_size,
         limits=settings.limits,
         sampling=settings.sampling,
         teacher_sampling=run.experiment.teacher.sampling,

@@ -14,7 +14,7 @@ from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.evaluations import EVALUATIONS, Evaluation
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.traces import Trace
-from pipelines.records.tracking import TRACES, Tracker, read_metrics
+from pipelines.records.tracking import TRACES, Tracker, finite_or_none, read_metrics
 from pipelines.terminal.evaluated import evaluation_line
 
 ROWS = "rows"
@@ -31,8 +31,7 @@ def log_step(
 ) -> None:
     """Record one step of a training stage, in the stage's folder and in the run's metrics."""
     values = {name: float(value) for name, value in metrics.items()}
-    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    directory.append_jsonl(_metrics(stage), {"step": step, "metrics": finite})
+    directory.append_jsonl(_metrics(stage), {"step": step, "metrics": finite_or_none(values)})
     tracker.log(stage, step, values)
 
 

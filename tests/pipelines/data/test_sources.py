@@ -146,7 +146,10 @@ def test_evaluation_sets_keep_their_order_and_how_they_are_answered(tmp_path: Pa
     own["sampling"] = {"temperature": 0.6}
     chain = {"source": "chain_arithmetic", "counts": {"known": 2}}
     sets = load_problem_sets(DataSettings.model_validate({"train": chain, "evaluation": [own, chain]}))
-    assert [(found.name, found.samples) for found in sets.evaluation] == [("own", 32), ("chain_arithmetic", 1)]
+    assert [(found.name, found.samples_per_problem) for found in sets.evaluation] == [
+        ("own", 32),
+        ("chain_arithmetic", 1),
+    ]
     assert sets.evaluation[0].sampling is not None and sets.evaluation[0].sampling.temperature == 0.6
     assert sets.evaluation[1].sampling is None
     assert [[problem.kind for problem in found.problems] for found in sets.evaluation] == [["own"] * 3, ["known"] * 2]

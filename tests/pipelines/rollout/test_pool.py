@@ -79,7 +79,7 @@ class Grader:
     def __init__(self, memory: ActorHandle[Any]) -> None:
         self.memory = memory
 
-    async def grade(self, batch: tuple[str, int], index: int) -> tuple[str, int, int]:
+    async def grade(self, batch: tuple[str, int], number: int) -> tuple[str, int, int]:
         times = await self.memory.count.remote("grader", batch[1])
         if batch[1] == self.DIE_ONCE and times == 2:  # the worker was the first to count
             os._exit(1)
@@ -87,7 +87,7 @@ class Grader:
             raise ValueError("cannot be graded")
         if batch[1] == self.NO_REWARD:
             raise RewardError("scheme 'mine' returned nan")
-        return (*batch, index)
+        return (*batch, number)
 
 
 def order(first: int = 0, samples: int = 1, version: int = 0) -> RolloutOrder:
@@ -105,7 +105,7 @@ def order(first: int = 0, samples: int = 1, version: int = 0) -> RolloutOrder:
 @pytest.fixture(scope="module")
 def grade(shared_memory: ActorHandle[Any]) -> Iterator[Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Any]]]:
     grader = ray.remote(Grader).options(num_cpus=0, max_restarts=-1).remote(shared_memory)
-    yield lambda index, batch: grader.grade.options(max_task_retries=-1).remote(batch, index)
+    yield lambda number, batch: grader.grade.options(max_task_retries=-1).remote(batch, number)
     ray.kill(grader)
 
 
@@ -176,10 +176,10 @@ def decodings(memory: ActorHandle[Any]) -> list[tuple[str, int]]:
     return [(name, first) for name, first in ray.get(memory.all.remote()) if name != "grader"]
 
 
-def test_every_order_comes_back_once_with_its_index_and_its_batch(pool_of: Any, grade: Any) -> None:
+def test_every_order_comes_back_once_with_its_number_and_its_batch(pool_of: Any, grade: Any) -> None:
     finished = list(decoded(pool_of("a", "b", sequences_in_flight=2), [order(10 + i) for i in range(12)], grade))
-    assert sorted(found.index for found in finished) == list(range(12))
-    assert all(found.graded[1:] == (10 + found.index, found.index) for found in finished)
+    assert sorted(found.number for found in finished) == list(range(12))
+    assert all(found.graded[1:] == (10 + found.number, found.number) for found in finished)
     assert all(ray.get(found.batch) == found.graded[:2] for found in finished)
     assert {found.graded[0] for found in finished} == {"a", "b"}
 
@@ -287,7 +287,7 @@ def test_an_order_is_for_the_weights_that_the_pool_has_when_it_goes_out(pool_of:
     assert (stream.started_by(0), stream.started_by(2)) == (0, None)
     pool.load_weights(ray.put("weights"), version=4)
     ray.get(pool.actors[0].release.remote())
-    assert [(found.index, found.version) for found in (stream.next(), stream.next())] == [(0, 0), (2, 4)]
+    assert [(found.number, found.version) for found in (stream.next(), stream.next())] == [(0, 0), (2, 4)]
 
 
 def test_orders_of_a_closed_stream_make_room_for_others(pool_of: Any, grade: Any, memory: Any) -> None:
@@ -313,7 +313,7 @@ def test_a_lost_grader_sets_no_worker_aside(pool_of: Any, memory: Any) -> None:
     graders = [ray.remote(Grader).options(num_cpus=0, max_restarts=0).remote(memory) for _ in range(2)]
     turn = iter(graders)
     pool = pool_of("a")
-    given: Any = lambda index, batch: next(turn).grade.remote(batch, index)  # noqa: E731
+    given: Any = lambda number, batch: next(turn).grade.remote(batch, number)  # noqa: E731
     assert [found.graded for found in decoded(pool, [order(Grader.DIE_ONCE)], given)] == [("a", Grader.DIE_ONCE, 0)]
     assert [name for name, _ in ray.get(memory.all.remote())] == ["a", "grader", "grader"]
     for grader in graders:

@@ -37,7 +37,7 @@ from pipelines.report.run.summary import headline_table
 from pipelines.rollout.pool import RolloutPool
 from pipelines.run import Run
 from pipelines.stages.citer import CiterError, decode_routed, train_router
-from pipelines.stages.evaluate import evaluate_citer
+from pipelines.stages.evaluate import train_and_evaluate_citer
 from pipelines.system import System
 
 pytestmark = pytest.mark.ray
@@ -215,8 +215,8 @@ def test_every_threshold_is_evaluated_once_as_a_policy(
     tmp_path: Path, tiny_model: Path, actors: dict[str, Any]
 ) -> None:
     stage = run(tmp_path, tiny_model, actors)
-    evaluate_citer(stage, PROBLEMS)
-    evaluate_citer(stage, PROBLEMS)
+    train_and_evaluate_citer(stage, PROBLEMS)
+    train_and_evaluate_citer(stage, PROBLEMS)
     rows = [row for row in stage.directory.read_jsonl("evaluations.jsonl") if row["kind"] == "all"]
     assert [(row["name"], row["policy"], row["problems"]) for row in rows] == [
         ("citer", "citer@0", 4),
