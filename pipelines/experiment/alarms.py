@@ -50,7 +50,7 @@ class Alarm:
     below: bool = False
     """raised when the number is below the threshold, not above it"""
     steps: int = 1
-    """for how many steps in a row the condition must hold"""
+    """for how many steps in a row the condition must hold; steps without a number do not count"""
     evaluation: Literal["cut_off_share", "with_call_share", "failed_call_share", "accuracy"] | None = None
     """the field of an evaluation that it watches too"""
     by_kind: bool = False
@@ -60,7 +60,8 @@ class Alarm:
 
     def condition(self, threshold: float, in_evaluation: bool = False) -> str:
         """Return when the alarm is raised, such as `below 0.003 for 5 steps in a row`."""
-        in_a_row = f" for {self.steps} steps in a row" if self.steps > 1 and not in_evaluation else ""
+        steps = "steps in a row, those at 0 left out" if self.relative else "steps in a row"
+        in_a_row = f" for {self.steps} {steps}" if self.steps > 1 and not in_evaluation else ""
         return f"{'below' if self.below else 'above'} {self.shown(threshold)}{in_a_row}"
 
     def crossed(self, value: float, threshold: float) -> bool:

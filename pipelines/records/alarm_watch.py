@@ -37,9 +37,12 @@ class AlarmWatch:
 
     def remember(self, stage: str, step: int, metrics: Mapping[str, float | None]) -> None:
         """Remember a step without checking it: an earlier process of the run has checked it."""
-        for name, value in metrics.items():
-            if value is not None and math.isfinite(value) and name in _WATCHED:
+        for name in metrics.keys() & _WATCHED:
+            value = metrics[name]
+            if value is not None and math.isfinite(value):
                 self._series[stage, name][step] = value
+            else:  # after a resume the step may have had a number before
+                self._series[stage, name].pop(step, None)
 
     def remember_evaluations(self, rows: Iterable[Evaluation]) -> None:
         """Remember rows of evaluations without checking them."""
@@ -114,7 +117,7 @@ class AlarmWatch:
         return [event]
 
 
-_WATCHED = frozenset(alarm.metric for alarm in ALARMS.values())
+_WATCHED = frozenset(alarm.metric for alarm in ALARMS.values() if alarm.metric is not None)
 
 
 def _relative(values: Sequence[float]) -> list[float]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors.reward import answer_text
 from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.answers import AnswerTable
+from rewards.answers import extract_answer
 
 EVALUATIONS = "evaluations.jsonl"
 ALL = "all"
@@ -52,6 +54,8 @@ class Evaluation:
     oracle_call_ratio: float | None
     """call ratio of the best possible policy on the same problems; None if the task cannot compute it"""
     oracle_accuracy: float | None
+    no_box_share: float | None = None
+    """answers without a final answer to grade; None in files of earlier versions"""
 
 
 def evaluation_of(
@@ -88,6 +92,7 @@ def evaluation_of(
         output_tokens_mean=float(table.output_tokens.mean()),
         oracle_call_ratio=oracle_call_ratio,
         oracle_accuracy=oracle_accuracy,
+        no_box_share=float(np.mean([extract_answer(answer_text(text)) is None for text in table.text])),
     )
 
 

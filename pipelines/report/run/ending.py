@@ -50,7 +50,7 @@ def results(table: HeadlineTable) -> TextTable:
     for column in table.columns:
         text.add_column(column, justify="right")
     for row in table.rows:
-        text.add_row(f"{row.policy}, {row.phase}", *(_cell(cell) for cell in row.cells))
+        text.add_row(row.label, *(_cell(cell) for cell in row.cells))
     return text
 
 

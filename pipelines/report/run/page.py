@@ -54,6 +54,7 @@ def render(run: RunRecords, figures: Sequence[FigureBlock]) -> str:
             "facts": _facts(run),
             "table": headline_table(run),
             "evaluations": evaluation_rows(run),
+            "some_without_box": any(one.no_box_share for one in run.evaluations),
             "figures": figures,
             "traces": chosen,
             "traces_in_all": len(traces),

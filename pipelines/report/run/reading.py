@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import yaml
@@ -49,6 +49,8 @@ class RunRecords:
     seed: str | None
     configuration: str | None
     """the text of experiment.yaml, None if there is none"""
+    trains: bool
+    """whether experiment.yaml has a warm-up or GRPO; true if that is not known"""
     rows: tuple[MetricRow, ...]
     """by stage in order of appearance, then by step"""
     evaluations: tuple[Evaluation, ...]
@@ -113,12 +115,13 @@ def read_run(directory: Path) -> RunRecords:
     }
     alarms = read_records(directory / "alarms.jsonl", AlarmEvent, remarks)
     traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks))
-    configuration, name, seed = _configuration(directory, remarks)
+    found = _configuration(directory, remarks)
     return RunRecords(
         directory=directory,
-        name=name,
-        seed=seed,
-        configuration=configuration,
+        name=found.name,
+        seed=found.seed,
+        configuration=found.text,
+        trains=found.trains,
         rows=tuple(sorted(rows.values(), key=lambda row: (stages[row.stage], row.step))),
         evaluations=tuple(sorted(evaluations.values(), key=lambda evaluation: evaluation.step)),
         traces=tuple(traces),
@@ -165,19 +168,33 @@ def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterato
             raise RunReadError(f"{path} line {number}, {key}: {first['msg']}; got {first['input']!r:.80}") from error
 
 
-def _configuration(directory: Path, remarks: list[str]) -> tuple[str | None, str, str | None]:
-    """Return the text of experiment.yaml, the run's name and its seed. Without a name there, it is the directory's."""
+class _Configuration(NamedTuple):
+    """What is read of experiment.yaml."""
+
+    text: str | None
+    name: str
+    seed: str | None = None
+    trains: bool = True
+
+
+def _configuration(directory: Path, remarks: list[str]) -> _Configuration:
+    """Return what experiment.yaml says. Without a name there, the run has the directory's."""
     fallback = directory.resolve().name
     path = directory / "experiment.yaml"
     if not path.is_file():
-        return None, fallback, None
+        return _Configuration(None, fallback)
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         values = yaml_values.read(text)
     except yaml.YAMLError:
         remarks.append("experiment.yaml is not valid YAML; it is shown as it stands.")
-        return text, fallback, None
+        return _Configuration(text, fallback)
     if not isinstance(values, dict):
-        return text, fallback, None
+        return _Configuration(text, fallback)
     seed = values.get("seed")
-    return text, str(values.get("name") or fallback), None if seed is None else str(seed)
+    trains = any(_enabled(values.get(stage)) for stage in (WARMUP, GRPO))
+    return _Configuration(text, str(values.get("name") or fallback), None if seed is None else str(seed), trains)
+
+
+def _enabled(block: object) -> bool:
+    return not (isinstance(block, dict) and block.get("enabled") is False)

@@ -30,29 +30,37 @@ class ResultCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How many answers ended at a limit, as shares."""
+class AnswerShare:
+    """A share of an evaluation's answers, between 0 and 1."""
 
     share: float
+    """over all kinds"""
     most: float
     """share of the kind that has the most"""
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
-class TableRow:
+class HeadlineRow:
     """One policy in one phase."""
 
     policy: str
     phase: str
+    """empty if the run trains nothing"""
     step: int
     """GRPO steps done"""
     cells: tuple[ResultCell | None, ...]
     """one for each column of the table; None if it was not evaluated"""
-    cut_off: Ending | None = None
-    """None for the oracle"""
+    cut_off: AnswerShare | None = None
+    """answers that ended at a limit; None for the oracle"""
+    no_box: AnswerShare | None = None
+    """answers without a final answer; None for the oracle, and where it was not recorded"""
     failed_calls: float | None = None
     """share of the calls; None if the policy makes no calls"""
+
+    @property
+    def label(self) -> str:
+        return f"{self.policy}, {self.phase}" if self.phase else self.policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +68,14 @@ class HeadlineTable:
     """The headline table: a column for each kind, a row for each policy in each phase."""
 
     columns: tuple[str, ...]
-    rows: tuple[TableRow, ...]
+    rows: tuple[HeadlineRow, ...]
 
 
 def headline_table(run: RunRecords) -> HeadlineTable:
     """Return the headline table. It has an average column if there are several sets and none is named `all`."""
     kinds = run.kinds
     averaged = len(kinds) > 1 and ALL not in kinds
-    rows: list[TableRow] = []
+    rows: list[HeadlineRow] = []
     others = dict.fromkeys(e.policy for e in run.evaluations if e.policy not in POLICIES)
     base = _together(run, "student", kinds, BEFORE)
     for policy in (*POLICIES, *others):
@@ -79,10 +87,20 @@ def headline_table(run: RunRecords) -> HeadlineTable:
                 average = [_average(cells)] if averaged else []
                 label, step = policy_label(policy), max(evaluation.step for evaluation in present)
                 failed = failed_call_share(present) if policy not in ("student", "teacher") else None
-                rows.append(TableRow(label, phase, step, (*cells, *average), cut_off_of(present), failed))
+                rows.append(
+                    HeadlineRow(
+                        label,
+                        phase if run.trains else "",
+                        step,
+                        (*cells, *average),
+                        cut_off=_share(present, [one.cut_off_share for one in present]),
+                        no_box=_share(present, [one.no_box_share for one in present]),
+                        failed_calls=failed,
+                    )
+                )
     oracle = [_oracle_cell(run, kind) for kind in kinds]
     if any(oracle):
-        rows.append(TableRow("Oracle", "best possible", 0, (*oracle, *([_average(oracle)] if averaged else []))))
+        rows.append(HeadlineRow("Oracle", "best possible", 0, (*oracle, *([_average(oracle)] if averaged else []))))
     return HeadlineTable((*(kind_label(kind) for kind in kinds), *([AVERAGE] if averaged else [])), tuple(rows))
 
 
@@ -109,14 +127,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def cut_off_of(evaluations: Sequence[Evaluation]) -> Ending:
-    """Return the answers of one evaluation that ended at a limit: of all its samples, and of the worst kind."""
-    kinds = [one for one in evaluations if one.kind != ALL] or list(evaluations)
-    worst = max(kinds, key=lambda one: one.cut_off_share)
-    share = sum(one.cut_off_share * one.samples for one in kinds) / sum(one.samples for one in kinds)
-    return Ending(share, worst.cut_off_share, worst.kind)
-
-
 def failed_call_share(evaluations: Sequence[Evaluation]) -> float:
     """Return the share of failed calls over all kinds of one evaluation."""
     kinds = [one for one in evaluations if one.kind != ALL] or list(evaluations)
@@ -126,6 +136,20 @@ def failed_call_share(evaluations: Sequence[Evaluation]) -> float:
 
 def _together(run: RunRecords, policy: PolicyName, kinds: Sequence[str], phase: str) -> tuple[Evaluation | None, ...]:
     return evaluated_together(run.evaluations, policy, kinds, phase, warmed_up=run.warmed_up)
+
+
+def _share(evaluations: Sequence[Evaluation], shares: Sequence[float | None]) -> AnswerShare | None:
+    """Return one evaluation's share over all answers and in the worst kind; None if it is not known for every kind.
+
+    `shares` are those of `evaluations`, which differ in kind only.
+    """
+    found = [(one, share) for one, share in zip(evaluations, shares, strict=True) if share is not None]
+    kinds = [(one, share) for one, share in found if one.kind != ALL] or found
+    if len(found) < len(evaluations):
+        return None
+    worst, most = max(kinds, key=lambda pair: pair[1])
+    share = sum(share * one.samples for one, share in kinds) / sum(one.samples for one, _ in kinds)
+    return AnswerShare(share, most, worst.kind)
 
 
 def _cell(evaluation: Evaluation | None, before: Evaluation | None) -> ResultCell | None:

@@ -138,6 +138,23 @@ def test_a_step_without_calls_begins_no_alarm_about_their_length() -> None:
     assert told(steps(watched, "rollout/requested_mean", [250.0], first=14)) == [("began", "call_length", 14)]
 
 
+def test_steps_without_calls_neither_go_on_with_nor_end_an_alarm_about_their_length() -> None:
+    watched = watch()
+    metric = "rollout/requested_mean"
+    (event,) = steps(watched, metric, [50.0] * 6 + [250.0] * 5)
+    assert event_text(event).endswith("the alarm is above 4 for 5 steps in a row, those at 0 left out")
+    assert steps(watched, metric, [50.0] * 2 + [0.0] * 10, first=12) == []
+    assert told(steps(watched, metric, [50.0], first=24)) == [("ended", "call_length", 24)]
+
+
+def test_a_number_that_is_null_after_a_resume_no_longer_counts() -> None:
+    watched = watch()
+    steps(watched, "rollout/cut_off_share", [0.3] * 4)
+    watched.step("grpo", 4, {"rollout/cut_off_share": None})
+    assert steps(watched, "rollout/cut_off_share", [0.3], first=5) == []
+    assert told(steps(watched, "rollout/cut_off_share", [0.3], first=6)) == [("began", "cut_off", 6)]
+
+
 @pytest.mark.parametrize(
     ("alarm", "changes"),
     [

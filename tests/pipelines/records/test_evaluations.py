@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from pipelines.data.problem import Problem
 from pipelines.data.sources import EvaluationSet
-from pipelines.records.evaluations import accuracy_interval, wilson_interval
+from pipelines.records.evaluations import accuracy_interval, evaluation_of, wilson_interval
 from pipelines.stages.evaluate import first_problems
+from tests.pipelines.conftest import MakeTable
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,15 @@ def test_answers_to_one_problem_are_not_counted_as_independent() -> None:
     spread = 1.959964 * statistics.stdev([1.0] * 5 + [0.0] * 5) / math.sqrt(10)
     assert (low, high) == pytest.approx((0.5 - spread, 0.5 + spread))
     assert high - low > 3 * (wilson_interval(160, 320)[1] - wilson_interval(160, 320)[0])
+
+
+def test_an_answer_without_a_box_to_grade_is_counted(table_of: MakeTable) -> None:
+    texts = [r"so \boxed{4}", "so 4", r"<call>\boxed{4}</call>", r"\boxed{<call>2</call>4}"]
+    table = table_of([{"problem": i, "text": text} for i, text in enumerate(texts)])
+    found = evaluation_of(
+        table, name="final", step=0, policy="relay", kind="all", oracle_call_ratio=None, oracle_accuracy=None
+    )
+    assert found.no_box_share == 0.5
 
 
 def test_an_evaluation_within_training_takes_from_every_set() -> None:

@@ -102,6 +102,10 @@ def test_what_an_earlier_version_published_stays_as_it_is(evaluated: Path, tmp_p
     publish_evaluation(directory, tracker, STAGE)
     old = [{"stage": "evaluate", **row, "reward": None} for row in directory.read_jsonl("traces.jsonl")]
     directory.write_text("traces.jsonl", "".join(json.dumps(row) + "\n" for row in old))
+    rows = [{**row} for row in directory.read_jsonl("evaluations.jsonl")]
+    for row in rows:
+        del row["no_box_share"]
+    directory.write_text("evaluations.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     publish_evaluation(directory, tracker, STAGE)
     assert directory.read_jsonl("traces.jsonl") == old
     assert len(directory.read_jsonl("evaluations.jsonl")) == 2

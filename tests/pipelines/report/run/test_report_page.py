@@ -169,5 +169,15 @@ def test_alarms_stand_first_with_number_meaning_and_remedy(collapsed_run: Path) 
     assert box.count(ALARMS["cut_off"].remedy) == 1
 
 
-def test_a_run_without_alarms_has_no_box(page: str) -> None:
+def test_a_column_counts_answers_without_a_box_where_there_are_any(chain_run: Path) -> None:
+    assert ">no box<" not in render(read_run(chain_run), figures=[])
+    path = chain_run / "evaluations.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(record | {"no_box_share": 0.125}) + "\n" for record in records))
+    html = render(read_run(chain_run), figures=[]).replace("\u00a0", " ")
+    assert html.count(">no box<") == 2
+    assert "<td>12.5 %</td>" in html
+
+
+def test_a_run_without_alarms_has_nothing_to_look_at_first(page: str) -> None:
     assert 'id="attention"' not in page

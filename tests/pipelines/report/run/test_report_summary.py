@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.report.run.reading import read_run
-from pipelines.report.run.summary import Ending, ResultCell, headline_table, run_verdict
+from pipelines.report.run.summary import AnswerShare, ResultCell, headline_table, run_verdict
 
 
 def edit_evaluations(run_dir: Path, change: Callable[[dict], dict | None]) -> None:
@@ -85,7 +85,7 @@ def test_a_cell_tells_how_it_differs_from_the_student_before_training(collapsed_
 def test_every_evaluation_tells_cut_off_answers_and_failed_calls(collapsed_run: Path) -> None:
     table = headline_table(read_run(collapsed_run))
     (relay,) = [row for row in table.rows if row.policy == "Relay" and row.phase == "after GRPO"]
-    assert relay.cut_off == Ending(pytest.approx((0.36 + 0.02 + 0.02) / 3), 0.36, "known")
+    assert relay.cut_off == AnswerShare(pytest.approx((0.36 + 0.02 + 0.02) / 3), 0.36, "known")
     assert relay.failed_calls == pytest.approx(0.01)
     assert [row.failed_calls for row in table.rows if row.policy in ("Student alone", "Teacher alone")] == [None] * 3
     assert all(row.cut_off for row in table.rows if row.policy != "Oracle")
@@ -101,6 +101,22 @@ def test_a_run_without_grpo_is_not_labelled_as_after_it(chain_run: Path) -> None
     assert {row.phase for row in headline_table(read_run(chain_run)).rows if row.policy != "Oracle"} == {
         "before training"
     }
+
+
+def test_a_run_that_trains_nothing_has_no_phases(chain_run: Path) -> None:
+    edit_evaluations(chain_run, lambda r: r | {"step": 0} if r["name"] in ("base", "final") else None)
+    (chain_run / "metrics.jsonl").write_text("")
+    (chain_run / "experiment.yaml").write_text("warmup: {enabled: false}\ngrpo: {enabled: false}\n")
+    rows = headline_table(read_run(chain_run)).rows
+    assert [row.label for row in rows] == ["Student alone", "Teacher alone", "Relay", "Oracle, best possible"]
+
+
+def test_answers_without_a_box_are_told_where_they_were_counted(chain_run: Path) -> None:
+    shares = {"known": 0.5, "teacher_known": 0.0, "unknowable": 0.25, "all": 0.25}
+    edit_evaluations(chain_run, lambda r: r | {"no_box_share": shares[r["kind"]]} if r["name"] == "base" else r)
+    rows = {row.label: row.no_box for row in headline_table(read_run(chain_run)).rows}
+    assert rows["Student alone, before training"] == AnswerShare(0.25, 0.5, "known")
+    assert rows["Relay, after GRPO"] is None
 
 
 def test_the_verdict_names_the_worst_change_beside_the_best(chain_run: Path, collapsed_run: Path) -> None:
