@@ -100,9 +100,10 @@ AnySet = TypeVar("AnySet", bound=ProblemSet)
 
 def load_problem_sets(data: DataSettings, warms_up: bool = True) -> ProblemSets:
     """Return all problems of a run. Evaluation problems of a synthetic task are in no other set. Raises `DataError`."""
-    train = load_source(data.train, Split.TRAIN)
+    train = _named("data.train", data.train)
     warmup = tuple(_named(f"data.warmup.{i}", source) for i, source in enumerate(data.warmup) if warms_up)
-    return ProblemSets(train, warmup, tuple(_evaluation_set(source) for source in data.evaluation))
+    evaluation = (_evaluation_set(f"data.evaluation.{i}", source) for i, source in enumerate(data.evaluation))
+    return ProblemSets(train, warmup, tuple(evaluation))
 
 
 def check_local_sources(data: DataSettings, warms_up: bool = True) -> None:
@@ -115,9 +116,10 @@ def check_local_sources(data: DataSettings, warms_up: bool = True) -> None:
             _named(key, source)
 
 
-def _named(key: str, source: SourceSettings) -> ProblemSet:
+def _named(key: str, source: SourceSettings, split: Split = Split.TRAIN) -> ProblemSet:
+    """Return the problems of the source at a key. Raises `DataError`, which names the key."""
     try:
-        return load_source(source, Split.TRAIN)
+        return load_source(source, split)
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
 
@@ -169,8 +171,8 @@ def check_prompt_lengths(found: AnySet, prompt_tokens: Sequence[int], limit: int
     return replace(_taken(found, kept), skipped=(*found.skipped, *skipped))
 
 
-def _evaluation_set(source: EvaluationKeys) -> EvaluationSet:
-    found = load_source(source, Split.EVALUATION)
+def _evaluation_set(key: str, source: EvaluationKeys) -> EvaluationSet:
+    found = _named(key, source, Split.EVALUATION)
     return EvaluationSet(
         found.name,
         found.problems,

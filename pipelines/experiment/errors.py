@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -196,6 +197,13 @@ def _explain(
     match detail["type"]:
         case "extra_forbidden":
             return key, value, f"unknown key; {_suggestion(key, _names(siblings), model)}"
+        case "missing" if isinstance(value, list | tuple):  # of a list with a fixed number of items
+            sizes = [len(get_args(option)) for option in siblings if get_origin(option) is tuple]
+            return key[:-1], value, f"should have {max(sizes)} items, not {len(value)}"
+        case "too_short" | "too_long":
+            least, most = context.get("min_length"), context.get("max_length")
+            right = f"at least {least}" if most is None else f"at most {most}"
+            return key, value, f"should have {right} item{'' if (least or most) == 1 else 's'}"
         case "missing":
             return (
                 key,
@@ -210,8 +218,17 @@ def _explain(
             tags = [repr(literal) for option in options for literal in _literals(_fields(option)[tag])]
             return (*key, tag), None, f"is required: one of {', '.join(tags)}"
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
-            names = _names(options)
-            return key, value, "should be a mapping" + (f" with the keys {', '.join(names)}" if names else "")
+            names, entries = _names(options), _entry_names(options)
+            right = f" with the keys {', '.join(names)}" if names else ""
+            return (
+                key,
+                value,
+                f"should be a mapping{right}" + (f" whose keys are among {', '.join(entries)}" if entries else ""),
+            )
+        case "enum" if detail["loc"][-1] == "[key]" and (entries := _entry_names(siblings)):
+            near = difflib.get_close_matches(key[-1], entries, n=1)
+            meant = f"did you mean `{'.'.join((*key[:-1], near[0]))}`? " if near else ""
+            return key, None, f"unknown key; {meant}keys here: {', '.join(entries)}"
         case "invalid_key":
             return key, value, "keys should be text: put the key in quotes"
     if plainly := _PLAINLY.get(detail["type"]):
@@ -233,6 +250,17 @@ def _explain(
 
 def _names(options: Sequence[object]) -> list[str]:
     return list(dict.fromkeys(name for option in options if _is_model(option) for name in _fields(option)))
+
+
+def _entry_names(options: Sequence[object]) -> list[str]:
+    """Return the keys that a mapping of one of the types may have; empty if it may have any."""
+    names: list[str] = []
+    for option in options:
+        origin, arguments = get_origin(option), get_args(option)
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            kind = arguments[0]
+            names += [str(one) for one in kind] if isinstance(kind, type) and issubclass(kind, StrEnum) else []
+    return names
 
 
 def _suggestion(key: KeyPath, here: Sequence[str], model: type[BaseModel]) -> str:

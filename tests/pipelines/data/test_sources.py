@@ -217,3 +217,14 @@ def test_a_synthetic_source_says_how_long_its_problems_are_how_they_are_written_
 def test_more_synthetic_problems_than_there_are_is_reported_with_the_key() -> None:
     with pytest.raises(DataError, match=r"^chain_arithmetic: counts\.teacher_known = 501: .* there are only"):
         load_source(ChainArithmeticSource(counts={Kind.TEACHER_KNOWN: 501}, lengths=(1,)), Split.EVALUATION)
+
+
+@pytest.mark.parametrize("key", ["data.train", "data.warmup.0", "data.evaluation.0"])
+def test_a_source_without_enough_problems_is_named_with_its_place_in_the_experiment(key: str) -> None:
+    few = {"source": "chain_arithmetic", "counts": {"known": 2}}
+    many = {"source": "chain_arithmetic", "counts": {"teacher_known": 10_000}, "lengths": [1]}
+    keys = ("data.train", "data.warmup.0", "data.evaluation.0")
+    train, warmup, evaluation = (many if key == one else few for one in keys)
+    data = DataSettings.model_validate({"train": train, "warmup": [warmup], "evaluation": [evaluation]})
+    with pytest.raises(DataError, match=rf"^{key}: chain_arithmetic: counts.teacher_known = 10000: "):
+        load_problem_sets(data)

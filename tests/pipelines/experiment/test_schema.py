@@ -21,6 +21,7 @@ from tests.pipelines.small import SMALL
 
 REPOSITORY = Path(__file__).parents[3]
 DEMO = REPOSITORY / "experiments" / "demo.yaml"
+CHAIN = "data.warmup=[{source: chain_arithmetic"
 
 
 @pytest.fixture
@@ -165,6 +166,20 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
         ("evaluation.warmup=[teacher]", "evaluation.warmup = ['teacher']: the teacher does not change in training"),
         ("evaluation.training=[student, teacher]", "list it in evaluation.base or evaluation.final"),
         ("evaluation.teacher={}", "give either path or pretrain"),
+        (
+            f"{CHAIN}, counts: {{known: -3}}}}]",
+            "data.warmup.0.counts.known = -3: should be greater than or equal to 0",
+        ),
+        (
+            f"{CHAIN}, counts: {{knwon: 3}}}}]",
+            "unknown key; did you mean `data.warmup.0.counts.known`? keys here: known,",
+        ),
+        (
+            f"{CHAIN}, counts: 5}}]",
+            "data.warmup.0.counts = 5: should be a mapping whose keys are among known, teacher_known,",
+        ),
+        (f"{CHAIN}, counts: {{known: 3}}, lengths: []}}]", "data.warmup.0.lengths = []: should have at least 1 item"),
+        ("warmup.commands=[1]", "warmup.commands = [1]: should have 2 items, not 1"),
         ("data.evaluation.0.sampls=3", "data.evaluation.0.sampls = 3: unknown key; did you mean"),
     ],
 )
