@@ -132,8 +132,8 @@ def graded_group(size: int) -> GradedGroups:
     )
 
 
-def stand_in_decoder(
+def stand_in_actors(
     prompts: PromptBuilder, workers: list[Any], reward: Any, sequences_in_flight: int
 ) -> DecodingActors:
-    """Return a decoder that uses these stand-ins."""
+    """Return these stand-ins as the actors that decode and grade."""
     return DecodingActors(RolloutPool(workers, sequences_in_flight, deadline_s=3600.0), reward, prompts, seed=0)

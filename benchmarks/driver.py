@@ -19,7 +19,7 @@ import numpy as np
 from actors.rollout import Policy
 from actors.settings import RelayLimits, SamplingSettings
 from actors.tiny_models import TinyModelSettings, write_config, write_tokenizer
-from benchmarks._stand_ins import Answers, StandInReward, StandInWorker, graded_group, stand_in_decoder
+from benchmarks._stand_ins import Answers, StandInReward, StandInWorker, graded_group, stand_in_actors
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 from cluster.session import ray_session
 from pipelines.data.problem import Problem
@@ -38,9 +38,9 @@ DECODING = RolloutDecoding(
 )
 
 
-def step(decoder: DecodingActors, problems: list[Problem]) -> None:
+def step(actors: DecodingActors, problems: list[Problem]) -> None:
     """Do the driver's work of one GRPO step: send orders, collect results, make the learner's columns, compute metrics."""
-    groups = list(decode_and_grade(decoder, problems, DECODING))
+    groups = list(decode_and_grade(actors, problems, DECODING))
     graded = [group.graded for group in groups]
     advantages = np.concatenate([columns.advantage for columns in graded])
     trainable = np.concatenate([columns.trainable for columns in graded])
@@ -55,13 +55,13 @@ def problems_of(trajectories: int) -> list[Problem]:
 
 @contextmanager
 def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[DecodingActors, Answers]]:
-    """Yield a decoder with `workers` stand-ins in this process, and the object that ends their calls."""
+    """Yield `workers` stand-ins in this process, with a reward actor, and the object that ends their calls."""
     answers = Answers(capacity=workers * (IN_FLIGHT // GROUP))
     thread = threading.Thread(target=answers.run, daemon=True)
     thread.start()
     stand_ins = [StandInWorker() for _ in range(workers)]
     try:
-        yield stand_in_decoder(prompts, stand_ins, StandInReward(answers, GROUP), IN_FLIGHT), answers
+        yield stand_in_actors(prompts, stand_ins, StandInReward(answers, GROUP), IN_FLIGHT), answers
     finally:
         answers.close()
         thread.join()
@@ -70,11 +70,11 @@ def local(prompts: PromptBuilder, workers: int) -> Iterator[tuple[DecodingActors
 def microseconds(prompts: PromptBuilder, workers: int, trajectories: int) -> float:
     """Return the driver's time for each trajectory of a step, in microseconds."""
     problems = problems_of(trajectories)
-    with local(prompts, workers) as (decoder, answers):
+    with local(prompts, workers) as (actors, answers):
         answers.expect(len(problems))
         gc.collect()
         started = time.perf_counter()
-        step(decoder, problems)
+        step(actors, problems)
         return (time.perf_counter() - started) / (len(problems) * GROUP) * 1e6
 
 
@@ -96,10 +96,10 @@ def scaling(prompts: PromptBuilder, quick: bool) -> list[Row]:
 def growth(prompts: PromptBuilder, trajectories: int, steps: int) -> Row:
     """Return a row with the growth of the driver's memory from the third to the last of `steps` steps."""
     problems, sizes = problems_of(trajectories), []
-    with local(prompts, 16) as (decoder, answers):
+    with local(prompts, 16) as (actors, answers):
         for _ in range(steps):
             answers.expect(len(problems))
-            step(decoder, problems)
+            step(actors, problems)
             gc.collect()
             sizes.append(_resident_bytes())
     name = f"growth of the driver over {steps - 3} steps of {trajectories} trajectories"
@@ -130,11 +130,11 @@ def over_ray(prompts: PromptBuilder, trajectories: int, runs: int) -> Row:
     problems = problems_of(trajectories)
     with ray_session("driver-benchmark", None, 3, 0):
         workers = [ray.remote(RemoteWorker).options(num_cpus=0).remote() for _ in range(2)]
-        decoder = stand_in_decoder(prompts, workers, ray.remote(RemoteReward).options(num_cpus=0).remote(), IN_FLIGHT)
+        actors = stand_in_actors(prompts, workers, ray.remote(RemoteReward).options(num_cpus=0).remote(), IN_FLIGHT)
         values = []
         for _ in range(runs + 1):
             started = time.perf_counter()
-            step(decoder, problems)
+            step(actors, problems)
             values.append((time.perf_counter() - started) / (len(problems) * GROUP) * 1e6)
     return Row(f"2 Ray actors that do nothing, {trajectories} trajectories", "µs", values[1:])
 

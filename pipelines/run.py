@@ -54,7 +54,7 @@ class Run:
         return self.get_system(self.experiment, self.models, parts_left(self.experiment, self.directory))
 
     def decoding_actors(self) -> DecodingActors:
-        """Return the decoder that decodes and grades for the run. Starts the actors as `actors` does."""
+        """Return the actors that decode and grade for the run. Starts them as `actors` does."""
         seed = self.experiment.seed if self.experiment.seeded_sampling else None
         actors = self.actors()
         return DecodingActors(actors.rollout, actors.reward, self.prompts, seed)

@@ -63,11 +63,13 @@ class RoutedDecoding:
     sampling: SamplingSettings
     teacher_sampling: SamplingSettings
     seed: int
+    """the run's seed: CITER always draws from it, also where engines draw without seeds"""
     draws: str
     begun: Sequence[tuple[int, ...]]
     problems_per_order: int = _PROBLEMS_PER_ORDER
 
     def order(self, prompts: tuple[RelayPrompt, ...], first: int, seed: int | None) -> CiterOrder:
+        """See `Decoding.order`."""
         return CiterOrder(
             prompts=prompts,
             samples=self.samples_per_problem,

@@ -70,14 +70,14 @@ class ScriptedStream:
         return len(self.orders) - 1
 
     def next(self) -> GradedOrder:
-        index = self.choose(self.unfinished)
-        self.unfinished.remove(index)
-        place, problem, version = self.orders[index]
+        number = self.choose(self.unfinished)
+        self.unfinished.remove(number)
+        place, problem, version = self.orders[number]
         nothing: Any = None
         return GradedOrder([problem], nothing, nothing, place, version)
 
-    def started_by(self, index: int) -> int | None:
-        return self.orders[index][2] if index in self.unfinished else None
+    def started_by(self, number: int) -> int | None:
+        return self.orders[number][2] if number in self.unfinished else None
 
     def close(self) -> None:
         self.unfinished = []

@@ -13,7 +13,12 @@ from pipelines.report.kinds import kind_label
 from pipelines.report.run.reading import POLICIES, RunRecords
 from pipelines.wording import percent
 
-POLICY_LABELS = {"student": "Student alone", "teacher": "Teacher alone", "relay": "Relay"}
+POLICY_LABELS = {
+    "student": "Student alone",
+    "teacher": "Teacher alone",
+    "relay": "Relay",
+    "random_placement": "Calls at random places",
+}
 AVERAGE = "average of kinds"
 
 

@@ -20,9 +20,9 @@ def test_pass_at_k_is_the_share_of_all_choices_with_a_right_answer(table_of, rig
     assert pass_at_k(table, k) == pytest.approx([sum(choices) / len(choices)])
 
 
-def test_pass_at_more_than_the_samples_is_refused(table_of) -> None:
+def test_pass_at_more_than_the_answers_is_refused(table_of) -> None:
     table = table_of([{"problem": 4}, {"problem": 4}, {"problem": 9}])
-    with pytest.raises(ValueError, match=r"pass@2 should have k from 1 to 1, the samples of problem 9"):
+    with pytest.raises(ValueError, match=r"pass@2 should have k from 1 to 1, the answers to problem 9"):
         pass_at_k(table, 2)
 
 
