@@ -102,8 +102,8 @@ class Tracker:
         """Record traces of one step: rows of traces.jsonl, and a table in W&B."""
         for trace in traces:
             self._run.append_jsonl(TRACES, asdict(trace))
-        columns: list[str | int] = ["step", "kind", "problem", "output", "correct"]
-        rows = [[step, trace.kind, trace.problem, trace.output, trace.correct] for trace in traces]
+        columns: list[str | int] = ["step", "evaluation", "policy", "kind", "problem", "output", "correct"]
+        rows = [[step, one.name, one.policy, one.kind, one.problem, one.output, one.correct] for one in traces]
         if self._wandb is not None and rows:
             try:
                 import wandb

@@ -227,8 +227,8 @@ def test_traces_are_a_table_and_lines_on_disk(run: RunDirectory, started: list[S
     with Tracker(run, OFFLINE, {}, environ={}) as tracker:
         tracker.log_traces("grpo", 4, [TRACE])
     table = started[0].run.logged[0]["grpo/traces"]
-    assert table.columns == ["step", "kind", "problem", "output", "correct"]
-    assert table.data == [[4, "known", "1+1", "<call>1</call>2", True]]
+    assert table.columns == ["step", "evaluation", "policy", "kind", "problem", "output", "correct"]
+    assert table.data == [[4, "final", "relay", "known", "1+1", "<call>1</call>2", True]]
     (row,) = run.read_jsonl("traces.jsonl")
     assert row["segments"] == [{"source": "command", "text": "<call>1</call>"}, {"source": "teacher", "text": "2"}]
 
