@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,13 +14,13 @@ REPLACED = ".replaced"
 
 
 class FolderError(RuntimeError):
-    """A folder cannot be made. The message says why."""
+    """A folder cannot be made, or no file can be written to it. The message says why."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file at `path`. At any time, even after a kill or power loss, it has either the old or the new content.
 
-    Raises `FolderError` if its folder cannot be made.
+    Raises `FolderError` if its folder cannot be made, or if the file cannot be written: the disk is full or read-only.
     """
     make_directory(path.parent)
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{PARTIAL}")  # another process may be at the same file
@@ -30,8 +30,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # that of the write says more
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FolderError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
     sync(path.parent)
 

@@ -98,6 +98,8 @@ def find_scheme(name: str) -> Scheme:
     Raises `UnknownSchemeError` if the module cannot be imported, or if no scheme has this name.
     """
     module, _, short_name = name.rpartition(":")
+    if module.startswith("."):
+        raise UnknownSchemeError(f"reward scheme {name!r}: the module's name begins with a dot; write it in full")
     if module:
         try:
             importlib.import_module(module)

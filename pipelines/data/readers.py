@@ -64,6 +64,13 @@ def rows_of_hub(name: str, config: str | None, split: str) -> Iterator[Row]:
 
 
 def _files(path: Path, split: str | None, default_split: str | None) -> list[Path]:
+    try:
+        return _chosen_files(path, split, default_split)
+    except OSError as error:  # no permission, or a name that is too long
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _chosen_files(path: Path, split: str | None, default_split: str | None) -> list[Path]:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
             raise DataError(f"{path}: should be a .jsonl or .parquet file, or a folder of such files")
@@ -85,9 +92,12 @@ def _files(path: Path, split: str | None, default_split: str | None) -> list[Pat
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            yield Row(f"{path}, row {number}", line.removeprefix(BOM_UTF8) if number == 1 else line)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield Row(f"{path}, row {number}", line.removeprefix(BOM_UTF8) if number == 1 else line)
+    except OSError as error:  # a folder or a broken link with this name, no permission, or a disk that fails
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _object(line: bytes) -> Mapping[str, object]:

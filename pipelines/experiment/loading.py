@@ -172,7 +172,13 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
                 lines[below_key] = place(name)
                 visit(value, below_key, (*above, node))
 
-    loader = yaml_values.Loader(text)
+    try:
+        loader = yaml_values.Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = f":{text.count(chr(10), 0, error.position) + 1}" if numbered else ""
+        raise ConfigError(
+            [*problems, f"{source}{line}: cannot be read as YAML: {error.reason}, #x{error.character:04x}"]
+        ) from error
     try:
         node = loader.get_single_node()
         if node is None:

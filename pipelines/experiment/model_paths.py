@@ -21,11 +21,15 @@ def located(key: str, path: str) -> str:
     the setting `key`, if `path` is or must be a folder, but has no model.
     """
     folder = Path(path).expanduser()
-    if folder.is_dir() and (folder / _CONFIG).exists():
+    try:
+        there, has_model = folder.is_dir(), (folder / _CONFIG).is_file()
+    except OSError as error:  # a name that is too long, or no permission
+        raise ConfigError([f"{key} = {path[:100]!r}: cannot be looked up: {error.strerror}"]) from error
+    if there and has_model:
         return str(folder.absolute())
-    if not folder.is_dir() and not is_path(path):
+    if not there and not is_path(path):
         return path
-    what = f"has no {_CONFIG}" if folder.is_dir() else "is no folder"
+    what = f"has no {_CONFIG}" if there else "is no folder"
     raise ConfigError(
         [f"{key} = {path!r}: {folder.absolute()} {what}; give a model's folder, or a hub name such as Qwen/Qwen3-0.6B"]
     )

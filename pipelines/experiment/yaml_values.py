@@ -74,7 +74,12 @@ for _tag, _pattern, _first in (_INT, _FLOAT):
 
 def read(text: str | bytes) -> object:
     """Return the value of a YAML document. Raises `yaml.YAMLError`."""
-    return yaml.load(text, Loader)
+    try:
+        return yaml.load(text, Loader)
+    except (ValueError, AttributeError, KeyError) as error:  # such as `!!int x`, `!!timestamp x` and `!!bool x`
+        raise yaml.YAMLError("a value does not fit its tag, or is too long") from error
+    except RecursionError as error:
+        raise yaml.YAMLError("values are nested too deeply") from error
 
 
 def written(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,20 @@ def test_a_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytes
     write_atomically(path, b"old")
 
     def fail(_: int) -> None:
-        raise OSError("disk full")
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FolderError, match="file: cannot be written: No space left on device"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_in_the_place_of_a_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(FolderError, match=r"report\.html: cannot be written: Is a directory"):
+        write_atomically(tmp_path / "report.html", b"new")
+    assert os.listdir(tmp_path) == ["report.html"]
 
 
 def test_a_directory_appears_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ def test_a_missing_scheme_module_is_named() -> None:
         find_scheme("no_such_package:mine")
 
 
+@pytest.mark.parametrize("name", [".schemes:mine", "..:mine"])
+def test_a_scheme_module_without_its_package_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="begins with a dot; write it in full"):
+        RewardSettings(scheme=name)
+
+
 def test_a_scheme_is_found_through_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rewards.schemes._SCHEMES", {"simple": simple})
     monkeypatch.setitem(sys.modules, "user_schemes", types.ModuleType("user_schemes"))

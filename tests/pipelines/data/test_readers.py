@@ -71,6 +71,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         questions(tmp_path / "a.csv")
 
 
+def test_a_file_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for name in ("folders", "links"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folders" / "a.jsonl").mkdir()
+    (tmp_path / "links" / "a.jsonl").symlink_to("nowhere")
+    for path, right in (
+        (tmp_path / "folders", "folders/a.jsonl: cannot be read: Is a directory"),
+        (tmp_path / "links", "links/a.jsonl: cannot be read: No such file or directory"),
+        (tmp_path / ("x" * 300), "x: cannot be read: File name too long"),
+    ):
+        with pytest.raises(DataError, match=right):
+            questions(path)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"question": "one"}\r\n{"question": "two"}\r\n')
     assert questions(tmp_path / "a.jsonl") == ["one", "two"]

@@ -275,6 +275,10 @@ def test_merge_keys_are_no_duplicates(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("relay: [1", "experiment.yaml:1: cannot be read as YAML"),
+        (
+            "name: a\nsteps: 3\0",
+            "experiment.yaml:2: cannot be read as YAML: special characters are not allowed, #x0000",
+        ),
         ("- a", "should be a mapping"),
         ("steps: " + "9" * 5000, "cannot be read as YAML"),
         ("steps: !!timestamp 3", "cannot be read as YAML: a value does not fit its tag"),

@@ -274,3 +274,12 @@ def test_a_path_without_a_model_is_refused_by_its_key_and_never_looked_up_on_the
         located("models.student.path", path)
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         located("models.student.path", str(tmp_path))
+
+
+def test_a_model_path_that_no_folder_can_have_is_refused_by_its_key(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match=r"models\.student\.path = .* has no config\.json"):
+        located("models.student.path", str(tmp_path))
+    for path in ("x" * 300, f"~/{'x' * 300}"):
+        with pytest.raises(ConfigError, match=r"models\.teacher\.path = '.*': cannot be looked up: File name too long"):
+            located("models.teacher.path", path)
