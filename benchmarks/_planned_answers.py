@@ -12,7 +12,8 @@ from actors.engines.base import Generation
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.planned_calls import PlannedCall
-from actors.relay.sequence import RelaySequence, RelaySetup, StudentTurn
+from actors.relay.sequence import RelaySequence, RelaySetup
+from actors.relay.turns import StudentTurn
 from actors.settings import RelayLimits, SamplingSettings
 
 CALL_SHARES = (20, 30, 20, 15, 10, 5)
