@@ -10,7 +10,7 @@ from actors.engines.chunks import Chunk, as_chunks, from_chunks
 from actors.settings import SamplingSettings
 from tests.scripted import PieceTokenizer, ScriptedEngine
 
-TOKENIZER = PieceTokenizer([*"abcdef"])
+TOKENIZER = PieceTokenizer([*"abcdef", "<call>"])
 REQUEST = GenerationRequest((1,), 10, SamplingSettings(), want_logprobs=True)
 
 
