@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import ClassVar
 
-from actors.engines.base import EngineError, Generation, GenerationRequest
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.chunks import Chunk, as_chunks
 from actors.engines.vllm import EngineLoad, VllmEngine
 from actors.settings import EngineSettings
 from cluster.devices import Device, own_gpus
@@ -85,13 +87,19 @@ class EngineHost:
         """See `VllmEngine.wake_kv_cache`."""
         await self.done_or_dead(self.engine.wake_kv_cache())
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return one turn, or raise `EngineError`; a dead engine ends the process."""
         try:
-            return await self.engine.generate(request)
+            return await self.engine.generate(request, on_tokens)
         except EngineError:
             self.exit_if_dead()
             raise
+
+    async def chunks(self, request: GenerationRequest) -> AsyncIterator[Chunk | Generation]:
+        """Yield one turn as `as_chunks` does; a dead engine ends the process."""
+        async with aclosing(as_chunks(self, request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def done_or_dead(self, call: Awaitable[None]) -> None:
         """Wait for `call`, or raise its `EngineError`; a dead engine ends the process."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
-from actors.engines.base import Generation, GenerationRequest, StopReason
+from actors.engines.base import Generation, GenerationRequest, OnTokens, StopReason
 from actors.relay.grammar import CommandGrammar, token_holding
 from actors.relay.tokenizer import Tokenizer
 
@@ -72,7 +73,7 @@ class ScriptedEngine:
         self._before = before
         self._cached = cached
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """One turn of the script."""
         self.requests.append(request)
         self.in_flight += 1
@@ -88,6 +89,10 @@ class ScriptedEngine:
         logprobs = (
             -(np.asarray(ids, np.float32) + 1) / 1000 if request.want_logprobs else np.zeros(len(ids), np.float32)
         )
+        if on_tokens is not None:
+            for token, logprob in zip(ids, logprobs.tolist(), strict=True):
+                on_tokens([token], [logprob])
+                await asyncio.sleep(0)
         return Generation(
             token_ids=np.asarray(ids, np.int32),
             logprobs=logprobs.astype(np.float32),

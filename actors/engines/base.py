@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -56,6 +56,13 @@ class Generation:
     """how many of `prompt_tokens` the engine's prefix cache held; 0 if the engine does not report it"""
 
 
+OnTokens = Callable[[list[int], list[float]], None]
+"""is told the tokens of a turn while it is written, with their log-probs; these are zeros if they were not asked for.
+
+It is called in the caller's event loop. Its tokens together are those of the turn's `Generation`.
+"""
+
+
 class EngineError(RunError):
     """The engine could not serve a request; the message says why."""
 
@@ -63,6 +70,6 @@ class EngineError(RunError):
 class Engine(Protocol):
     """Generates tokens. Any number of `generate` calls may run at the same time. Cancelling a call frees its resources."""
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        """Return one turn, or raise `EngineError`."""
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        """Return one turn, or raise `EngineError`. With `on_tokens`, its tokens are told as they are written."""
         ...

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from actors.engines.base import EngineError, Generation, GenerationRequest
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.chunks import Chunk, from_chunks
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 
 class RemoteEngine:
-    """Sends each turn to an actor with a `generate` method; cancelling a turn cancels it there."""
+    """Sends each turn to an actor with the methods `generate` and `chunks`; cancelling a turn cancels it there."""
 
     def __init__(self, actor: ActorHandle[Any]) -> None:
         self._actor = actor
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return the actor's turn, or raise `EngineError` if the actor failed or is gone."""
         import ray
         from ray.exceptions import RayError
 
-        turn = self._actor.generate.remote(request)
+        method = self._actor.generate if on_tokens is None else self._actor.chunks.options(num_returns="streaming")
+        turn = method.remote(request)
         try:
-            generation: Generation = await turn
+            generation: Generation = await (turn if on_tokens is None else from_chunks(_values(turn), on_tokens))
         except asyncio.CancelledError:
             ray.cancel(turn)  # cancelling the awaiting task alone does not stop the call
             raise
@@ -34,3 +37,8 @@ class RemoteEngine:
                 str(cause) if isinstance(cause, EngineError) else f"the teacher actor failed: {error}"
             ) from error
         return generation
+
+
+async def _values(stream: AsyncIterator[Any]) -> AsyncIterator[Chunk | Generation]:
+    async for reference in stream:
+        yield await reference

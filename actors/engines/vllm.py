@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, assert_never, cast
 
 import numpy as np
 
-from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens, StopReason
 from actors.engines.engine_memory import EngineMemory
 from actors.engines.engine_thread import ANY_PHASE, WRITING, EngineThread, Phase, reject, resolve
+from actors.engines.following import Follower, tell
 from actors.engines.live_weights import LiveWeights, token_versions
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.tokenizer import TransformersTokenizer
@@ -51,6 +52,7 @@ class _Turn:
     request: GenerationRequest
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[Generation]
+    on_tokens: OnTokens | None = None
 
 
 class VllmEngine:
@@ -95,6 +97,7 @@ class VllmEngine:
         self._command_end_id = end_ids[0] if len(end_ids) == 1 else None
         self.grammar = CommandGrammar(tokenizer)
         self._turns: dict[str, _Turn] = {}
+        self._followers: dict[str, Follower] = {}
         self._ids = itertools.count()
         self._weights = LiveWeights(self._engine)
         self._memory = EngineMemory(self._engine)
@@ -120,11 +123,11 @@ class VllmEngine:
         """Raise `EngineError` if the engine has died."""
         self._thread.check()
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return one turn, or raise `EngineError`. Cancelling the call aborts the request in the engine."""
         self.check()
         loop = asyncio.get_running_loop()
-        turn = _Turn(request, loop, loop.create_future())
+        turn = _Turn(request, loop, loop.create_future(), on_tokens)
         request_id = str(next(self._ids))
         self._thread.post(
             lambda: self._add(request_id, turn),
@@ -230,24 +233,31 @@ class VllmEngine:
             turn.loop.call_soon_threadsafe(reject, [turn.done], EngineError(f"vLLM refused the request: {error}"))
         else:
             self._turns[request_id] = turn
+            state = self._engine.output_processor.request_states[internal_id]
             self._replace_processing(
-                self._engine.output_processor.request_states[internal_id],
+                state,
                 self.grammar,
                 stop_text=None if self._stops_at_token(request) else request.stop_text,
                 want_logprobs=request.want_logprobs,
             )
+            if turn.on_tokens is not None:
+                follower = Follower(turn.on_tokens, turn.loop, turn.done, state, request.want_logprobs)
+                self._followers[request_id] = follower
 
     def _abort(self, request_id: str) -> None:
+        self._followers.pop(request_id, None)
         if self._turns.pop(request_id, None):
             self._engine.abort_request([request_id])
 
     def _deliver(self, outputs: list[RequestOutput], step_s: float) -> None:
         prompt_tokens = cached_tokens = 0
+        tell(self._followers.values())
         results: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Generation], Generation]]] = {}
         for output in outputs:
             turn = self._turns.pop(output.request_id, None) if output.finished else None
             if turn is None:
                 continue
+            self._followers.pop(output.request_id, None)
             try:
                 generation = self._generation(output, turn)
             except EngineError as error:  # the engine must go on serving the other requests
@@ -272,6 +282,7 @@ class VllmEngine:
 
     def _fail_turns(self, error: EngineError) -> None:
         turns, self._turns = self._turns, {}
+        self._followers.clear()
         for turn in turns.values():
             turn.loop.call_soon_threadsafe(reject, [turn.done], error)
 

@@ -19,6 +19,8 @@ MAX_REQUESTED_TOKENS = 2**31 - 1
 _TAG = re.compile(r"</?call>")
 _NUMBER = re.compile(r"[0-9]+")
 _HIDDEN = re.compile(r"<call>[^<\n]*</call>|<call>[0-9]*|</call>")
+_PART_OF_CALL = "(?:c(?:a(?:ll?)?)?)?"
+_OPEN = re.compile(rf"(?:<call>[^<\n]*(?:<(?:/{_PART_OF_CALL})?)?|</?{_PART_OF_CALL})\Z")
 
 
 class CommandKind(Enum):
@@ -77,6 +79,17 @@ def without_commands(text: str) -> str:
     return _HIDDEN.sub("", text)
 
 
+def hidden_spans(text: str) -> list[tuple[int, int]]:
+    """Return the parts of the text that `without_commands` removes, as starts and ends."""
+    return [match.span() for match in _HIDDEN.finditer(text)]
+
+
+def settled_end(text: str) -> int:
+    """Return where the text may still change: from there on, more text could make it part of a command."""
+    found = _OPEN.search(text)
+    return len(text) if found is None else found.start()
+
+
 class CommandGrammar:
     """Finds and removes commands in token ids. One instance serves all sequences of a tokenizer, and caches each token's text."""
 
@@ -118,14 +131,14 @@ class CommandGrammar:
         """
         pieces = self.pieces(ids)
         text = "".join(pieces)
-        spans = [match.span() for match in _HIDDEN.finditer(text)]
+        spans = hidden_spans(text)
         if not spans:
             return list(ids)
         kept: list[int] = []
         start = 0
         for token, piece in zip(ids, pieces, strict=True):
             end = start + len(piece)
-            left = "".join(_outside(text, start, end, spans))
+            left = "".join(outside(text, start, end, spans))
             if left == piece and not any(a < start and end < b for a, b in spans):
                 kept.append(token)
             elif "\ufffd" in left:  # the rest of the token holds part of a character, so it cannot be encoded by itself
@@ -156,7 +169,7 @@ def _closed(body: str, start: int, end: int) -> Command:
     return Command(CommandKind.VALID, start, end, min(int(digits), MAX_REQUESTED_TOKENS))
 
 
-def _outside(text: str, start: int, end: int, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
+def outside(text: str, start: int, end: int, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
     """Yield the parts of `text[start:end]` that no span covers. The spans are in order."""
     for a, b in spans:
         if b <= start:

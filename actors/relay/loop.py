@@ -6,21 +6,37 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from actors.engines.base import Engine, EngineError
 from actors.relay.handoff import RelayPrompt
 from actors.relay.planned_calls import Plan
-from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
-from actors.trajectory import Trajectory
+from actors.relay.sequence import RelaySequence, RelaySetup
+from actors.relay.turns import Finished, StudentTurn, TeacherTurn
+from actors.trajectory import Source, Trajectory
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-async def relay(sequence: RelaySequence, student: Engine, teacher: Engine | None) -> Trajectory:
-    """Decode one sequence to its end and return it (paper section 2.1).
+class Follower(Protocol):
+    """Follows one sequence while it is written."""
+
+    def writes(self, source: Source, ids: list[int], logprobs: list[float]) -> None:
+        """Take tokens of the turn under way, in the writer's vocabulary. The student's may still be taken back."""
+        ...
+
+    def wrote(self, sequence: RelaySequence) -> None:
+        """A turn has ended. The output of the sequence says what is left of its tokens."""
+        ...
+
+
+async def relay(
+    sequence: RelaySequence, student: Engine, teacher: Engine | None, follower: Follower | None = None
+) -> Trajectory:
+    """Decode one sequence to its end and return it (paper section 2.1). A `follower` sees each token as it is written.
 
     If the teacher fails or misses `teacher_timeout_s`, the call is recorded as failed and the student goes on. An
     `EngineError` of the student is raised. Cancelling this task cancels the engine call under way. Raises ValueError if
@@ -32,10 +48,13 @@ async def relay(sequence: RelaySequence, student: Engine, teacher: Engine | None
         )
     while not isinstance(turn := sequence.next_turn(), Finished):
         if isinstance(turn, StudentTurn):
-            sequence.student_wrote(await student.generate(turn.request))
+            on_tokens = None if follower is None else partial(follower.writes, Source.STUDENT)
+            sequence.student_wrote(await student.generate(turn.request, on_tokens))
         else:
             assert teacher is not None
-            await _call(sequence, turn, teacher)
+            await _call(sequence, turn, teacher, follower)
+        if follower is not None:
+            follower.wrote(sequence)
     return sequence.trajectory()
 
 
@@ -80,14 +99,22 @@ async def all_or_none(calls: Sequence[Coroutine[Any, Any, T]], finished: Callabl
     return [task.result() for task in tasks]
 
 
-async def _call(sequence: RelaySequence, turn: TeacherTurn, teacher: Engine) -> None:
+async def _call(sequence: RelaySequence, turn: TeacherTurn, teacher: Engine, follower: Follower | None) -> None:
     deadline_s = sequence.setup.limits.teacher_timeout_s
     start = time.perf_counter()
+    arrived = 0
+
+    def on_tokens(ids: list[int], logprobs: list[float]) -> None:
+        nonlocal arrived
+        assert follower is not None
+        arrived += len(ids)
+        follower.writes(Source.TEACHER, ids, logprobs)
+
     try:
         async with asyncio.timeout(deadline_s):
-            generation = await teacher.generate(turn.request)
+            generation = await teacher.generate(turn.request, None if follower is None else on_tokens)
         sequence.teacher_wrote(generation, time.perf_counter() - start)
     except (EngineError, TimeoutError) as error:
         reason = str(error) if isinstance(error, EngineError) else f"the teacher missed its deadline of {deadline_s} s"
         logger.warning("call for %d tokens failed: %s", turn.requested, reason)
-        sequence.teacher_failed(reason, time.perf_counter() - start)
+        sequence.teacher_failed(reason, time.perf_counter() - start, arrived)

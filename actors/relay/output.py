@@ -19,7 +19,8 @@ class Output:
         self._grammar = grammar
         self.ids: list[int] = []
         self.student_tokens = 0
-        self._sources: list[Source] = []
+        self.sources: list[Source] = []
+        """who wrote each token"""
         self._logprobs: list[float] = []
         self._versions: list[int] = []
         self._constrained: list[bool] = []
@@ -30,12 +31,16 @@ class Output:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def teacher_tokens(self) -> int:
+        return len(self.ids) - self.student_tokens
+
     def by_student(self, generation: Generation, ids: Sequence[int], constrained: bool) -> None:
         """Append `ids`, the first tokens of a student's turn. `generation` has their log-probs and versions."""
         count = len(ids)
         self.ids += ids
         self.student_tokens += count
-        self._sources += [Source.STUDENT] * count
+        self.sources += [Source.STUDENT] * count
         self._logprobs += generation.logprobs[:count].tolist()
         self._versions += generation.versions[:count].tolist()
         self._constrained += [constrained] * count
@@ -46,14 +51,14 @@ class Output:
         self.ids += ids
         self._stripped += ids
         self._stripped_to = len(self.ids)
-        self._sources += [Source.TEACHER] * count
+        self.sources += [Source.TEACHER] * count
         self._logprobs += [0.0] * count
         self._versions += [-1] * count
         self._constrained += [False] * count
 
     def take_back(self) -> int:
         """Remove the last token, which must be the student's, and return it."""
-        for column in (self._sources, self._logprobs, self._versions, self._constrained):
+        for column in (self.sources, self._logprobs, self._versions, self._constrained):
             column.pop()
         self.student_tokens -= 1
         return self.ids.pop()
@@ -71,7 +76,7 @@ class Output:
         return Trajectory(
             prompt_ids=np.asarray(prompt.student_ids, np.int32),
             token_ids=np.asarray(self.ids, np.int32),
-            sources=np.asarray(self._sources, np.uint8),
+            sources=np.asarray(self.sources, np.uint8),
             logprobs=np.asarray(self._logprobs, np.float32),
             versions=np.asarray(self._versions, np.int32),
             constrained=np.asarray(self._constrained, np.bool_),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.base import Generation, GenerationRequest, StopReason
+from actors.relay.budget import Budget
 from actors.relay.grammar import (
     CALL_CLOSE,
     CALL_START,
@@ -19,6 +20,8 @@ from actors.relay.handoff import Handoff, RelayPrompt
 from actors.relay.output import Output
 from actors.relay.planned_calls import Plan
 from actors.relay.seeds import derived_seed
+from actors.relay.turns import Finished, StudentTurn, TeacherTurn, Turn, checked_ids
+from actors.relay.usage import Usage
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Trajectory
 
@@ -38,34 +41,11 @@ class RelaySetup:
     teacher_context_tokens: int
     want_logprobs: bool = False
     """whether the log-probs of the student's tokens are recorded"""
+    want_teacher_logprobs: bool = False
+    """whether the teacher's tokens are asked for with log-probs; only who follows the turns sees them"""
 
 
-@dataclass(frozen=True, slots=True)
-class StudentTurn:
-    """The student writes next."""
-
-    request: GenerationRequest
-
-
-@dataclass(frozen=True, slots=True)
-class TeacherTurn:
-    """The teacher writes next."""
-
-    request: GenerationRequest
-    requested: int
-    """tokens by the command, the fixed length or the plan, before limits cut them"""
-    commanded: int
-    """n as the student wrote it; 0 for a planned call"""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The answer is finished; nobody writes next."""
-
-    reason: FinishReason
-
-
-Turn = StudentTurn | TeacherTurn | Finished
+NO_BUDGET = Budget()
 
 
 class RelaySequence:
@@ -74,6 +54,10 @@ class RelaySequence:
     The student must write a whole command by itself, with no call in between. If an engine wrote text past an executable
     command, that text is discarded. A command with no output tokens left becomes a call of 0 tokens that ends with
     `CallEnding.BUDGET`.
+
+    The `budget` limits the answer further. A call that it leaves no token for is one of 0 tokens, and the student goes on.
+    Commands are forbidden once no call can be allowed any more. When the student's next token cannot be paid, the answer ends
+    as at its greatest length.
 
     Where commands are forbidden, the finished text never has `<call` between two calls. As soon as the student writes it, the
     tokens from its `<` on are taken back. At that place the student draws one token again, and then goes on freely. That
@@ -88,7 +72,12 @@ class RelaySequence:
     """
 
     def __init__(
-        self, prompt: RelayPrompt, setup: RelaySetup, plan: Plan | None = None, seed: int | None = None
+        self,
+        prompt: RelayPrompt,
+        setup: RelaySetup,
+        plan: Plan | None = None,
+        seed: int | None = None,
+        budget: Budget = NO_BUDGET,
     ) -> None:
         """Start a sequence. `seed` determines the random numbers of all turns; None leaves them to the engines."""
         room = setup.student_context_tokens - len(prompt.student_ids)
@@ -101,15 +90,20 @@ class RelaySequence:
         self.setup = setup
         self.failures: list[str] = []
         """why calls failed, in order"""
+        self.calls: list[Call] = []
+        """calls so far"""
+        self.output = Output(setup.grammar)
+        """tokens of the turns so far"""
+        self.usage = Usage.none()
+        """what the turns so far took from both engines"""
+        self._budget = budget
         self._max_commands = setup.limits.max_calls if plan is None else 0
         self._planned = deque(sorted(plan or ()))
         self._seed = seed
         self._turns = 0
         self.needs_teacher = self._max_commands > 0 or bool(self._planned)
         """whether there can be a call"""
-        self._budget = min(setup.limits.max_new_tokens, room)
-        self._output = Output(setup.grammar)
-        self._calls: list[Call] = []
+        self._longest = min(setup.limits.max_new_tokens, room)
         self._rejected = dict.fromkeys(("zero", "malformed", "unterminated", "over_limit"), 0)
         self._unread = ""
         """the student's text since the last call, as far as its commands are not counted yet.
@@ -131,24 +125,25 @@ class RelaySequence:
         """Take the student's turn. Raises `EngineError` if the engine wrote too many tokens, none, or an excluded one."""
         turn = self._turn
         assert isinstance(turn, StudentTurn), f"the student wrote out of turn: {turn}"
-        ids = _checked(generation, turn.request, "student")
+        ids = checked_ids(generation, turn.request, "student")
+        self.usage.student.add(generation)
         pieces = self.setup.grammar.pieces(ids)
         unread = self._unread
         text = unread + "".join(pieces)
-        redrawn = len(self._output) in self._redrawn
+        redrawn = len(self.output) in self._redrawn
         if not self._calls_left:
-            self._output.by_student(generation, ids, redrawn)
+            self.output.by_student(generation, ids, redrawn)
             self._unread = text
             self._turn = self._student_turn() if self._take_back_command() else self._after(generation, turn.request)
             return
         command = next((command for command in parse_commands(text) if command.kind is CommandKind.VALID), None)
         if command is None:
-            self._output.by_student(generation, ids, redrawn)
+            self.output.by_student(generation, ids, redrawn)
             self._read(text)
             self._turn = self._after(generation, turn.request)
             return
         count = token_holding(pieces, command.end - len(unread)) + 1
-        self._output.by_student(generation, ids[:count], redrawn)
+        self.output.by_student(generation, ids[:count], redrawn)
         self._reject(parse_commands(text[: command.start]))
         rest = "".join(pieces[:count])[command.end - len(unread) :]
         self._reject(parse_commands(rest))
@@ -163,22 +158,23 @@ class RelaySequence:
         """
         turn = self._turn
         assert isinstance(turn, TeacherTurn), f"the teacher wrote out of turn: {turn}"
-        written = _checked(generation, turn.request, "teacher")
+        written = checked_ids(generation, turn.request, "teacher")
+        self.usage.teacher.add(generation)
         ended = generation.stop is StopReason.END_OF_TEXT
         ids = self.setup.handoff.student_ids(written[:-1] if ended else written)
         if ended:
             ids.append(self.setup.grammar.tokenizer.eos_token_id)
-        cut = len(ids) > self._room
-        ids = ids[: self._room]
+        cut = len(ids) > self.room
+        ids = ids[: self.room]
         if ended and not cut:
             ending = CallEnding.END_OF_TEXT
         elif cut or turn.request.max_tokens < turn.requested:
             ending = CallEnding.BUDGET
         else:
             ending = CallEnding.COMPLETED
-        self._calls.append(
+        self.calls.append(
             Call(
-                position=len(self._output),
+                position=len(self.output),
                 requested=turn.requested,
                 written=len(ids),
                 duration_s=duration_s,
@@ -188,37 +184,42 @@ class RelaySequence:
                 cached_tokens=generation.cached_tokens,
             )
         )
-        self._output.by_teacher(ids)
+        self.output.by_teacher(ids)
         if ending is CallEnding.END_OF_TEXT:
             self._turn = self._finished(FinishReason.TEACHER_END)
         else:
             self._turn = self._next_turn()
 
-    def teacher_failed(self, reason: str, duration_s: float) -> None:
-        """Record a failed call. It counts towards the call limit, and the student goes on."""
+    def teacher_failed(self, reason: str, duration_s: float, written_tokens: int = 0) -> None:
+        """Record a failed call. It counts towards the call limit, and the student goes on.
+
+        `written_tokens` is how many tokens arrived before the failure. They are lost, but have to be paid.
+        """
         turn = self._turn
         assert isinstance(turn, TeacherTurn), f"the teacher failed out of turn: {turn}"
+        self.usage.teacher.add_turn(len(turn.request.prompt_ids), 0, written_tokens)
         self._turn = self._failed(turn.requested, turn.commanded, reason, duration_s)
 
     def trajectory(self) -> Trajectory:
         """Return the finished trajectory."""
         assert isinstance(self._turn, Finished), f"the sequence is not finished: {self._turn}"
-        return self._output.trajectory(self.prompt, self._calls, RejectedCommands(**self._rejected), self._turn.reason)
+        return self.output.trajectory(self.prompt, self.calls, RejectedCommands(**self._rejected), self._turn.reason)
 
     @property
-    def _room(self) -> int:
-        return self._budget - len(self._output)
+    def room(self) -> int:
+        """Output tokens that the answer may still have, in the student's vocabulary."""
+        return self._longest - len(self.output)
 
     @property
     def _calls_left(self) -> bool:
-        return len(self._calls) < self._max_commands
+        return len(self.calls) < self._max_commands and not self._budget.is_spent(self.output.teacher_tokens)
 
     @property
     def _call_is_due(self) -> bool:
-        return bool(self._planned) and self._planned[0].position <= self._output.student_tokens
+        return bool(self._planned) and self._planned[0].position <= self.output.student_tokens
 
     def _next_turn(self) -> Turn:
-        if self._room == 0:
+        if self.room == 0:
             return self._finished(FinishReason.LENGTH)
         if not self._call_is_due:
             return self._student_turn()
@@ -234,14 +235,18 @@ class RelaySequence:
             return self._finished(FinishReason.LENGTH)
         return self._next_turn()
 
-    def _student_turn(self) -> StudentTurn:
-        until_planned = self._planned[0].position - self._output.student_tokens if self._planned else self._room
-        excluded = self._beginnings if len(self._output) in self._redrawn else ()
+    def _student_turn(self) -> Turn:
+        prompt_ids = [*self.prompt.student_ids, *self.output.ids]
+        affordable = self._budget.student_tokens(self.usage, len(prompt_ids))
+        if affordable == 0:
+            return self._finished(FinishReason.LENGTH)
+        until_planned = self._planned[0].position - self.output.student_tokens if self._planned else self.room
+        excluded = self._beginnings if len(self.output) in self._redrawn else ()
         by_one = bool(excluded) or (not self._calls_left and _may_begin_command(self._unread))
         return StudentTurn(
             GenerationRequest(
-                prompt_ids=[*self.prompt.student_ids, *self._output.ids],
-                max_tokens=1 if by_one else min(self._room, until_planned),
+                prompt_ids=prompt_ids,
+                max_tokens=1 if by_one else min(self.room, until_planned, affordable or self.room),
                 sampling=self.setup.student_sampling,
                 stop_text=CALL_CLOSE if self._calls_left else CALL_START,
                 excluded=() if self._calls_left else (*self.setup.grammar.banned, *excluded),
@@ -264,11 +269,11 @@ class RelaySequence:
             return False
         self._rejected["over_limit"] += 1
         while len(self._unread) > start:
-            token = self._output.take_back()
+            token = self.output.take_back()
             (piece,) = self.setup.grammar.pieces([token])
             self._unread = self._unread[: len(self._unread) - len(piece)]
         self._beginnings[token] = None
-        place = len(self._output)
+        place = len(self.output)
         # Marks at later places no longer apply, because the tokens before them are gone.
         self._redrawn = {position for position in self._redrawn if position < place} | {place}
         return True
@@ -290,10 +295,10 @@ class RelaySequence:
             self._rejected[names[command.kind]] += 1
 
     def _call(self, requested: int, commanded: int) -> Turn:
-        if self._room == 0:
-            self._calls.append(Call(len(self._output), requested, 0, 0.0, CallEnding.BUDGET, commanded))
+        if self.room == 0:
+            self.calls.append(Call(len(self.output), requested, 0, 0.0, CallEnding.BUDGET, commanded))
             return self._finished(FinishReason.LENGTH)
-        context = self.setup.handoff.teacher_context(self.prompt, self._output.without_commands())
+        context = self.setup.handoff.teacher_context(self.prompt, self.output.without_commands())
         context_room = self.setup.teacher_context_tokens - len(context)
         if context_room < 1:
             reason = (
@@ -301,17 +306,22 @@ class RelaySequence:
                 f"the {len(context)} tokens so far and one more"
             )
             return self._failed(requested, commanded, reason, duration_s=0.0)
+        allowed = self._budget.call_tokens(self.usage, self.output.teacher_tokens, len(self.output), len(context))
+        if allowed == 0:
+            self.calls.append(Call(len(self.output), requested, 0, 0.0, CallEnding.BUDGET, commanded))
+            return self._next_turn()
         request = GenerationRequest(
             prompt_ids=context,
-            max_tokens=min(requested, self._room, context_room),
+            max_tokens=min(requested, self.room, context_room, allowed or requested),
             sampling=self.setup.teacher_sampling,
+            want_logprobs=self.setup.want_teacher_logprobs,
             seed=self._turn_seed(),
         )
         return TeacherTurn(request, requested, commanded)
 
     def _failed(self, requested: int, commanded: int, reason: str, duration_s: float) -> Turn:
         self.failures.append(reason)
-        self._calls.append(Call(len(self._output), requested, 0, duration_s, CallEnding.FAILED, commanded))
+        self.calls.append(Call(len(self.output), requested, 0, duration_s, CallEnding.FAILED, commanded))
         return self._next_turn()
 
     def _finished(self, reason: FinishReason) -> Finished:
@@ -323,13 +333,3 @@ class RelaySequence:
 def _may_begin_command(text: str) -> bool:
     """Return whether the text ends with a part of `<call`. An engine sees only its own turn, so it would not find the whole tag."""
     return any(text.endswith(CALL_START[:length]) for length in range(1, len(CALL_START)))
-
-
-def _checked(generation: Generation, request: GenerationRequest, writer: str) -> list[int]:
-    count = len(generation.token_ids)
-    if not 0 < count <= request.max_tokens:
-        raise EngineError(f"the {writer}'s engine wrote {count} tokens where 1 to {request.max_tokens} were asked for")
-    ids: list[int] = generation.token_ids.tolist()
-    if request.excluded and not set(request.excluded).isdisjoint(ids):
-        raise EngineError(f"the {writer}'s engine wrote one of the ids that were excluded: {request.excluded}")
-    return ids

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from actors.engine_host import Activity, EngineHost
-from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens, StopReason
 from actors.engines.remote import RemoteEngine
 from actors.rollout import RolloutWorker
 from actors.settings import SamplingSettings
@@ -28,7 +28,7 @@ class Engine:
         if self.dead:
             raise EngineError("the engine died")
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         self.check()
         if self.refuses:
             raise EngineError("the prompt is too long")

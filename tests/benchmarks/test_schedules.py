@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from actors.engines.base import Generation, GenerationRequest
+from actors.engines.base import Generation, GenerationRequest, OnTokens
 from actors.relay.grammar import CommandGrammar
 from benchmarks._planned_answers import Lengths, sequences
 from benchmarks._schedules import Instant, in_lock_step, relayed
@@ -24,9 +24,9 @@ class Noting(Instant):
         super().__init__(token=1)
         self.turns: dict[int, list[int]] = {}
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         self.turns.setdefault(request.prompt_ids[0], []).append(request.max_tokens)
-        return await super().generate(request)
+        return await super().generate(request, on_tokens)
 
 
 @pytest.mark.parametrize("schedule", [relayed, in_lock_step])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.engines.base import EngineError, Generation, GenerationRequest
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
 from actors.relay.grammar import CommandGrammar, CommandKind, parse_commands, token_holding, without_commands
 from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay, relay_all
@@ -64,8 +64,8 @@ class RecordingEngine(ScriptedEngine):
         self.written: list[Generation] = []
         self.answered: list[GenerationRequest] = []
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        generation = await super().generate(request)
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        generation = await super().generate(request, on_tokens)
         self.written.append(generation)
         self.answered.append(request)
         return generation
@@ -321,8 +321,8 @@ def test_a_teacher_error_lets_the_student_go_on_alone() -> None:
 
 def test_a_teacher_that_breaks_its_contract_is_a_failed_call() -> None:
     class Babbler(ScriptedEngine):
-        async def generate(self, request: GenerationRequest) -> Generation:
-            generation = await super().generate(request)
+        async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+            generation = await super().generate(request, on_tokens)
             columns = {name: getattr(generation, name).repeat(2) for name in ("token_ids", "logprobs", "versions")}
             return replace(generation, **columns)
 
@@ -475,8 +475,8 @@ class CountingEngine(ScriptedEngine):
 
     written = 0
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        generation = await super().generate(request)
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        generation = await super().generate(request, on_tokens)
         self.written += len(generation.token_ids)
         return generation
 

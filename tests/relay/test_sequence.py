@@ -10,7 +10,8 @@ from actors.engines.base import EngineError, Generation, StopReason
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.planned_calls import Plan, PlannedCall
-from actors.relay.sequence import Finished, RelaySequence, RelaySetup, StudentTurn, TeacherTurn
+from actors.relay.sequence import RelaySequence, RelaySetup
+from actors.relay.turns import Finished, StudentTurn, TeacherTurn
 from actors.settings import RelayLimits, SamplingSettings
 from actors.trajectory import CallEnding, FinishReason, Source
 from tests.scripted import PieceTokenizer

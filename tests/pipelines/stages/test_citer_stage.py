@@ -13,7 +13,7 @@ import ray
 from transformers import AutoTokenizer
 
 from actors.citer.actor import CiterActor, CiterOrder
-from actors.engines.base import Generation, GenerationRequest, StopReason
+from actors.engines.base import Generation, GenerationRequest, OnTokens, StopReason
 from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.reward import RewardActor
@@ -56,7 +56,7 @@ class Teacher:
         self.tokenizer = TransformersTokenizer(tokenizer)
         self._begins = tokenizer.convert_tokens_to_ids(ASSISTANT)
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         ids = list(request.prompt_ids)
         begin = ids.index(self._begins) + 1
         question = self.tokenizer.decode(ids[:begin])

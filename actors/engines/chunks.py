@@ -1,0 +1,55 @@
+"""Turns as streams of chunks, so that they can be followed from another process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from actors.engines.base import Engine, EngineError, Generation, GenerationRequest, OnTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens of a turn that is still being written."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+    """zeros if not asked for"""
+
+
+async def as_chunks(engine: Engine, request: GenerationRequest) -> AsyncGenerator[Chunk | Generation, None]:
+    """Yield the tokens of a turn as they are written, and its `Generation` at the end.
+
+    If the consumer is slow, all tokens that wait are in one chunk. Closing the iterator cancels the turn. Raises `EngineError`.
+    """
+    waiting = Chunk([], [])
+    news = asyncio.Event()
+
+    def on_tokens(token_ids: list[int], logprobs: list[float]) -> None:
+        waiting.token_ids.extend(token_ids)
+        waiting.logprobs.extend(logprobs)
+        news.set()
+
+    turn = asyncio.ensure_future(engine.generate(request, on_tokens))
+    turn.add_done_callback(lambda _: news.set())
+    try:
+        while waiting.token_ids or not turn.done():
+            await news.wait()
+            if waiting.token_ids:
+                chunk, waiting = waiting, Chunk([], [])
+                yield chunk
+            elif not turn.done():
+                news.clear()
+        yield turn.result()
+    finally:
+        turn.cancel()
+
+
+async def from_chunks(chunks: AsyncIterator[Chunk | Generation], on_tokens: OnTokens) -> Generation:
+    """Tell `on_tokens` the chunks, and return the `Generation` at their end. Raises `EngineError` if the end is missing."""
+    async for chunk in chunks:
+        if isinstance(chunk, Generation):
+            return chunk
+        on_tokens(chunk.token_ids, chunk.logprobs)
+    raise EngineError("the stream of a turn ended before the turn did")

@@ -1,0 +1,1 @@
+"""The relay server on Ray Serve: deployments, protocol, accounting and budgets."""

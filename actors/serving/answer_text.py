@@ -1,0 +1,188 @@
+"""The text of an answer while it is written: without commands, up to a stop text, and with the writer of each piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.relay.grammar import hidden_spans, outside, settled_end
+from actors.relay.handoff import Handoff, IdHandoff, whole_text
+from actors.relay.sequence import RelaySequence
+from actors.relay.tokenizer import Tokenizer
+from actors.serving.pieces import Piece, TokenLogprob
+from actors.serving.stop_texts import StopTexts
+from actors.trajectory import Source
+
+_REPLACEMENT = "\ufffd"
+_MOST_BYTES = 4
+"""of one character in UTF-8"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """The fewest tokens that end with a whole character."""
+
+    tokens: tuple[_Token, ...]
+    text: str
+
+
+class AnswerText:
+    """Follows one sequence, and gives its text out as early as it is certain.
+
+    All pieces together are the answer's text. In the student's text commands are hidden, by the rules of `without_commands`, unless
+    `shows_commands` says otherwise. Text that may become a command is held back, because the command may be hidden, or
+    taken back. The same holds for text that may become one of the `stops`, also where student and teacher text meet.
+    """
+
+    def __init__(
+        self,
+        student: Tokenizer,
+        teacher: Tokenizer,
+        handoff: Handoff,
+        stops: Sequence[str] = (),
+        shows_commands: bool = False,
+    ) -> None:
+        self._student, self._teacher, self._handoff = student, teacher, handoff
+        self._shows_commands = shows_commands
+        self._stops = StopTexts(stops)
+        self._released: list[Piece] = []
+        self._writer = Source.STUDENT
+        """of the segment under way"""
+        self._pending: list[_Token] = []
+        """tokens of the segment whose text is not given out"""
+        self._given = 0
+        """tokens of the output whose text is given out"""
+        self._turn = 0
+        """tokens of the turn under way"""
+        self._teacher_ids: list[int] = []
+        """the turn under way, if its vocabulary is another"""
+        self._early = ""
+        """its text as far as it is given out"""
+        self._room = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text was found. Nothing is given out after it."""
+        return self._stops.found is not None
+
+    @property
+    def stop_text(self) -> str | None:
+        """The stop text that was found."""
+        return self._stops.found
+
+    @property
+    def turn_tokens(self) -> int:
+        """Tokens of the turn under way, in the writer's vocabulary."""
+        return self._turn
+
+    @property
+    def writer(self) -> Source:
+        """Who wrote last."""
+        return self._writer
+
+    def begin(self, sequence: RelaySequence) -> None:
+        """Learn how many tokens the answer may have. Call it before the first turn."""
+        self._room = sequence.room
+
+    def writes(self, source: Source, ids: list[int], logprobs: list[float]) -> None:
+        """Take tokens of the turn under way. See `Follower`."""
+        self._turn += len(ids)
+        if source is not self._writer:
+            self._end_segment(source)
+        if source is Source.TEACHER and not isinstance(self._handoff, IdHandoff):
+            self._writes_other_vocabulary(ids)
+            return
+        self._pending += map(_Token, ids, logprobs)
+        self._give_out()
+
+    def wrote(self, sequence: RelaySequence) -> None:
+        """Replace the tokens of the turn by those that the sequence kept. See `Follower`."""
+        output = sequence.output
+        told, self._pending, self._turn = self._pending, [], 0
+        self._room = sequence.room
+        for i, (token, source) in enumerate(zip(output.ids[self._given :], output.sources[self._given :], strict=True)):
+            if source is not self._writer:
+                self._end_segment(source)
+            logprob = told[i].logprob if i < len(told) and told[i].id == token else 0.0
+            self._pending.append(_Token(token, logprob))
+        if self._early:
+            self._end_other_vocabulary()
+        self._give_out()
+
+    def end(self) -> None:
+        """Give out what is held back. Nothing more is written."""
+        self._end_segment(self._writer)
+        self._released += self._stops.end()
+
+    def take(self) -> list[Piece]:
+        """Return the pieces since the last call."""
+        released, self._released = self._released, []
+        return released
+
+    def _writes_other_vocabulary(self, ids: list[int]) -> None:
+        """Give out the teacher's text as far as it certainly fits into the room that the answer has left."""
+        self._teacher_ids += ids
+        text = whole_text(self._teacher, self._teacher_ids)
+        if len(self._student.encode(text)) <= self._room:
+            self._release(Piece(text[len(self._early) :], Source.TEACHER))
+            self._early = text
+
+    def _end_other_vocabulary(self) -> None:
+        """Give out the rest of the teacher's turn, now that its tokens are known."""
+        text = self._student.decode([token.id for token in self._pending])
+        self._release(Piece(text[len(self._early) :], Source.TEACHER))
+        self._given += len(self._pending)
+        self._pending, self._teacher_ids, self._early = [], [], ""
+
+    def _end_segment(self, next_writer: Source) -> None:
+        self._give_out(is_whole=True)
+        self._writer, self._teacher_ids, self._early = next_writer, [], ""
+
+    def _give_out(self, is_whole: bool = False) -> None:
+        """Give out the pending text that is certain; all of it if the segment is whole."""
+        units = _units(self._student, self._pending, is_whole)
+        text = "".join(unit.text for unit in units)
+        hides = self._writer is Source.STUDENT and not self._shows_commands
+        settled = len(text) if is_whole or self._writer is Source.TEACHER else settled_end(text)
+        spans = hidden_spans(text) if hides else []
+        start = 0
+        for unit in units:
+            end = start + len(unit.text)
+            if end > settled:
+                break
+            visible = "".join(outside(text, start, end, spans))
+            logprobs = tuple(TokenLogprob(unit.text, token.logprob) for token in unit.tokens[-1:])
+            self._release(Piece(visible, self._writer, logprobs if visible == unit.text else ()))
+            del self._pending[: len(unit.tokens)]
+            self._given += len(unit.tokens)
+            start = end
+
+    def _release(self, piece: Piece) -> None:
+        if piece.text:
+            self._released += self._stops.pass_on(piece)
+
+
+def _units(tokenizer: Tokenizer, tokens: Sequence[_Token], is_whole: bool) -> list[_Unit]:
+    """Group tokens so that each group ends with a whole character. Without `is_whole`, an unfinished group is left out."""
+    units: list[_Unit] = []
+    group: list[_Token] = []
+    for token in tokens:
+        group.append(token)
+        text = tokenizer.decode([one.id for one in group])
+        if (
+            text.endswith(_REPLACEMENT)
+            and len(group) < _MOST_BYTES
+            and tokenizer.encode(text) != [one.id for one in group]
+        ):
+            continue
+        units.append(_Unit(tuple(group), text))
+        group = []
+    if group and is_whole:
+        units.append(_Unit(tuple(group), tokenizer.decode([one.id for one in group])))
+    return units
