@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.live import served
 from tests.serving.guards.guarded_app import ADMIN_KEY, KEY, KEYS, Guarded
-from tests.serving.guards.live import served
 
 USER = {"authorization": f"Bearer {KEY}"}
 ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
