@@ -1,9 +1,10 @@
-"""Serves an ASGI app over real HTTP on loopback, on the event loop of the test."""
+"""Serves an ASGI app over real HTTP on loopback: on the event loop of the test, or in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -38,3 +39,27 @@ async def served(app: Any) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await serving
+
+
+@contextlib.contextmanager
+def served_in_a_thread(app: Any) -> Iterator[str]:
+    """Yield the URL of the app, which has an event loop of its own."""
+    found: list[str] = []
+    up, stop = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with served(app) as url:
+            found.append(url)
+            up.set()
+            await stop.wait()
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert up.wait(30)
+        yield found[0]
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join()

@@ -6,7 +6,7 @@ The parts are plain classes. An ingress hooks them in like this:
     keys, admission = KeyRing(guards), Admission(guards)
     budgets = DayBudgets(Ledger(ledger_path(guards, folder), guards.reservation_s), prices)
     app.add_middleware(GuardMiddleware, settings=guards, keys=keys, admission=admission)
-    app.add_exception_handler(Refusal, answer_refusal)
+    add_error_handlers(app)                                        # of errors.py; or answer_refusal of refusals.py alone
 
     @app.post("/v1/chat/completions")
     async def chat(

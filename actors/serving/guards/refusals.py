@@ -44,7 +44,7 @@ class Refusal(Exception):
     def body(self) -> bytes:
         """The answer's body in OpenAI's error form, as JSON."""
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return json.dumps({"error": error}, ensure_ascii=False).encode()
+        return json.dumps({"error": error}).encode()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -61,10 +61,10 @@ def calling_student(shipped: dict[str, Path], prompt: str, tmp_path_factory: pyt
     encoded = [tokenizer(part, add_special_tokens=False).input_ids for part in parts]
     ids = torch.tensor([[token for part in encoded for token in part]])
     by_student = torch.tensor([[i in (1, 3, 5) for i, part in enumerate(encoded) for _ in part]])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(300):
         loss = model(ids, labels=ids.where(by_student, -100)).loss
-        if loss < 0.02:
+        if loss < 0.01:
             break
         loss.backward()
         optimizer.step()

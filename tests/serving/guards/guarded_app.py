@@ -14,10 +14,10 @@ from fastapi.responses import StreamingResponse
 from actors.relay.usage import ModelPrices, Prices
 from actors.serving.guards.admission import Admission
 from actors.serving.guards.budgets import AnswerBounds, DayBudgets, until_answered
+from actors.serving.guards.errors import add_error_handlers
 from actors.serving.guards.keys import Caller, KeyRing, admin_of, caller_of
 from actors.serving.guards.ledger import Ledger
 from actors.serving.guards.middleware import GuardMiddleware
-from actors.serving.guards.refusals import Refusal, answer_refusal
 from actors.serving.guards.settings import GuardSettings
 
 KEY, ADMIN_KEY = "user-key-0123456789", "admin-key-0123456789"
@@ -43,7 +43,7 @@ class Guarded:
     def _app(self, keys: KeyRing) -> FastAPI:
         app = FastAPI()
         app.add_middleware(GuardMiddleware, settings=self.settings, keys=keys, admission=self.admission)
-        app.add_exception_handler(Refusal, answer_refusal)
+        add_error_handlers(app)
 
         @app.get("/health")
         async def health() -> str:
