@@ -1,6 +1,10 @@
 """Settings of the guard rails refuse what makes no sense, and name key, value and what would be right."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from actors.serving.guards.settings import ApiKey, GuardSettings
@@ -67,3 +71,11 @@ def test_a_budget_that_allows_nothing_or_less_is_refused(budget: dict[str, float
 )
 def test_limits_that_let_nothing_through_are_refused(values: dict[str, object]) -> None:
     assert "Input should be greater than" in refused(**values)
+
+
+def test_the_documentations_example_loads() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "serving-guards.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    guards = GuardSettings.model_validate(yaml.safe_load(example[1])["guards"])
+    assert [key.name for key in guards.keys] == ["team", "operator"] and guards.keys[0].budget.cost == 5.0
