@@ -1,4 +1,4 @@
-"""The commands `relayllm run`, `study`, `report` and `schema`. Nothing heavy is loaded before a command needs it."""
+"""The commands `relayllm run`, `study`, `report`, `export` and `schema`. Nothing heavy is loaded before a command needs it."""
 
 from __future__ import annotations
 
@@ -171,6 +171,32 @@ def report(run_dir: Path) -> int:
     from pipelines.report.run.page import write_report
 
     click.echo(f"report: {write_report(run_dir)}")
+    return 0
+
+
+@relayllm.command()
+@click.argument("run_dir", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The folder to write; new, or an earlier export.",
+)
+def export(run_dir: Path, to: Path) -> int:
+    """Write the trained student of a run as a Hugging Face folder, with a model card that is filled from the run.
+
+    \b
+    relayllm export runs/demo --to exported/demo
+    """
+    from pipelines.export_card.finished import ExportError
+    from pipelines.export_card.folder import export as write
+
+    try:
+        click.echo(f"exported: {write(run_dir, to)}")
+    except ExportError as error:
+        click.echo(error, err=True)
+        return 2
     return 0
 
 

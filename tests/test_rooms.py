@@ -56,6 +56,11 @@ ROOMS: dict[str, set[str]] = {
         "cluster",
         *(f"pipelines.{room}" for room in ("experiment", "records", "terminal", "analysis", "report")),
     },
+    # The trained student as a Hugging Face folder with a model card.
+    "pipelines.export_card": {
+        "cluster",
+        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "records", "run", "report")),
+    },
     "pipelines.driver": {
         "cluster",
         "actors",
@@ -78,7 +83,10 @@ ROOMS: dict[str, set[str]] = {
     # The command line.
     "pipelines.commands": {
         "cluster",
-        *(f"pipelines.{room}" for room in ("data", "experiment", "memory", "terminal", "report", "study", "driver")),
+        *(
+            f"pipelines.{room}"
+            for room in ("data", "experiment", "memory", "terminal", "report", "study", "export_card", "driver")
+        ),
     },
     "pipelines.__main__": {
         "cluster",
