@@ -75,10 +75,31 @@ ROOMS: dict[str, set[str]] = {
             )
         ),
     },
+    # Clients of a relay server, over HTTP alone.
+    "pipelines.client": {"cluster", "pipelines.terminal"},
+    "pipelines.chat": {"pipelines.wording", "pipelines.client"},
+    "pipelines.generation": {
+        "cluster",
+        "actors",
+        *(f"pipelines.{room}" for room in ("wording", "data", "terminal", "client")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
-        *(f"pipelines.{room}" for room in ("data", "experiment", "memory", "terminal", "report", "study", "driver")),
+        *(
+            f"pipelines.{room}"
+            for room in (
+                "data",
+                "experiment",
+                "memory",
+                "terminal",
+                "report",
+                "study",
+                "driver",
+                "chat",
+                "generation",
+            )
+        ),
     },
     "pipelines.__main__": {
         "cluster",
