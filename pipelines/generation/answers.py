@@ -25,14 +25,14 @@ class Origin:
     """What the answers were made from and with. Only answers of one origin stand in a file."""
 
     input_sha256: str
-    model: str
+    model: str | None
     options: Mapping[str, Any]
 
     def difference(self, before: Mapping[str, Any]) -> str | None:
         """Return in plain words what has changed since `before` was written, or None."""
         if before.get("input_sha256") != self.input_sha256:
             return "the input is not the one that these answers were begun with"
-        if before.get("model") != self.model:
+        if self.model is not None and before.get("model") != self.model:
             return f"the answers were begun with model {before.get('model')}, and now it is {self.model}"
         old = before.get("options") if isinstance(before.get("options"), dict) else {}
         assert isinstance(old, dict)
@@ -77,7 +77,6 @@ def opened(path: Path, origin: Origin, overwrite: bool = False) -> Iterator[Answ
     Raises `InputError` if that was something else, or if another process writes the file.
     """
     make_directory(path.parent)
-    beside = path.with_name(f"{path.name}.origin.json")
     with path.open("ab+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,17 +84,30 @@ def opened(path: Path, origin: Origin, overwrite: bool = False) -> Iterator[Answ
             raise InputError(f"another process is writing {path}") from None
         if overwrite:
             file.truncate(0)
-        elif beside.exists():
-            if (difference := origin.difference(_origin_in(beside))) is not None:
-                raise InputError(f"{path} cannot be gone on with: {difference}. To go on, undo that; else {_AGAIN}")
-        elif path.stat().st_size:
-            raise InputError(f"{path} exists, and this command did not write it: {_AGAIN}")
-        write_atomically(beside, origin.content())
+        else:
+            check(path, origin)
+        write_atomically(_beside(path), origin.content())
         answers = AnswerFile(path, file, _kept(path, file))
         try:
             yield answers
         finally:
             answers.put_in_order()
+
+
+def check(path: Path, origin: Origin) -> None:
+    """Raise `InputError` if the file has answers of another origin. An origin without a model fits any model."""
+    if not path.exists():
+        return
+    beside = _beside(path)
+    if beside.exists():
+        if (difference := origin.difference(_origin_in(beside))) is not None:
+            raise InputError(f"{path} cannot be gone on with: {difference}. To go on, undo that; else {_AGAIN}")
+    elif path.stat().st_size:
+        raise InputError(f"{path} exists, and this command did not write it: {_AGAIN}")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.origin.json")
 
 
 def _origin_in(path: Path) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def generate(
     relayllm generate http://127.0.0.1:8000 --input questions.jsonl --output cheap.jsonl --budget 0.05
     """
     from pipelines.client.server import server_for
+    from pipelines.generation.answers import Origin, check
     from pipelines.generation.rows import InputError, RelayKeys, RequestKeys, read_questions
     from pipelines.generation.run import Batch
     from pipelines.generation.run import generate as run
@@ -76,6 +77,8 @@ def generate(
         if questions.unused:
             click.echo(f"keys of rows that are not used: {', '.join(questions.unused)}", err=True)
         made_with = {**defaults.body(), **({"suffix": suffix} if suffix else {})}
+        if not overwrite:
+            check(output, Origin(questions.digest, None, made_with))  # before a server is started
         with server_for(target, key) as address:
             batch = Batch(questions, output, model, made_with, concurrency, attempts, timeout, overwrite)  # type: ignore[arg-type]
             outcome = run(batch, address, key)

@@ -1,7 +1,7 @@
 // One answer on the page: its text with the teacher's parts marked, its numbers, and what went wrong.
 
 import { formulas, mathOf } from "./math.js";
-import { count, money, percent, seconds } from "./words.js";
+import { count, money, percent, seconds, upright } from "./words.js";
 
 export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -13,9 +13,9 @@ const calls = new WeakMap();
 export const callOf = (marked) => calls.get(marked);
 
 export class Answer {
-  // `kind` is relay, student or teacher; `prices` are those of the server.
-  constructor(kind, title, { prices, setsMathematics }) {
-    Object.assign(this, { kind, prices, setsMathematics });
+  // `kind` is relay, student or teacher; `prices` and `currency` are those of the server.
+  constructor(kind, title, { prices, currency, setsMathematics }) {
+    Object.assign(this, { kind, prices, currency, setsMathematics });
     this.pieces = [];
     this.calls = [];
     this.summary = this.total = this.failure = this.finish = null;
@@ -50,9 +50,9 @@ export class Answer {
     const last = this.pieces.at(-1);
     if (last && last.writer === writer && last.call === call) {
       last.text += text;
-      last.node.data += text;
+      last.node.data += upright(text);
     } else {
-      const node = document.createTextNode(text);
+      const node = document.createTextNode(upright(text));
       this.pieces.push({ writer, call, text, node });
       this.text.append(this.marks(writer) ? this.mark(call, node) : node);
     }
@@ -147,7 +147,7 @@ export class Answer {
 
   plain(characters, spans, start, end) {
     const nodes = [];
-    const take = (from, to) => characters.slice(from, to).join("");
+    const take = (from, to) => upright(characters.slice(from, to).join(""));
     let place = start;
     for (const span of spans) {
       const [from, to] = [Math.max(span.start, start), Math.min(span.end, end)];
@@ -200,7 +200,7 @@ export class Answer {
     const going = this.root.getAttribute("aria-busy") === "true";
     const now = (performance.now() - this.began) / 1000;
     const { summary } = this;
-    const currency = this.total?.currency;
+    const currency = this.total?.currency ?? this.currency;
     this.state.textContent = going ? (this.firstText === null ? "waiting …" : "writing …") : "";
     const rows = [];
     if (this.kind === "relay") {

@@ -91,7 +91,8 @@ async function askAll(question) {
 
 async function askOne(turn, kind, signal) {
   const body = bodyOf(served[kind].id, kind, messagesFor(turn));
-  const answer = new Answer(kind, TITLES[kind], { prices: served[kind].relay?.prices ?? served.relay.relay?.prices, setsMathematics });
+  const { prices, currency } = served.relay.relay;
+  const answer = new Answer(kind, TITLES[kind], { prices, currency, setsMathematics });
   const record = { answer, body, isKept: false, error: null };
   const before = turn.answers[kind]?.answer.root;
   if (before) before.replaceWith(answer.root);
@@ -182,12 +183,14 @@ function addUp() {
   const sum = (of) => done.reduce((total, answer) => total + of(answer), 0);
   const output = sum(({ summary }) => summary.output_tokens);
   const words = [count(done.length, "answer"), count(output, "token"), "call ratio " + percent(output ? sum(({ summary }) => summary.teacher_tokens) / output : 0)];
+  const time = seconds(sum(({ summary }) => summary.duration_s));
+  const shown = element("span", { textContent: "Conversation: " + words.join(" · ") });
   if (done.some((answer) => answer.isPriced())) {
     const currency = done.at(-1).total?.currency;
-    words.push(`cost ${money(sum(({ summary }) => summary.cost), currency)} (teacher alone ${money(sum(({ summary }) => summary.teacher_alone_cost), currency)})`);
+    const alone = money(sum(({ summary }) => summary.teacher_alone_cost), currency);
+    shown.append(` · cost ${money(sum(({ summary }) => summary.cost), currency)}`, element("span", { className: "more", textContent: ` (teacher alone ${alone})` }));
   }
-  words.push(seconds(sum(({ summary }) => summary.duration_s)));
-  byId("totals").textContent = "Conversation: " + words.join(" · ");
+  byId("totals").replaceChildren(shown, " · " + time);
   byId("totals").hidden = !done.length;
 }
 

@@ -19,6 +19,10 @@ export function money(amount, currency) {
   return currency ? plain + SPACE + currency : plain;
 }
 
+// Returns text whose characters cannot turn the direction of the text after them: each such character is shown by its code.
+export const upright = (text) =>
+  text.replace(/[\u202a-\u202e\u2066-\u2069]/g, (one) => "[U+" + one.charCodeAt(0).toString(16).toUpperCase() + "]");
+
 const ENDINGS = {
   completed: "completed",
   end_of_text: "the teacher ended the answer",
