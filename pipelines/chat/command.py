@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 import click
 
@@ -43,7 +44,7 @@ def chat(target: str, api_key_env: str) -> int:
             screen.line(f"What the teacher writes is {screen.legend}. /help shows the commands.", "dim")
             for example in relay.relay.examples[:3]:
                 screen.line(f"for example: {example}", "dim")
-        with _ctrl_c_is_an_exception():
+        with _own_signals():
             went_well = Chat(connection, session, screen, _reader(is_asked)).run()
     return 0 if went_well or is_asked else 1
 
@@ -64,10 +65,17 @@ def _next_line() -> str:
 
 
 @contextmanager
-def _ctrl_c_is_an_exception() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt each time, since it stops an answer and not the command."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _own_signals() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt each time, since it stops an answer and not the command. Other signals end it."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _leave, signal.SIGHUP: _leave}
+    heard = {number: handler for number, handler in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

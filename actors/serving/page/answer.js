@@ -96,6 +96,7 @@ export class Answer {
     this.render();
     this.tick();
     this.text.hidden = failure !== null && this.content === "";
+    if (this.text.scrollHeight > this.text.clientHeight) this.text.tabIndex = 0; // so that keys can scroll it
     if (failure) this.root.insertBefore(failure, this.numbers);
     const notes = this.noteLines();
     this.notes.hidden = !notes.length;

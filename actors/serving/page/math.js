@@ -18,7 +18,10 @@ class NotKnown extends Error {}
 // Returns the formulas in `characters` (an array of code points): {start, end, from, to, block}, without their delimiters from..to.
 export function formulas(characters) {
   const found = [];
-  const at = (place, text) => Array.from(text).every((one, i) => characters[place + i] === one);
+  const at = (place, text) => {
+    for (let i = 0; i < text.length; i++) if (characters[place + i] !== text[i]) return false;
+    return true;
+  };
   const find = (text, place) => {
     for (let i = place; i <= characters.length - text.length && i - place < LONGEST; i++) if (at(i, text)) return i;
     return -1;

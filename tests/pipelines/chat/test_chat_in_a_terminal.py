@@ -79,6 +79,14 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves() -> None:
         assert terminal.end() == 0
 
 
+def test_sigterm_ends_the_chat_at_once() -> None:
+    with StandIn() as server:
+        terminal = Terminal(server.url)
+        terminal.until("> ")
+        terminal.process.terminate()
+        assert terminal.end() == 143
+
+
 def test_lines_can_be_piped_in() -> None:
     with StandIn() as server:
         done = subprocess.run(

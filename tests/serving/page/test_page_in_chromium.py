@@ -295,6 +295,15 @@ def test_hostile_text_does_nothing_and_does_not_widen_the_page(tab: Page, server
     assert tab.errors == []
 
 
+def test_a_long_answer_can_be_scrolled_by_keys(tab: Page, server: StandIn) -> None:
+    server.script = relay([Writes("A line.\n" * 200)])
+    tab.resize(1280)
+    opened(tab, server)
+    ask(tab)
+    assert tab.evaluate(f"{RELAY}.querySelector('.text').tabIndex") == 0
+    assert tab.evaluate("document.querySelector('.answer.student .text').tabIndex") == -1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1400])
 def test_page_fits_its_screen_and_texts_stand_out(tab: Page, server: StandIn, width: int, scheme: str) -> None:
