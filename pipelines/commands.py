@@ -11,11 +11,13 @@ import click.shell_completion
 import yaml
 
 from cluster.session import VERBOSE
+from pipelines.chat.command import chat
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import below
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names
 from pipelines.experiment.schema import Experiment
+from pipelines.generation.command import generate
 
 _COMPLETION = (
     'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
@@ -63,6 +65,8 @@ def relayllm() -> None:
     relayllm run experiments/demo.yaml                   a whole run, from its data to its report
     relayllm run experiments/demo.yaml seed=1 --dry-run  its settings and resources; nothing is run
     relayllm report runs/demo                            the report of a run, also while it is running
+    relayllm chat runs/demo                              a chat with its student
+    relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
     """
 
 
@@ -198,6 +202,10 @@ def export(run_dir: Path, to: Path) -> int:
         click.echo(error, err=True)
         return 2
     return 0
+
+
+relayllm.add_command(chat)
+relayllm.add_command(generate)
 
 
 def _keys_of(file: Path) -> set[str]:

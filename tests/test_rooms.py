@@ -80,12 +80,31 @@ ROOMS: dict[str, set[str]] = {
             )
         ),
     },
+    # Clients of a relay server, over HTTP alone.
+    "pipelines.client": {"cluster", "pipelines.terminal"},
+    "pipelines.chat": {"pipelines.wording", "pipelines.client"},
+    "pipelines.generation": {
+        "cluster",
+        "actors",
+        *(f"pipelines.{room}" for room in ("wording", "data", "terminal", "client")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
         *(
             f"pipelines.{room}"
-            for room in ("data", "experiment", "memory", "terminal", "report", "study", "export_card", "driver")
+            for room in (
+                "data",
+                "experiment",
+                "memory",
+                "terminal",
+                "report",
+                "study",
+                "export_card",
+                "driver",
+                "chat",
+                "generation",
+            )
         ),
     },
     "pipelines.__main__": {

@@ -9,33 +9,10 @@ import pytest
 from pipelines.report.comparison import write_comparison
 from pipelines.report.run.page import render
 from pipelines.report.run.reading import read_run
+from tests.browser import FAINT_TEXTS, OVERFLOW
 
 SHOWN = "Array.from(document.querySelectorAll('article:not([hidden])'), (one) => one.textContent)"
 STATUS = "document.getElementById('shown').textContent"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-# The contrast of every text with what is behind it, where that is one opaque colour (WCAG 2.1, 1.4.3).
-FAINT_TEXTS = """(() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => channels(colour).slice(0, 3).map((c) => c / 255)
-    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if ((channels(colour)[3] ?? 1) === 1) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const found = new Set();
-  for (const element of document.querySelectorAll("main *")) {
-    if (!Array.from(element.childNodes).some((node) => node.nodeType === 3 && node.textContent.trim())) continue;
-    if (!element.getClientRects().length) continue;
-    const [a, b] = [getComputedStyle(element).color, ground(element)].map(light);
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) found.add(element.tagName + "." + element.className + " " + contrast.toFixed(2));
-  }
-  return Array.from(found);
-})()"""
 
 
 @pytest.fixture(scope="module")

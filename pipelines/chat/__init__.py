@@ -1,0 +1,1 @@
+"""A chat with a relay student in a terminal."""

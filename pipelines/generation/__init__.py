@@ -1,0 +1,1 @@
+"""Answers of a relay server to a file of questions."""
