@@ -1,4 +1,4 @@
-"""The commands `relayllm run`, `study`, `report` and `schema`. Nothing heavy is loaded before a command needs it."""
+"""The commands of `relayllm`. Nothing heavy is loaded before a command needs it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipelines.experiment.errors import below
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names
 from pipelines.experiment.schema import Experiment
+from pipelines.serving.command import serve
 
 _COMPLETION = (
     'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
@@ -57,13 +58,17 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Also show the log
 )
 @click.version_option(package_name="relayllm-ray", prog_name="relayllm")
 def relayllm() -> None:
-    """Train and evaluate RelayLLM students on Ray.
+    """Train, evaluate and serve RelayLLM students on Ray.
 
     \b
     relayllm run experiments/demo.yaml                   a whole run, from its data to its report
     relayllm run experiments/demo.yaml seed=1 --dry-run  its settings and resources; nothing is run
     relayllm report runs/demo                            the report of a run, also while it is running
+    relayllm serve runs/demo                             its student with its teacher, behind OpenAI's interface
     """
+
+
+relayllm.add_command(serve)
 
 
 @relayllm.command()

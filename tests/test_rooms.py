@@ -75,10 +75,19 @@ ROOMS: dict[str, set[str]] = {
             )
         ),
     },
+    # Relay servers.
+    "pipelines.serving": {
+        "cluster",
+        "actors",
+        *(f"pipelines.{room}" for room in ("experiment", "models", "terminal")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
-        *(f"pipelines.{room}" for room in ("data", "experiment", "memory", "terminal", "report", "study", "driver")),
+        *(
+            f"pipelines.{room}"
+            for room in ("data", "experiment", "memory", "terminal", "report", "study", "driver", "serving")
+        ),
     },
     "pipelines.__main__": {
         "cluster",

@@ -45,8 +45,16 @@ class IngressReplica:
 
         settings, metrics = self._settings, ServerMetrics()
         reader = RequestReader(settings, Prompts(settings))
-        service = Service(self._answers, settings.currency, settings.deadline_s, metrics)
+        self._service = service = Service(self._answers, settings.currency, settings.deadline_s, metrics)
         return create_app(settings, reader, service, metrics, self._publish, self._version)
+
+    async def drain(self) -> str:
+        """Refuse new requests, wait for those in flight, and return which replica this is."""
+        from ray import serve
+
+        await self._service.drain()
+        replica: str = serve.get_replica_context().replica_id.unique_id
+        return replica
 
     async def _answers(self, request: AnswerRequest) -> AsyncGenerator[list[Event], None]:
         handle = self._teacher if request.kind is ModelKind.TEACHER else self._student

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.exceptions import VLLMClientError
 
 from actors.relay.chat_templates import Message
 from actors.relay.handoff import RelayPrompt
@@ -106,13 +107,11 @@ class RequestReader:
     def completion(self, body: object) -> Asked:
         """Read a body of /v1/completions."""
         given = _object(body)
+        asked = _prompts(given.get("prompt"))
         request = _validated(CompletionRequest, given, _USED_IN_COMPLETIONS)
         if request.logprobs:
             raise bad("logprobs", "logprobs should be 0: only the log-prob of the sampled token is known")
-        prompts = [
-            self._prompts.text(one) if isinstance(one, str) else self._prompts.ids(one)
-            for one in _prompts(given.get("prompt"))
-        ]
+        prompts = [self._prompts.text(one) if isinstance(one, str) else self._prompts.ids(one) for one in asked]
         sessions = [(prompt, session_of_ids(prompt.student_ids)) for prompt in prompts]
         return self._asked(
             request, given, sessions, request.max_tokens, logprobs=request.logprobs is not None, is_chat=False
@@ -207,6 +206,8 @@ def _validated(model: type[Any], given: dict[str, Any], used: set[str]) -> Any:
         request: BaseModel = model.model_validate(fields)
     except ValidationError as error:
         raise as_api_error(error, "") from error
+    except VLLMClientError as error:
+        raise ApiError(400, str(error), param=getattr(error, "parameter", None)) from error
     except (TypeError, ValueError) as error:
         raise ApiError(400, f"the request is not valid: {error}") from error
     return request
@@ -242,11 +243,13 @@ def _prompts(value: object) -> list[str | list[int]]:
     if isinstance(value, str):
         return [_unicode(value, "prompt")]
     if isinstance(value, list) and value:
-        if all(type(one) is int for one in value):
+        if all(type(one) is int and one >= 0 for one in value):
             return [value]
         if all(isinstance(one, str) for one in value):
             return [_unicode(one, "prompt") for one in value]
-        if all(isinstance(one, list) and one and all(type(token) is int for token in one) for one in value):
+        if all(
+            isinstance(one, list) and one and all(type(token) is int and token >= 0 for token in one) for one in value
+        ):
             return list(value)
     raise bad("prompt", "prompt should be a text, a list of token ids, or a list of these")
 

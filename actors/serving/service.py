@@ -40,6 +40,15 @@ class Service:
 
     def __init__(self, answers: Answers, currency: str, deadline_s: float, metrics: ServerMetrics) -> None:
         self._answers, self._currency, self._deadline_s, self._metrics = answers, currency, deadline_s, metrics
+        self._running = 0
+        self._draining = False
+        self._idle = asyncio.Condition()
+
+    async def drain(self) -> None:
+        """Refuse new requests, and return when those in flight have ended."""
+        self._draining = True
+        async with self._idle:
+            await self._idle.wait_for(lambda: self._running == 0)
 
     async def whole(self, asked: Asked) -> Json:
         """Return the body of an answer. Raises `ApiError`."""
@@ -79,6 +88,19 @@ class Service:
 
     async def _events(self, asked: Asked) -> AsyncGenerator[dict[int, list[Event]], None]:
         """Yield the events of all choices, by choice."""
+        if self._draining:
+            raise ApiError(503, "the server is stopping", code="draining", headers={"Retry-After": "10"})
+        self._running += 1
+        try:
+            async with aclosing(self._measured(asked)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            self._running -= 1
+            async with self._idle:
+                self._idle.notify_all()
+
+    async def _measured(self, asked: Asked) -> AsyncGenerator[dict[int, list[Event]], None]:
         waiting = _Waiting()
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         with self._metrics.request(asked.kind) as measured:

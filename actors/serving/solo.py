@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from actors.engines.base import Engine, GenerationRequest, StopReason
+from actors.engines.base import Engine, Generation, GenerationRequest, StopReason
 from actors.engines.chunks import Chunk, as_chunks
+from actors.relay.budget import Budget
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import IdHandoff
 from actors.relay.output import Output
@@ -36,15 +37,18 @@ async def solo_answer(
     started = time.perf_counter()
     prompt = request.prompt.teacher_ids
     room = min(request.max_tokens, context_tokens - len(prompt))
+    budget = Budget(teacher_tokens=request.max_teacher_tokens, cost=request.max_cost, prices=prices)
+    if (allowed := budget.call_tokens(Usage.none(), 0, 0, len(prompt))) is not None:
+        room = min(room, allowed)
     written = _Solo(Output(grammar), room)
     text = AnswerText(grammar.tokenizer, grammar.tokenizer, IdHandoff(), request.stops, shows_commands=True)
     text.begin(written)
     log = PieceLog()
-    usage, finish, ids, cached = Usage.none(), Finish.STOP, list[int](), 0
+    usage, finish, ids, cached = Usage.none(), Finish.LENGTH, list[int](), 0
     turn = GenerationRequest(
         prompt, room, request.teacher_sampling, want_logprobs=request.want_logprobs, seed=request.seed
     )
-    async with aclosing(as_chunks(engine, turn)) as chunks:
+    async with aclosing(_chunks(engine, turn)) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, Chunk):
                 ids += chunk.token_ids
@@ -58,7 +62,8 @@ async def solo_answer(
                 finish = Finish.STOP
                 break
     text.end()
-    usage.teacher.add_turn(len(prompt), cached, len(ids))
+    if ids:
+        usage.teacher.add_turn(len(prompt), cached, len(ids))
     cost = usage.cost(prices)
     alone = (len(prompt) * prices.teacher.input + len(ids) * prices.teacher.output) / 1_000_000
     last = log.add(text.take())
@@ -81,3 +86,11 @@ async def solo_answer(
         prompt_cached_tokens=cached,
     )
     yield [*last, summary]
+
+
+async def _chunks(engine: Engine, turn: GenerationRequest) -> AsyncGenerator[Chunk | Generation, None]:
+    """Yield the turn. It has no chunks if the budget leaves no token."""
+    if turn.max_tokens > 0:
+        async with aclosing(as_chunks(engine, turn)) as chunks:
+            async for chunk in chunks:
+                yield chunk
