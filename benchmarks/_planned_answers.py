@@ -13,7 +13,7 @@ from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.handoff import IdHandoff, RelayPrompt
 from actors.relay.planned_calls import PlannedCall
 from actors.relay.sequence import RelaySequence, RelaySetup
-from actors.relay.turns import StudentTurn
+from actors.relay.turns import StudentTurn, Turn
 from actors.settings import RelayLimits, SamplingSettings
 
 CALL_SHARES = (20, 30, 20, 15, 10, 5)
@@ -78,14 +78,16 @@ class PlannedSequence(RelaySequence):
         super().__init__(prompt, replace(setup, limits=limits), calls)
 
     def student_wrote(self, generation: Generation) -> None:
-        if len(self._output):
+        if len(self.output):
             self.back_prompt_tokens += generation.prompt_tokens
             self.back_cached_tokens += generation.cached_tokens
         super().student_wrote(generation)
 
-    def _student_turn(self) -> StudentTurn:
-        request = super()._student_turn().request
-        return StudentTurn(replace(request, stop_text=CALL_CLOSE, excluded=()))
+    def _student_turn(self) -> Turn:
+        turn = super()._student_turn()
+        if not isinstance(turn, StudentTurn):
+            return turn
+        return StudentTurn(replace(turn.request, stop_text=CALL_CLOSE, excluded=()))
 
     def _take_back_command(self) -> bool:
         return False

@@ -34,12 +34,13 @@ async def as_chunks(engine: Engine, request: GenerationRequest) -> AsyncGenerato
     turn = asyncio.ensure_future(engine.generate(request, on_tokens))
     turn.add_done_callback(lambda _: news.set())
     try:
-        while not turn.done():
+        while waiting.token_ids or not turn.done():
             await news.wait()
-            news.clear()
             if waiting.token_ids:
                 chunk, waiting = waiting, Chunk([], [])
                 yield chunk
+            elif not turn.done():
+                news.clear()
         yield turn.result()
     finally:
         turn.cancel()

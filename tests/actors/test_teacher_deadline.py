@@ -80,3 +80,26 @@ async def test_calls_past_their_deadline_leave_nothing_in_the_teachers_engine(te
     assert await teacher.unfinished.remote() == 0
     assert (await teacher.load.remote()).generated_tokens < never_ending.max_tokens  # given up, long before their ends
     assert len((await engine.generate(SHORT)).token_ids) > 0
+
+
+async def test_a_followed_turn_crosses_the_actor_token_by_token(teacher: ActorHandle[Any]) -> None:
+    told: list[list[int]] = []
+    request = GenerationRequest(PROMPT, 200, SamplingSettings(temperature=0.0))
+
+    generation = await RemoteEngine(teacher).generate(request, lambda ids, _: told.append(ids))
+
+    assert [token for ids in told for token in ids] == generation.token_ids.tolist()
+    assert len(told) > 1
+
+
+async def test_a_followed_turn_that_is_given_up_ends_in_the_teachers_engine(teacher: ActorHandle[Any]) -> None:
+    begun = asyncio.Event()
+    turn = asyncio.ensure_future(
+        RemoteEngine(teacher).generate(GenerationRequest(PROMPT, 16000, SamplingSettings()), lambda *_: begun.set())
+    )
+    await begun.wait()
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+
+    await RemoteEngine(teacher).generate(SHORT)
+    assert await teacher.unfinished.remote() == 0

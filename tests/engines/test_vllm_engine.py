@@ -56,6 +56,36 @@ async def test_concurrent_requests_share_a_batch_and_get_their_own_answers(engin
         assert alone.token_ids.tolist() == generation.token_ids.tolist()
 
 
+async def test_tokens_are_told_while_they_are_written(engine: VllmEngine) -> None:
+    told: list[tuple[list[int], list[float]]] = []
+    request = GenerationRequest(PROMPT, 24, SamplingSettings(), want_logprobs=True)
+
+    generation = await engine.generate(request, lambda ids, logprobs: told.append((ids, logprobs)))
+
+    assert [token for ids, _ in told for token in ids] == generation.token_ids.tolist()
+    np.testing.assert_array_equal([one for _, logprobs in told for one in logprobs], generation.logprobs)
+    assert len(told) == len(generation.token_ids)
+
+
+async def test_nothing_is_told_after_a_turn_is_cancelled(engine: VllmEngine) -> None:
+    told: list[int] = []
+    begun = asyncio.Event()
+
+    def on_tokens(ids: list[int], logprobs: list[float]) -> None:
+        told.extend(ids)
+        begun.set()
+
+    turn = asyncio.ensure_future(engine.generate(GenerationRequest(PROMPT, 110, SamplingSettings()), on_tokens))
+    await begun.wait()
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+    before = len(told)
+    await engine.generate(GenerationRequest(PROMPT, 24, SamplingSettings()))
+
+    assert len(told) == before
+    assert not engine._followers
+
+
 @pytest.fixture
 async def varied_engine(engine: VllmEngine, tiny_model: Path) -> AsyncIterator[VllmEngine]:
     """The engine with weights whose next token is uncertain, as the model's own is not."""
