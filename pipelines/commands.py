@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import click.shell_completion
 import yaml
+from pydantic import BaseModel
 
 from cluster.session import VERBOSE
 from pipelines.experiment import yaml_values
@@ -152,16 +153,18 @@ def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: b
 
 
 @relayllm.command()
-@click.argument("of", type=click.Choice(["experiment", "study"]), default="experiment")
+@click.argument("of", type=click.Choice(["experiment", "study", "server"]), default="experiment")
 def schema(of: str) -> int:
-    """Print the JSON schema of experiment or study files, for editors.
+    """Print the JSON schema of experiment, study or server files, for editors.
 
     \b
     relayllm schema > schema.json
     """
+    from actors.serving.settings import ServerSettings
     from pipelines.study.settings import StudySettings
 
-    click.echo(json_schema(StudySettings if of == "study" else Experiment))
+    schemas: dict[str, type[BaseModel]] = {"experiment": Experiment, "study": StudySettings, "server": ServerSettings}
+    click.echo(json_schema(schemas[of]))
     return 0
 
 

@@ -84,6 +84,7 @@ ROOMS: dict[str, set[str]] = {
     # The command line.
     "pipelines.commands": {
         "cluster",
+        "actors",
         *(
             f"pipelines.{room}"
             for room in ("data", "experiment", "memory", "terminal", "report", "study", "driver", "serving")
