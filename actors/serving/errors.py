@@ -32,10 +32,18 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
         self.headers = dict(headers or {})
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to make it again in another process: pickle would call the class with the message alone."""
+        return _again, (self.status, self.message, self.param, self.code, self.headers)
+
     def body(self) -> dict[str, object]:
         """Return the answer's body."""
         error_type = _TYPES.get(self.status, "server_error")
         return {"error": {"message": self.message, "type": error_type, "param": self.param, "code": self.code}}
+
+
+def _again(status: int, message: str, param: str | None, code: str | None, headers: Mapping[str, str]) -> ApiError:
+    return ApiError(status, message, param=param, code=code, headers=headers)
 
 
 def bad(param: str, message: str, code: str | None = None) -> ApiError:

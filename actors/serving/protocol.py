@@ -156,20 +156,19 @@ class RequestReader:
             teacher_sampling=_sampling(settings.sampling.teacher, given),
             stops=_stops(request.stop),
             want_logprobs=logprobs,
-            max_teacher_tokens=keys.max_teacher_tokens,
             max_call_ratio=keys.max_call_ratio,
-            max_cost=keys.max_cost,
+            max_cost=None if keys.max_cost is None else keys.max_cost / (len(prompts) * n),
             shows_commands=keys.show_commands,
         )
+        count = len(prompts) * n
+        if count > MOST_CHOICES:
+            raise bad("prompt", f"{len(prompts)} prompts with n {n} are {count} choices; most are {MOST_CHOICES}")
+        shares = iter(_shares(keys.max_teacher_tokens, count))
         choices = [
-            replace(first, prompt=prompt, session=session, seed=_seed(request.seed, i))
+            replace(first, prompt=prompt, session=session, seed=_seed(request.seed, i), max_teacher_tokens=next(shares))
             for prompt, session in prompts
             for i in range(n)
         ]
-        if len(choices) > MOST_CHOICES:
-            raise bad(
-                "prompt", f"{len(prompts)} prompts with n {n} are {len(choices)} choices; most are {MOST_CHOICES}"
-            )
         streams = bool(request.stream)
         options = request.stream_options
         return Asked(
@@ -289,3 +288,10 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
 
 def _seed(seed: int | None, choice: int) -> int | None:
     return None if seed is None else derived_seed(seed, choice)
+
+
+def _shares(tokens: int | None, choices: int) -> list[int | None]:
+    """Return each choice's part of a request's tokens. The first ones get one more if it cannot be divided."""
+    if tokens is None:
+        return [None] * choices
+    return [tokens // choices + (i < tokens % choices) for i in range(choices)]

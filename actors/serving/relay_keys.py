@@ -17,12 +17,12 @@ class RelayKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_teacher_tokens: int | None = Field(None, ge=0, strict=True)
-    """most output tokens that the teacher may write"""
+    """most output tokens that the teacher may write, in all choices together"""
     max_call_ratio: float | None = Field(None, ge=0.0, le=1.0)
     """most output tokens of the teacher, as a share of all output tokens"""
     max_calls: int | None = Field(None, ge=0, strict=True)
     max_cost: float | None = Field(None, ge=0.0)
-    """most that one choice may cost, in the server's currency"""
+    """most that the request may cost, in the server's currency"""
     teacher: Literal["on", "off"] = "on"
     show_commands: bool = Field(False, strict=True)
 

@@ -1,5 +1,6 @@
 """Requests are read as OpenAI means them, and what cannot be done is refused by its name."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -176,3 +177,16 @@ def test_usage_comes_with_a_stream_only() -> None:
     options = {"stream_options": {"include_usage": True}}
     assert reader().chat(chat(stream=True, **options)).include_usage
     assert refused(chat(**options)).status == 400
+
+
+def test_the_choices_of_a_request_share_its_budget() -> None:
+    choices = reader().chat(chat(n=3, relay={"max_teacher_tokens": 5, "max_cost": 0.3, "max_call_ratio": 0.5})).choices
+    assert [one.max_teacher_tokens for one in choices] == [2, 2, 1]
+    assert sum(one.max_cost or 0 for one in choices) == pytest.approx(0.3)
+    assert {one.max_call_ratio for one in choices} == {0.5}
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    error = refused(chat(n=0))
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.status, again.body()) == (error.status, error.body())
