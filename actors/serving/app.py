@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from actors.serving.errors import ApiError, bad
 from actors.serving.metrics import CONTENT_TYPE, ServerMetrics
-from actors.serving.protocol import Asked, RequestReader
+from actors.serving.openapi import ADMIN_BODY, chat_body, completion_body, with_body
+from actors.serving.protocol import MOST_CHOICES, MOST_STOPS, Asked, RequestReader
 from actors.serving.service import Service
 from actors.serving.settings import ServerSettings
 
@@ -72,12 +73,12 @@ def create_app(
         first = await anext(chunks)
         return StreamingResponse(_after(first, chunks), media_type="text/event-stream", headers=_SSE_HEADERS)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", openapi_extra=with_body(chat_body(MOST_CHOICES, MOST_STOPS)))
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation."""
         return await answer(request, reader.chat)
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", openapi_extra=with_body(completion_body(MOST_CHOICES, MOST_STOPS)))
     async def completions(request: Request) -> Response:
         """Continue a text."""
         return await answer(request, reader.completion)
@@ -117,7 +118,7 @@ def create_app(
         """Return the metrics for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    @app.post("/admin/student")
+    @app.post("/admin/student", openapi_extra=with_body(ADMIN_BODY))
     async def new_student(request: Request) -> dict[str, Any]:
         """Give new weights to all student replicas. Answers that are being written go on."""
         await authorize(request, True)

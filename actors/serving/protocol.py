@@ -39,8 +39,8 @@ _USED = {
     "max_tokens",
     "relay",
 }
-_USED_IN_CHATS = _USED | {"messages", "max_completion_tokens"}
-_USED_IN_COMPLETIONS = _USED | {"prompt"}
+USED_IN_CHATS = _USED | {"messages", "max_completion_tokens", "top_logprobs"}
+USED_IN_COMPLETIONS = _USED | {"prompt"}
 _WITHOUT_EFFECT = {
     "user",
     "metadata",
@@ -96,7 +96,7 @@ class RequestReader:
         given = _object(body)
         messages = _messages(given.get("messages"))
         request = _validated(
-            ChatCompletionRequest, given | {"messages": [{"role": "user", "content": "1"}]}, _USED_IN_CHATS
+            ChatCompletionRequest, given | {"messages": [{"role": "user", "content": "1"}]}, USED_IN_CHATS
         )
         if request.top_logprobs:
             raise bad("top_logprobs", "top_logprobs should be 0: only the log-prob of the sampled token is known")
@@ -108,7 +108,7 @@ class RequestReader:
         """Read a body of /v1/completions."""
         given = _object(body)
         asked = _prompts(given.get("prompt"))
-        request = _validated(CompletionRequest, given, _USED_IN_COMPLETIONS)
+        request = _validated(CompletionRequest, given, USED_IN_COMPLETIONS)
         if request.logprobs:
             raise bad("logprobs", "logprobs should be 0: only the log-prob of the sampled token is known")
         prompts = [self._prompts.text(one) if isinstance(one, str) else self._prompts.ids(one) for one in asked]

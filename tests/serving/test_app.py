@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import jsonschema
 import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -10,6 +11,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionStrea
 from vllm.entrypoints.openai.completion.protocol import CompletionStreamResponse
 
 from actors.engines.base import EngineError, GenerationRequest
+from actors.serving.protocol import USED_IN_CHATS, USED_IN_COMPLETIONS
 from tests.serving.stack import Stack, chat, chunks, scripted, settings, stack
 
 CALLING = ["94<call>3</call>", "+1"]
@@ -253,3 +255,11 @@ async def test_metrics_count_what_was_answered() -> None:
     assert 'relayllm_output_tokens_total{writer="teacher"} 3.0' in text
     assert 'relayllm_calls_total{ending="completed"} 1.0' in text
     assert "relayllm_running_requests 0.0" in text
+
+
+def test_openapi_describes_the_fields_that_are_used() -> None:
+    paths = stack([]).app().openapi()["paths"]
+    for path, used in (("/v1/chat/completions", USED_IN_CHATS), ("/v1/completions", USED_IN_COMPLETIONS)):
+        body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        jsonschema.Draft202012Validator.check_schema(body)
+        assert set(body["properties"]) == used
