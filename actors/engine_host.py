@@ -66,6 +66,10 @@ class EngineHost:
         """Return what the engine has done so far."""
         return self.engine.load
 
+    def unfinished(self) -> int:
+        """Return how many turns are being written."""
+        return self.engine.unfinished
+
     def activity(self) -> Activity:
         """Return what the actor is doing. The call is cheap, so it may come every few seconds, and it never starts an engine."""
         is_up = "engine" in vars(self)

@@ -40,7 +40,7 @@ class CallEnding(IntEnum):
     BUDGET = 2
     """the request was cut to the room left in the output or in the teacher's context, and that room was filled"""
     FAILED = 3
-    """the teacher failed, missed its deadline or had no room in its context; nothing was written, and the student went on"""
+    """the teacher failed, missed its deadline or had no room in its context; the student went on, in training as if nothing was written"""
 
 
 @dataclass(frozen=True, slots=True)

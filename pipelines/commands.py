@@ -1,4 +1,4 @@
-"""The commands `relayllm run`, `study`, `report`, `export` and `schema`. Nothing heavy is loaded before a command needs it."""
+"""The commands of `relayllm`. Nothing heavy is loaded before a command needs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import click.shell_completion
 import yaml
+from pydantic import BaseModel
 
 from cluster.session import VERBOSE
 from pipelines.chat.command import chat
@@ -18,6 +19,7 @@ from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
+from pipelines.serving.command import serve
 
 _COMPLETION = (
     'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
@@ -59,7 +61,7 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Also show the log
 )
 @click.version_option(package_name="relayllm-ray", prog_name="relayllm")
 def relayllm() -> None:
-    """Train and evaluate RelayLLM students on Ray.
+    """Train, evaluate and serve RelayLLM students on Ray.
 
     \b
     relayllm run experiments/demo.yaml                   a whole run, from its data to its report
@@ -67,7 +69,11 @@ def relayllm() -> None:
     relayllm report runs/demo                            the report of a run, also while it is running
     relayllm chat runs/demo                              a chat with its student
     relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
+    relayllm serve runs/demo                             its student with its teacher, behind OpenAI's interface
     """
+
+
+relayllm.add_command(serve)
 
 
 @relayllm.command()
@@ -151,16 +157,18 @@ def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: b
 
 
 @relayllm.command()
-@click.argument("of", type=click.Choice(["experiment", "study"]), default="experiment")
+@click.argument("of", type=click.Choice(["experiment", "study", "server"]), default="experiment")
 def schema(of: str) -> int:
-    """Print the JSON schema of experiment or study files, for editors.
+    """Print the JSON schema of experiment, study or server files, for editors.
 
     \b
     relayllm schema > schema.json
     """
+    from actors.serving.settings import ServerSettings
     from pipelines.study.settings import StudySettings
 
-    click.echo(json_schema(StudySettings if of == "study" else Experiment))
+    schemas: dict[str, type[BaseModel]] = {"experiment": Experiment, "study": StudySettings, "server": ServerSettings}
+    click.echo(json_schema(schemas[of]))
     return 0
 
 

@@ -18,6 +18,7 @@ from actors.learner.group import LearnerGroup
 from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
 from actors.teacher import TeacherActor
+from actors.weight_files import read_weights
 from cluster.deadlines import START_TIMEOUT, results
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
@@ -26,7 +27,6 @@ from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment.schema import Experiment
 from pipelines.models.base_models import BaseModels
-from pipelines.models.student_weights import read_weights
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.pool import RolloutPool
 

@@ -88,9 +88,16 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(f"pipelines.{room}" for room in ("wording", "data", "terminal", "client")),
     },
+    # Relay servers.
+    "pipelines.serving": {
+        "cluster",
+        "actors",
+        *(f"pipelines.{room}" for room in ("experiment", "models", "terminal")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
+        "actors",
         *(
             f"pipelines.{room}"
             for room in (
@@ -104,6 +111,7 @@ ROOMS: dict[str, set[str]] = {
                 "driver",
                 "chat",
                 "generation",
+                "serving",
             )
         ),
     },

@@ -115,6 +115,11 @@ class VllmEngine:
         return self._load
 
     @property
+    def unfinished(self) -> int:
+        """Turns that are being written."""
+        return len(self._turns)
+
+    @property
     def version(self) -> int:
         """Policy version of the weights in use."""
         return self._weights.version

@@ -38,9 +38,10 @@ async def relay(
 ) -> Trajectory:
     """Decode one sequence to its end and return it (paper section 2.1). A `follower` sees each token as it is written.
 
-    If the teacher fails or misses `teacher_timeout_s`, the call is recorded as failed and the student goes on. An
-    `EngineError` of the student is raised. Cancelling this task cancels the engine call under way. Raises ValueError if
-    there can be calls but there is no teacher.
+    If the teacher fails or misses `teacher_timeout_s`, the call is recorded as failed and the student goes on. It goes on
+    after the tokens that a follower has seen, because they may have been shown to a reader already. An `EngineError` of the
+    student is raised. Cancelling this task cancels the engine call under way. Raises ValueError if there can be calls but
+    there is no teacher.
     """
     if teacher is None and sequence.needs_teacher:
         raise ValueError(
@@ -102,12 +103,11 @@ async def all_or_none(calls: Sequence[Coroutine[Any, Any, T]], finished: Callabl
 async def _call(sequence: RelaySequence, turn: TeacherTurn, teacher: Engine, follower: Follower | None) -> None:
     deadline_s = sequence.setup.limits.teacher_timeout_s
     start = time.perf_counter()
-    arrived = 0
+    arrived: list[int] = []
 
     def on_tokens(ids: list[int], logprobs: list[float]) -> None:
-        nonlocal arrived
         assert follower is not None
-        arrived += len(ids)
+        arrived.extend(ids)
         follower.writes(Source.TEACHER, ids, logprobs)
 
     try:

@@ -22,7 +22,8 @@ class Output:
         self.sources: list[Source] = []
         """who wrote each token"""
         self._logprobs: list[float] = []
-        self._versions: list[int] = []
+        self.versions: list[int] = []
+        """policy version that sampled each token; -1 for the teacher's"""
         self._constrained: list[bool] = []
         self._stripped: list[int] = []
         """the output without commands, up to `_stripped_to`"""
@@ -42,7 +43,7 @@ class Output:
         self.student_tokens += count
         self.sources += [Source.STUDENT] * count
         self._logprobs += generation.logprobs[:count].tolist()
-        self._versions += generation.versions[:count].tolist()
+        self.versions += generation.versions[:count].tolist()
         self._constrained += [constrained] * count
 
     def by_teacher(self, ids: Sequence[int]) -> None:
@@ -53,12 +54,12 @@ class Output:
         self._stripped_to = len(self.ids)
         self.sources += [Source.TEACHER] * count
         self._logprobs += [0.0] * count
-        self._versions += [-1] * count
+        self.versions += [-1] * count
         self._constrained += [False] * count
 
     def take_back(self) -> int:
         """Remove the last token, which must be the student's, and return it."""
-        for column in (self.sources, self._logprobs, self._versions, self._constrained):
+        for column in (self.sources, self._logprobs, self.versions, self._constrained):
             column.pop()
         self.student_tokens -= 1
         return self.ids.pop()
@@ -78,7 +79,7 @@ class Output:
             token_ids=np.asarray(self.ids, np.int32),
             sources=np.asarray(self.sources, np.uint8),
             logprobs=np.asarray(self._logprobs, np.float32),
-            versions=np.asarray(self._versions, np.int32),
+            versions=np.asarray(self.versions, np.int32),
             constrained=np.asarray(self._constrained, np.bool_),
             calls=tuple(calls),
             rejected=rejected,

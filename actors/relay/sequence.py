@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from actors.engines.base import Generation, GenerationRequest, StopReason
 from actors.relay.budget import Budget
@@ -190,20 +191,33 @@ class RelaySequence:
         else:
             self._turn = self._next_turn()
 
-    def teacher_failed(self, reason: str, duration_s: float, written_tokens: int = 0) -> None:
+    def teacher_failed(self, reason: str, duration_s: float, arrived: Sequence[int] = ()) -> None:
         """Record a failed call. It counts towards the call limit, and the student goes on.
 
-        `written_tokens` is how many tokens arrived before the failure. They are lost, but have to be paid.
+        `arrived` are the tokens, in the teacher's vocabulary, that a follower saw before the failure. They stay in the answer.
         """
         turn = self._turn
         assert isinstance(turn, TeacherTurn), f"the teacher failed out of turn: {turn}"
-        self.usage.teacher.add_turn(len(turn.request.prompt_ids), 0, written_tokens)
-        self._turn = self._failed(turn.requested, turn.commanded, reason, duration_s)
+        prompt_tokens = len(turn.request.prompt_ids)
+        self.usage.teacher.add_turn(prompt_tokens, 0, len(arrived))
+        eos = self.setup.grammar.tokenizer.eos_token_id
+        ids = [token for token in self.setup.handoff.student_ids(arrived) if token != eos][: self.room]
+        position = len(self.output)
+        self.output.by_teacher(ids)
+        self.failures.append(reason)
+        call = Call(position, turn.requested, len(ids), duration_s, CallEnding.FAILED, turn.commanded)
+        self.calls.append(replace(call, prompt_tokens=prompt_tokens) if ids else call)
+        self._turn = self._next_turn()
 
     def trajectory(self) -> Trajectory:
         """Return the finished trajectory."""
         assert isinstance(self._turn, Finished), f"the sequence is not finished: {self._turn}"
-        return self.output.trajectory(self.prompt, self.calls, RejectedCommands(**self._rejected), self._turn.reason)
+        return self.output.trajectory(self.prompt, self.calls, self.rejected, self._turn.reason)
+
+    @property
+    def rejected(self) -> RejectedCommands:
+        """Commands so far that were not executed."""
+        return RejectedCommands(**self._rejected)
 
     @property
     def room(self) -> int:
@@ -305,7 +319,9 @@ class RelaySequence:
                 f"the teacher's context of {self.setup.teacher_context_tokens} tokens cannot hold "
                 f"the {len(context)} tokens so far and one more"
             )
-            return self._failed(requested, commanded, reason, duration_s=0.0)
+            self.failures.append(reason)
+            self.calls.append(Call(len(self.output), requested, 0, 0.0, CallEnding.FAILED, commanded))
+            return self._next_turn()
         allowed = self._budget.call_tokens(self.usage, self.output.teacher_tokens, len(self.output), len(context))
         if allowed == 0:
             self.calls.append(Call(len(self.output), requested, 0, 0.0, CallEnding.BUDGET, commanded))
@@ -318,11 +334,6 @@ class RelaySequence:
             seed=self._turn_seed(),
         )
         return TeacherTurn(request, requested, commanded)
-
-    def _failed(self, requested: int, commanded: int, reason: str, duration_s: float) -> Turn:
-        self.failures.append(reason)
-        self.calls.append(Call(len(self.output), requested, 0, duration_s, CallEnding.FAILED, commanded))
-        return self._next_turn()
 
     def _finished(self, reason: FinishReason) -> Finished:
         self._reject(parse_commands(self._unread))

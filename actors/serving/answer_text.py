@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from actors.relay.grammar import hidden_spans, outside, settled_end
 from actors.relay.handoff import Handoff, IdHandoff, whole_text
-from actors.relay.sequence import RelaySequence
+from actors.relay.output import Output
 from actors.relay.tokenizer import Tokenizer
 from actors.serving.pieces import Piece, TokenLogprob
 from actors.serving.stop_texts import StopTexts
@@ -16,6 +17,16 @@ from actors.trajectory import Source
 _REPLACEMENT = "\ufffd"
 _MOST_BYTES = 4
 """of one character in UTF-8"""
+
+
+class Written(Protocol):
+    """The parts of a sequence that its text depends on."""
+
+    @property
+    def output(self) -> Output: ...
+
+    @property
+    def room(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,12 @@ class AnswerText:
         """Who wrote last."""
         return self._writer
 
-    def begin(self, sequence: RelaySequence) -> None:
+    @property
+    def held_characters(self) -> int:
+        """Characters that are part of the text unless they begin a stop text."""
+        return self._stops.held_characters
+
+    def begin(self, sequence: Written) -> None:
         """Learn how many tokens the answer may have. Call it before the first turn."""
         self._room = sequence.room
 
@@ -101,7 +117,7 @@ class AnswerText:
         self._pending += map(_Token, ids, logprobs)
         self._give_out()
 
-    def wrote(self, sequence: RelaySequence) -> None:
+    def wrote(self, sequence: Written) -> None:
         """Replace the tokens of the turn by those that the sequence kept. See `Follower`."""
         output = sequence.output
         told, self._pending, self._turn = self._pending, [], 0
@@ -114,6 +130,10 @@ class AnswerText:
         if self._early:
             self._end_other_vocabulary()
         self._give_out()
+
+    def turn_to(self, writer: Source) -> None:
+        """Give out what is held back of the text so far. Its tokens are final, and `writer` writes next."""
+        self._end_segment(writer)
 
     def end(self) -> None:
         """Give out what is held back. Nothing more is written."""

@@ -20,6 +20,11 @@ class StopTexts:
         self.found: str | None = None
         """the stop text that ended the answer"""
 
+    @property
+    def held_characters(self) -> int:
+        """Characters that are held back."""
+        return sum(len(piece.text) for piece in self._held)
+
     def pass_on(self, piece: Piece) -> list[Piece]:
         """Take the next piece; return the pieces that are certain."""
         if self.found is not None:

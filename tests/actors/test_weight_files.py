@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from actors.learner.export import export_model, gather_weights
-from pipelines.models.student_weights import read_weights
+from actors.weight_files import read_weights
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,0 +1,87 @@
+"""Turns messages, text or token ids of a request into the prompts of both models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from actors.relay.chat_templates import ChatTemplate, ChatTemplateError, Message
+from actors.relay.handoff import RelayPrompt
+from actors.serving.errors import ApiError, bad
+from actors.serving.settings import ServerSettings
+from cluster.loading import loading
+
+_BEGINNING_TOKENS = 64
+"""of a prompt without messages; prompts that share them share a replica"""
+
+
+class Prompts:
+    """Renders prompts as training does: with each model's own chat template, thinking off."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        with loading():
+            from transformers import AutoTokenizer
+
+        student, teacher = settings.student, settings.teacher or settings.student
+        self._own, self._its = AutoTokenizer.from_pretrained(student.path), AutoTokenizer.from_pretrained(teacher.path)
+        self._student = ChatTemplate(self._own, student.path)
+        self._teacher = ChatTemplate(self._its, teacher.path)
+        self._equal = self._own.get_vocab() == self._its.get_vocab()
+        self._suffix = settings.prompt_suffix
+
+    def chat(self, messages: Sequence[Message]) -> RelayPrompt:
+        """Return the prompt of a conversation."""
+        asked = [
+            replace(message, content=message.content + self._suffix) if message.role == "user" else message
+            for message in messages
+        ]
+        try:
+            return RelayPrompt(tuple(self._student.chats([asked])[0]), tuple(self._teacher.chats([asked])[0]))
+        except ChatTemplateError as error:
+            raise bad("messages", str(error)) from error
+
+    def text(self, text: str) -> RelayPrompt:
+        """Return the prompt of a text that is to be continued. Names of special tokens in it are special tokens."""
+        student, teacher = (
+            tuple(tokenizer.encode(text, add_special_tokens=False)) for tokenizer in (self._own, self._its)
+        )
+        return RelayPrompt(student, teacher)
+
+    def ids(self, ids: Sequence[int]) -> RelayPrompt:
+        """Return the prompt of token ids in the student's vocabulary."""
+        if unknown := [token for token in ids if not 0 <= token < len(self._own)]:
+            raise bad("prompt", f"prompt has the token id {unknown[0]}; ids are from 0 to {len(self._own) - 1}")
+        if self._equal:
+            return RelayPrompt(tuple(ids), tuple(ids))
+        text = self._own.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return RelayPrompt(tuple(ids), tuple(self._its.encode(text, add_special_tokens=False)))
+
+
+def session_of_messages(messages: Sequence[Message]) -> str:
+    """Return the name of all conversations that begin like this one, up to the first answer."""
+    first = next((i for i, message in enumerate(messages) if message.role == "assistant"), len(messages))
+    return _digest([(message.role, message.content) for message in messages[:first]])
+
+
+def session_of_ids(ids: Sequence[int]) -> str:
+    """Return the name of all prompts that begin like this one."""
+    return _digest(list(ids[:_BEGINNING_TOKENS]))
+
+
+def _digest(beginning: object) -> str:
+    return hashlib.blake2b(repr(beginning).encode(), digest_size=16).hexdigest()
+
+
+def check_room(tokens: int, context_tokens: int, whose: str) -> None:
+    """Raise `ApiError` if a prompt of so many tokens leaves no room for an answer."""
+    if tokens == 0:
+        raise bad("prompt", "the prompt is empty: it should have at least one token")
+    if tokens >= context_tokens:
+        raise ApiError(
+            400,
+            f"the prompt has {tokens} tokens, but the {whose}'s context of {context_tokens} tokens must hold it and at "
+            "least one more: shorten it",
+            param="messages",
+            code="context_length_exceeded",
+        )

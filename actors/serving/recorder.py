@@ -1,0 +1,157 @@
+"""Records one answer while it is written: its text in pieces, its calls, and its numbers at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from actors.relay.sequence import RelaySequence
+from actors.relay.turns import TeacherTurn
+from actors.serving.answer_text import AnswerText
+from actors.serving.events import CallBegan, CallReport, Event, Span
+from actors.serving.pieces import Piece
+from actors.trajectory import Call, CallEnding, Source
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    start: int
+    requested: int
+    began_s: float
+    prompt_tokens: int
+    first_token_s: float | None = None
+
+
+@dataclass(slots=True)
+class PieceLog:
+    """The visible text so far: how long it is, and who wrote what."""
+
+    characters: int = 0
+    spans: list[Span] = field(default_factory=list)
+
+    def add(self, pieces: Sequence[Piece]) -> list[Event]:
+        """Note the pieces; return those that have text."""
+        visible = [piece for piece in pieces if piece.text]
+        for piece in visible:
+            start, self.characters = self.characters, self.characters + len(piece.text)
+            if self.spans and self.spans[-1].writer is piece.writer:
+                self.spans[-1] = replace(self.spans[-1], end=self.characters)
+            else:
+                self.spans.append(Span(piece.writer, start, self.characters))
+        return list[Event](visible)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """A `Follower` of relay decoding. `news` is set when there are events to take, or when a stop text was found."""
+
+    text: AnswerText
+    ended: Callable[[CallReport], None] | None = None
+    """is told each call when it has ended"""
+    clock: Callable[[], float] = time.perf_counter
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: list[CallReport] = field(default_factory=list)
+    shown: PieceLog = field(default_factory=PieceLog)
+    """the visible text"""
+    prompt_cached_tokens: int = 0
+    """prompt tokens of the first turn that its engine's prefix cache held"""
+    _events: list[Event] = field(default_factory=list)
+    _open: _OpenCall | None = None
+    _turns: int = 0
+
+    def begin(self, sequence: RelaySequence) -> None:
+        """Learn the limits of the answer. Call it before the first turn."""
+        self.text.begin(sequence)
+
+    def writes(self, source: Source, ids: list[int], logprobs: list[float]) -> None:
+        """See `Follower`."""
+        if self._open is not None and self._open.first_token_s is None:
+            self._open.first_token_s = self.clock() - self._open.began_s
+        self.text.writes(source, ids, logprobs)
+        self._take_pieces()
+
+    def wrote(self, sequence: RelaySequence) -> None:
+        """See `Follower`."""
+        if self._turns == 0:
+            self.prompt_cached_tokens = sequence.usage.student.cached_tokens
+        self._turns += 1
+        self.text.wrote(sequence)
+        for call in sequence.calls[len(self.calls) :]:
+            self._ended(call, sequence)
+        if not self.text.stopped and isinstance(turn := sequence.next_turn(), TeacherTurn):
+            self._begins(turn.requested, len(turn.request.prompt_ids))
+        self._take_pieces()
+
+    def take(self) -> list[Event]:
+        """Return the events since the last call."""
+        self.news.clear()
+        events, self._events = self._events, []
+        return events
+
+    def end(self) -> list[Event]:
+        """Return the last events. A call that a stop text has ended is reported here."""
+        self.text.end()
+        self._take_pieces()
+        if (call := self._open) is not None:
+            self._open = None
+            report = CallReport(
+                start=call.start,
+                end=self._position(),
+                requested=call.requested,
+                written=self.text.turn_tokens,
+                duration_s=self.clock() - call.began_s,
+                first_token_s=call.first_token_s,
+                ending=CallEnding.END_OF_TEXT,
+                reason="a stop text ended the answer",
+                prompt_tokens=call.prompt_tokens,
+                cached_tokens=0,
+            )
+            self._events.append(report)
+            self.calls.append(report)
+        # A stop text may begin before a place that was told already.
+        most = self.shown.characters
+        self.calls = [replace(call, start=min(call.start, most), end=min(call.end, most)) for call in self.calls]
+        return self.take()
+
+    def _begins(self, requested: int, prompt_tokens: int) -> None:
+        self._turn_to(Source.TEACHER)
+        self._open = _OpenCall(self._position(), requested, self.clock(), prompt_tokens)
+        self._events.append(CallBegan(self._open.start, requested))
+
+    def _ended(self, call: Call, sequence: RelaySequence) -> None:
+        """Report a call. One that had no turn of its own, because no token was allowed, begins and ends at once."""
+        self._turn_to(Source.STUDENT)
+        opened, self._open = self._open, None
+        if opened is None:
+            opened = _OpenCall(self._position(), call.requested, self.clock(), 0)
+            self._events.append(CallBegan(opened.start, call.requested))
+        report = CallReport(
+            start=opened.start,
+            end=self._position(),
+            requested=call.requested,
+            written=call.written,
+            duration_s=call.duration_s,
+            first_token_s=opened.first_token_s,
+            ending=call.ending,
+            reason=sequence.failures[-1] if call.ending is CallEnding.FAILED else None,
+            prompt_tokens=call.prompt_tokens or opened.prompt_tokens,
+            cached_tokens=call.cached_tokens,
+        )
+        self.calls.append(report)
+        self._events.append(report)
+        if self.ended is not None:
+            self.ended(report)
+
+    def _turn_to(self, writer: Source) -> None:
+        self.text.turn_to(writer)
+        self._take_pieces()
+
+    def _position(self) -> int:
+        return self.shown.characters + self.text.held_characters
+
+    def _take_pieces(self) -> None:
+        self._events += self.shown.add(self.text.take())
+        if self._events or self.text.stopped:
+            self.news.set()

@@ -1,0 +1,99 @@
+"""The Serve replicas that hold an engine: the teacher's, and the student's with the relay loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actors.engine_host import EngineHost
+from actors.relay.grammar import CommandGrammar
+from actors.relay.handoff import IdHandoff, TextHandoff
+from actors.relay.tokenizer import TransformersTokenizer
+from actors.serving.answering import Answerer
+from actors.serving.events import Event
+from actors.serving.followed_weights import FollowedWeights
+from actors.serving.request import AnswerRequest
+from actors.serving.settings import ServerSettings
+from actors.serving.solo import solo_answer
+from actors.serving.teachers import HandleEngine, WatchedTeachers
+from actors.serving.weights_board import StudentWeights
+from actors.weight_files import read_weights
+from cluster.weight_transport import InFlight
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+
+class TeacherReplica(EngineHost):
+    """A teacher's engine. It serves the calls of all student replicas, and whole answers of the teacher alone, in one batch."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        teacher = settings.teacher
+        assert teacher is not None
+        super().__init__(teacher.path, teacher.engine, settings.device, settings.seed)
+        self._context_tokens, self._prices = teacher.engine.max_model_len, settings.prices
+
+    def check_health(self) -> None:
+        """Raise `EngineError` if the engine is dead. Serve then replaces this replica."""
+        self.engine.check()
+
+    async def answer(self, request: AnswerRequest) -> AsyncIterator[list[Event]]:
+        """See `solo_answer`."""
+        answer = solo_answer(self, self.engine.grammar, self._context_tokens, self._prices, request)
+        async with aclosing(answer) as batches:
+            async for events in batches:
+                yield events
+
+
+class StudentReplica(EngineHost):
+    """A student's engine and the relay loop, so that a student's turns stay where their prefix is."""
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: ServerSettings, teacher: DeploymentHandle[Any] | None, board: DeploymentHandle[Any]
+    ) -> None:
+        """Start the engine with the newest weights."""
+        super().__init__(settings.student.path, settings.student.engine, settings.device, settings.seed)
+        from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
+
+        other = settings.teacher or settings.student
+        own, its = AutoTokenizer.from_pretrained(settings.student.path), AutoTokenizer.from_pretrained(other.path)
+        tokenizer, teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(its)
+        teachers = None
+        if teacher is not None:
+            outage = settings.outage
+            engine_of = partial(HandleEngine, teacher)
+            teachers = WatchedTeachers(engine_of, outage.failures, outage.probe_s, teacher_tokenizer.eos_token_id)
+        self._answerer = Answerer(
+            student=self,
+            teachers=teachers,
+            tokenizer=tokenizer,
+            teacher_tokenizer=teacher_tokenizer,
+            grammar=CommandGrammar(tokenizer),
+            handoff=IdHandoff() if own.get_vocab() == its.get_vocab() else TextHandoff(tokenizer, teacher_tokenizer),
+            student_context_tokens=settings.student.engine.max_model_len,
+            teacher_context_tokens=other.engine.max_model_len,
+            limits=settings.limits_in_force,
+            prices=settings.prices,
+            version=lambda: self.engine.version,
+        )
+        self._weights = FollowedWeights(board, settings.student.path, self._take)
+        await self._weights.start()
+
+    def check_health(self) -> None:
+        """Raise `EngineError` if the engine is dead. Serve then replaces this replica."""
+        self.engine.check()
+
+    async def answer(self, request: AnswerRequest) -> AsyncIterator[list[Event]]:
+        """See `Answerer.answer`."""
+        async with aclosing(self._answerer.answer(request)) as batches:
+            async for events in batches:
+                yield events
+
+    async def _take(self, weights: StudentWeights) -> None:
+        """Load weights between two steps of the engine. Answers that are being written go on under them."""
+        arrays = await asyncio.to_thread(read_weights, Path(weights.path))
+        await self.done_or_dead(self.engine.update_weights(arrays, weights.version, InFlight.CONTINUE))

@@ -1,0 +1,151 @@
+"""Answers requests through the replicas: all choices at the same time, within the deadline, and aborted if nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.serving.bodies import DONE, AnswerBodies, ChoiceText, Json, as_sse
+from actors.serving.errors import ApiError
+from actors.serving.events import Event, Summary
+from actors.serving.metrics import ServerMetrics
+from actors.serving.protocol import Asked
+from actors.serving.request import AnswerRequest
+
+logger = logging.getLogger(__name__)
+
+Answers = Callable[[AnswerRequest], AsyncIterator[list[Event]]]
+"""starts one answer. Closing the iterator aborts it. It raises `ApiError`"""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Events of all choices that nobody has taken."""
+
+    events: dict[int, list[Event]] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self) -> dict[int, list[Event]]:
+        self.news.clear()
+        taken, self.events = self.events, {}
+        return taken
+
+
+class Service:
+    """Answers requests."""
+
+    def __init__(self, answers: Answers, currency: str, deadline_s: float, metrics: ServerMetrics) -> None:
+        self._answers, self._currency, self._deadline_s, self._metrics = answers, currency, deadline_s, metrics
+        self._running = 0
+        self._draining = False
+        self._idle = asyncio.Condition()
+
+    async def drain(self) -> None:
+        """Refuse new requests, and return when those in flight have ended."""
+        self._draining = True
+        async with self._idle:
+            await self._idle.wait_for(lambda: self._running == 0)
+
+    async def whole(self, asked: Asked) -> Json:
+        """Return the body of an answer. Raises `ApiError`."""
+        choices = [ChoiceText() for _ in asked.choices]
+        async with aclosing(self._events(asked)) as batches:
+            async for batch in batches:
+                for index, events in batch.items():
+                    choices[index].take(events)
+        return AnswerBodies(asked, self._currency).whole(choices)
+
+    async def stream(self, asked: Asked) -> AsyncGenerator[bytes, None]:
+        """Yield the server-sent events of an answer. All that waits while the client is slow goes out together.
+
+        An error before the first event of an answer is raised as `ApiError`. A later one is the last event.
+        """
+        bodies = AnswerBodies(asked, self._currency)
+        summaries: dict[int, Summary] = {}
+        try:
+            async with aclosing(self._events(asked)) as batches:
+                began = False
+                async for batch in batches:
+                    chunks = [] if began else bodies.beginnings()
+                    began = True
+                    for index, events in batch.items():
+                        chunks += bodies.chunks(index, events)
+                        if isinstance(last := events[-1], Summary):
+                            summaries[index] = last
+                    yield b"".join(map(as_sse, chunks))
+        except ApiError as error:
+            if not began:
+                raise
+            yield as_sse(error.body())
+            return
+        if asked.include_usage:
+            yield as_sse(bodies.last([summaries[index] for index in sorted(summaries)]))
+        yield DONE
+
+    async def _events(self, asked: Asked) -> AsyncGenerator[dict[int, list[Event]], None]:
+        """Yield the events of all choices, by choice."""
+        if self._draining:
+            raise ApiError(503, "the server is stopping", code="draining", headers={"Retry-After": "10"})
+        self._running += 1
+        try:
+            async with aclosing(self._measured(asked)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            self._running -= 1
+            async with self._idle:
+                self._idle.notify_all()
+
+    async def _measured(self, asked: Asked) -> AsyncGenerator[dict[int, list[Event]], None]:
+        waiting = _Waiting()
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        with self._metrics.request(asked.kind) as measured:
+            work = [self._pump(index, request, waiting) for index, request in enumerate(asked.choices)]
+            async with _running(work) as pumps:
+                while True:
+                    try:
+                        async with asyncio.timeout_at(deadline):
+                            await waiting.news.wait()
+                    except TimeoutError as error:
+                        raise ApiError(
+                            504, f"the answer was not finished within {self._deadline_s:g} s", code="deadline_exceeded"
+                        ) from error
+                    batch = waiting.take()
+                    for events in batch.values():
+                        measured.events(events)
+                    if batch:
+                        yield batch
+                    for pump in pumps:
+                        if pump.done():
+                            pump.result()
+                    if all(pump.done() for pump in pumps) and not waiting.events:
+                        return
+
+    async def _pump(self, index: int, request: AnswerRequest, waiting: _Waiting) -> None:
+        """Move the events of one choice into `waiting` as they arrive, however slow the client is."""
+        finished = False
+        try:
+            async for events in self._answers(request):
+                waiting.events.setdefault(index, []).extend(events)
+                waiting.news.set()
+                finished = isinstance(events[-1], Summary)
+            if not finished:
+                raise ApiError(503, "the answer ended before it was finished: send the request again")
+        finally:
+            waiting.news.set()
+
+
+@asynccontextmanager
+async def _running(work: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run all coroutines as tasks, which are cancelled and awaited at the end of the block."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

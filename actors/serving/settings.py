@@ -1,0 +1,88 @@
+"""Settings of the relay server: one YAML file is one server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from actors.relay.usage import Prices
+from actors.settings import EngineSettings, RelayLimits, SamplingSettings
+from cluster.devices import Device
+from cluster.settings import Seed, Settings, name_with_home
+
+ModelPath = Annotated[str, AfterValidator(name_with_home)]
+
+
+class ServedModelSettings(Settings):
+    """One served model, and how many engines serve it."""
+
+    path: ModelPath = Field(description="a folder in Hugging Face format, or a hub name")
+    engine: EngineSettings = EngineSettings()
+    replicas: int = Field(1, ge=1, description="engines; each is a Serve replica that restarts on its own")
+
+
+class ServedSamplingSettings(Settings):
+    """Sampling of requests that do not set their own temperature, top_p or top_k."""
+
+    student: SamplingSettings = SamplingSettings()
+    teacher: SamplingSettings = SamplingSettings()
+
+
+class HttpSettings(Settings):
+    """Where the server listens. Ray's own token does not protect it."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to bind; 0.0.0.0 is every network of the machine")
+    port: int = Field(8000, ge=0, le=65535, description="0 takes a free port, which the ready line names")
+
+
+class OutageSettings(Settings):
+    """When the teacher counts as away, and how it comes back."""
+
+    failures: int = Field(3, ge=1, description="failed calls in a row after which the student answers alone")
+    probe_s: float = Field(5.0, gt=0.0, description="seconds between attempts to reach a teacher that is away")
+
+
+class ServerSettings(Settings):
+    """One relay server."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="id of the relay model; <name>/student and <name>/teacher are the two models alone",
+    )
+    student: ServedModelSettings
+    teacher: ServedModelSettings | None = Field(None, description="if empty, the student answers alone")
+    prompt_suffix: str = Field(
+        "", description="added to every user message of a chat, as data.prompt_suffix is in training"
+    )
+    limits: RelayLimits = Field(
+        RelayLimits(teacher_timeout_s=30.0), description="what a request gets that asks for nothing, or for more"
+    )
+    sampling: ServedSamplingSettings = ServedSamplingSettings()
+    prices: Prices = Prices()
+    currency: str = Field("USD", min_length=1, description="unit of the prices")
+    outage: OutageSettings = OutageSettings()
+    device: Device = Field(Device.CPU, description="what the engines run on")
+    engine_threads: int = Field(1, ge=1, description="threads of each engine on the CPU")
+    cpus_per_replica: float = Field(1.0, ge=0.0, description="logical CPUs that Ray reserves for each replica")
+    ingress_replicas: int = Field(1, ge=1, description="processes that speak HTTP; each has its own /metrics")
+    http: HttpSettings = HttpSettings()
+    deadline_s: float = Field(600.0, gt=0.0, description="longest time of one request; past it the answer is a 504")
+    start_timeout_s: float = Field(600.0, gt=0.0, description="longest start of all replicas")
+    examples: list[str] = Field([], description="questions that the page offers")
+    seed: Seed = Field(0, description="of the engines' own random numbers, for requests without a seed")
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        room = self.student.engine.max_model_len
+        if self.limits.max_new_tokens >= room:
+            raise ValueError(
+                f"limits.max_new_tokens ({self.limits.max_new_tokens}) should be below student.engine.max_model_len "
+                f"({room}), which holds the prompt too"
+            )
+        return self
+
+    @property
+    def limits_in_force(self) -> RelayLimits:
+        """The limits; without a teacher, no calls."""
+        return self.limits if self.teacher is not None else self.limits.model_copy(update={"max_calls": 0})

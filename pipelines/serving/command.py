@@ -1,0 +1,50 @@
+"""The command `relayllm serve`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from cluster.session import VERBOSE
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[key.sub=value]...")
+@click.option("--host", help="Address to bind, in place of http.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port, in place of http.port; 0 takes a free one.")
+@click.option("--dry-run", is_flag=True, help="Check the target, print the server's settings, and stop.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the replicas.")
+def serve(
+    target: Path, overrides: tuple[str, ...], host: str | None, port: int | None, dry_run: bool, verbose: bool
+) -> int:
+    """Serve the student of a finished run, or the models of a server's file, with an OpenAI-compatible interface.
+
+    \b
+    relayllm serve runs/demo
+    relayllm serve experiments/serve/demo.yaml limits.max_calls=2 --port 9000
+    """
+    from pipelines.experiment.loading import resolved_yaml
+    from pipelines.serving.target import server_settings
+
+    given = [f"http.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
+    settings = server_settings(target, [*overrides, *given])
+    if dry_run:
+        click.echo(resolved_yaml(settings), nl=False)
+        return 0
+    if verbose:
+        os.environ[VERBOSE] = "1"
+    from pipelines.serving.server import curl_example, serve_until_stopped
+    from pipelines.terminal.logs import begin_logging
+
+    begin_logging()
+
+    def ready(url: str) -> None:
+        click.echo(f"relay server {settings.name} is ready: {url}  (Ctrl-C stops it)")
+        click.echo(curl_example(settings, url))
+
+    click.echo(f"starting Ray and the engines of {settings.name}")
+    serve_until_stopped(settings, ready)
+    return 0

@@ -1,0 +1,138 @@
+"""Runs a relay server until it is stopped. Requests in flight are finished first."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actors.serving.settings import HttpSettings, ServerSettings
+from cluster.devices import Device
+from cluster.errors import ClusterError, DeadlineError
+from cluster.session import ray_session
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.5
+_SPARE_CPUS = 1
+
+
+class ServerError(ClusterError):
+    """The server could not start, or ended by itself; the message says why."""
+
+
+@contextmanager
+def running_server(settings: ServerSettings) -> Iterator[str]:
+    """Start a server and yield its URL when it is ready. At the end of the block it is drained and stopped.
+
+    Joins the cluster that RAY_ADDRESS names, or starts a local one that ends with the block. Raises `ServerError`, and
+    `DeadlineError` if the start takes too long.
+    """
+    cpus, gpus = _needs(settings)
+    with ray_session(f"relay-server-{settings.name}", None, cpus, gpus), served(settings) as url:
+        yield url
+
+
+@contextmanager
+def served(settings: ServerSettings) -> Iterator[str]:
+    """Do the same on the cluster that this process is connected to."""
+    from ray import serve
+
+    from actors.serving.application import application
+
+    http = _with_port(settings.http)
+    try:
+        serve.start(http_options={"host": http.host, "port": http.port})
+        serve.run(application(settings), name=settings.name, route_prefix="/", blocking=False)
+        _wait_until_running(settings)
+        yield f"http://{_reachable(http.host)}:{http.port}"
+        _drain(settings)
+    finally:
+        serve.shutdown()
+
+
+def serve_until_stopped(settings: ServerSettings, ready: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM. `ready` is told the URL. Raises `ServerError` if the server ends by itself."""
+    with running_server(settings) as url:
+        ready(url)
+        try:
+            while True:
+                time.sleep(10 * _POLL_S)
+                _check(settings)
+        except KeyboardInterrupt:
+            logger.info("finishing the requests in flight")
+
+
+def curl_example(settings: ServerSettings, url: str) -> str:
+    """Return a command that asks the server something."""
+    import json
+    import shlex
+
+    question = settings.examples[0] if settings.examples else "What is 2 + 2?"
+    body = json.dumps({"model": settings.name, "stream": True, "messages": [{"role": "user", "content": question}]})
+    return f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def _needs(settings: ServerSettings) -> tuple[float, float]:
+    models = [model for model in (settings.student, settings.teacher) if model is not None]
+    replicas = sum(model.replicas for model in models)
+    gpus = sum(model.replicas * model.engine.tensor_parallel for model in models)
+    return replicas * settings.cpus_per_replica + _SPARE_CPUS, gpus if settings.device is Device.GPU else 0
+
+
+def _with_port(http: HttpSettings) -> HttpSettings:
+    """Return the address with a free port in place of 0. Raises `ServerError` if it cannot be bound."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((http.host, http.port))
+        except OSError as error:
+            raise ServerError(
+                f"http.host = {http.host!r}, http.port = {http.port}: {error.strerror}; choose another port, or 0 for a free one"
+            ) from error
+        return http.model_copy(update={"port": probe.getsockname()[1]})
+
+
+def _reachable(host: str) -> str:
+    """Return a host to ask from this machine."""
+    named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+    return f"[{named}]" if ":" in named and not named.startswith("[") else named
+
+
+def _status(settings: ServerSettings) -> Any:
+    from ray import serve
+
+    return serve.status().applications[settings.name]
+
+
+def _wait_until_running(settings: ServerSettings) -> None:
+    deadline = time.monotonic() + settings.start_timeout_s
+    while (status := _status(settings)).status != "RUNNING":
+        _check(settings)
+        if time.monotonic() > deadline:
+            raise DeadlineError(
+                f"the server was not ready after {settings.start_timeout_s:g} s: raise start_timeout_s. {status.message}"
+            )
+        time.sleep(_POLL_S)
+
+
+def _check(settings: ServerSettings) -> None:
+    status = _status(settings)
+    if status.status in ("DEPLOY_FAILED", "UNHEALTHY", "NOT_STARTED"):
+        broken = [f"{name}: {one.message}" for name, one in status.deployments.items() if one.message]
+        raise ServerError(f"the server is {status.status.lower()}: {'; '.join([status.message, *broken])}")
+
+
+def _drain(settings: ServerSettings) -> None:
+    """Return when no request is in flight."""
+    from ray import serve
+
+    handle = serve.get_app_handle(settings.name)
+    drained: set[str] = set()
+    deadline = time.monotonic() + settings.deadline_s
+    while len(drained) < settings.ingress_replicas and time.monotonic() < deadline:
+        drained.add(handle.drain.remote().result(timeout_s=settings.deadline_s))

@@ -1,0 +1,107 @@
+"""Turns what a user names into a server's settings: the folder of a finished run, or a server's file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.serving.settings import ServerSettings
+from actors.serving.student_folder import student_folder
+from cluster.errors import RunError
+from pipelines.experiment import yaml_values
+from pipelines.experiment.loading import load
+from pipelines.experiment.model_paths import located
+from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_names import FILTER
+from pipelines.models.base_models import finished_base_models
+
+_EXPERIMENT = "experiment.yaml"
+_MOST_EXAMPLES = 6
+_CALL_TIMEOUT_S = 30.0
+"""someone waits for the answer, so a call gets no more time than this"""
+
+
+class ServeTargetError(RunError):
+    """There is nothing to serve; the message says why."""
+
+
+def server_settings(target: Path, overrides: Sequence[str] = ()) -> ServerSettings:
+    """Return the settings of a server, with `key.sub=value` overrides and absolute model paths.
+
+    Raises `ServeTargetError` if the target is a run without a trained student, and `ConfigError` if settings are wrong.
+    """
+    if not target.is_dir():
+        return _with_folders(load(target, overrides, ServerSettings))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"server-of-{target.name}.yaml"
+        file.write_text(yaml_values.written(_of_run(target)), encoding="utf-8")
+        return _with_folders(load(file, overrides, ServerSettings))
+
+
+def _of_run(run: Path) -> dict[str, Any]:
+    """Return the settings of a server for the final student of a run, as its experiment has them."""
+    if not (run / _EXPERIMENT).is_file():
+        raise ServeTargetError(
+            f"{run} is no run: it has no {_EXPERIMENT}. Give the folder of a run, or a server's file"
+        )
+    experiment = load(run / _EXPERIMENT, [], Experiment)
+    models = finished_base_models(experiment)
+    if models is None:
+        raise ServeTargetError(
+            f"{run}: the run's base models are gone from {experiment.models.cache_dir}; run it again"
+        )
+    limits = experiment.evaluation.limits
+    timeout_s = min(limits.teacher_timeout_s, _CALL_TIMEOUT_S)
+    sampling = experiment.evaluation.sampling.model_dump(mode="json")
+    return {
+        "name": experiment.name,
+        "student": {
+            "path": _student_of(run, experiment) or models.student,
+            "engine": experiment.rollout.engine.model_dump(mode="json"),
+        },
+        "teacher": {"path": models.teacher, "engine": experiment.teacher.engine.model_dump(mode="json")},
+        "prompt_suffix": experiment.data.prompt_suffix,
+        "limits": limits.model_copy(update={"teacher_timeout_s": timeout_s}).model_dump(mode="json"),
+        "sampling": {"student": sampling, "teacher": sampling},
+        "device": experiment.cluster.device.value,
+        "engine_threads": experiment.cluster.engine_threads,
+        "cpus_per_replica": experiment.cluster.cpus_per_actor,
+        "examples": _examples(run),
+    }
+
+
+def _student_of(run: Path, experiment: Experiment) -> str | None:
+    """Return the folder of the student that the run ends with; None if the run does not train one."""
+    if not experiment.trains:
+        return None
+    stage = "grpo" if experiment.grpo.enabled else "warmup"
+    folder = run / "stages" / stage / "model"
+    if not folder.is_dir():
+        raise ServeTargetError(f"{run} has no trained student yet ({folder} is missing): finish it with relayllm run")
+    return str(student_folder(folder))
+
+
+def _examples(run: Path) -> list[str]:
+    """Return the first problems of each kind that the run trained on."""
+    file = run / "stages" / FILTER / "problems.jsonl"
+    if not file.is_file():
+        return []
+    by_kind: dict[str, list[str]] = {}
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            problem = json.loads(line)
+            by_kind.setdefault(problem.get("kind", ""), []).append(problem["question"])
+    each = max(_MOST_EXAMPLES // max(len(by_kind), 1), 1)
+    return [question for questions in by_kind.values() for question in questions[:each]][:_MOST_EXAMPLES]
+
+
+def _with_folders(settings: ServerSettings) -> ServerSettings:
+    """Return the settings with absolute paths, since replicas may run in other folders."""
+    student = settings.student.model_copy(update={"path": located("student.path", settings.student.path)})
+    teacher = settings.teacher
+    if teacher is not None:
+        teacher = teacher.model_copy(update={"path": located("teacher.path", teacher.path)})
+    return settings.model_copy(update={"student": student, "teacher": teacher})

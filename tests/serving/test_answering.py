@@ -1,0 +1,170 @@
+"""Answers over scripted engines: what is aborted, what a broken call leaves, and when the teacher counts as away."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
+from actors.relay.handoff import RelayPrompt
+from actors.serving.events import CallBegan, CallReport, Event, Summary, TeacherState
+from actors.serving.pieces import Piece
+from actors.serving.request import AnswerRequest, ModelKind
+from actors.serving.teachers import WatchedTeachers
+from actors.settings import SamplingSettings
+from actors.trajectory import CallEnding, Source
+from tests.serving.stack import Stack, scripted, settings, tokenizer
+
+CALLING = "94<call>3</call>"
+PROMPT = RelayPrompt((1, 2, 3), (1, 2, 3))
+
+
+def request(**changes: object) -> AnswerRequest:
+    values: dict[str, object] = {
+        "kind": ModelKind.RELAY,
+        "prompt": PROMPT,
+        "max_tokens": 40,
+        "max_calls": 3,
+        "student_sampling": SamplingSettings(),
+        "teacher_sampling": SamplingSettings(),
+    }
+    return AnswerRequest(**(values | changes))  # type: ignore[arg-type]
+
+
+def student(turn: GenerationRequest) -> str:
+    """Call once, then write 7."""
+    return "7" if len(turn.prompt_ids) > 5 or turn.excluded else CALLING
+
+
+async def answered(of: Stack, asked: AnswerRequest, teachers: WatchedTeachers | None = None) -> list[Event]:
+    return [event for events in [batch async for batch in of.answerer(teachers).answer(asked)] for event in events]
+
+
+def text(events: Sequence[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Piece))
+
+
+def summary(events: Sequence[Event]) -> Summary:
+    assert isinstance(events[-1], Summary)
+    return events[-1]
+
+
+@dataclass
+class Broken:
+    """A teacher that writes some tokens and then fails, or never goes on."""
+
+    tokens: list[int]
+    fails: bool = True
+    wrote: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: int = 0
+
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        self.in_flight += 1
+        try:
+            if on_tokens is not None and self.tokens:
+                on_tokens(self.tokens, [0.0] * len(self.tokens))
+            self.wrote.set()
+            await asyncio.sleep(0)
+            if self.fails:
+                raise EngineError("it broke")
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            self.in_flight -= 1
+
+
+async def test_the_events_of_an_answer_come_in_order() -> None:
+    events = await answered(Stack(scripted(student), scripted(lambda _: "*28"), settings()), request())
+    kinds = [type(event) for event in events]
+    assert kinds[-1] is Summary
+    began, ended = kinds.index(CallBegan), kinds.index(CallReport)
+    assert text(events[:began]) == "94"
+    assert text(events[began:ended]) == "*28"
+    assert text(events[ended:]) == "7"
+
+
+async def test_tokens_of_a_call_that_breaks_stay_as_they_were_shown() -> None:
+    teacher = Broken(tokenizer().encode("*2"))
+    of = Stack(scripted(student), teacher, settings())
+    events = await answered(of, request())
+    assert text(events) == "94*27"
+    (call,) = summary(events).calls
+    assert (call.ending, call.written, call.reason) == (CallEnding.FAILED, 2, "it broke")
+    assert (call.start, call.end) == (2, 4)
+    assert [span.writer for span in summary(events).spans] == [Source.STUDENT, Source.TEACHER, Source.STUDENT]
+    assert summary(events).usage.teacher.written_tokens == 2
+    # The student went on after them.
+    assert of.student.requests[-1].prompt_ids[-2:] == tokenizer().encode("*2")  # type: ignore[attr-defined]
+
+
+async def test_closing_an_answer_aborts_the_turn_of_either_engine() -> None:
+    teacher = Broken(tokenizer().encode("*"), fails=False)
+    answer = Stack(scripted(student), teacher, settings()).answerer().answer(request())
+    async for _ in answer:
+        if teacher.in_flight:
+            break
+    await answer.aclose()
+    await asyncio.sleep(0)
+    assert teacher.in_flight == 0
+    waiting = Broken([], fails=False)
+    answer = Stack(waiting, scripted([]), settings()).answerer().answer(request())
+    first = asyncio.ensure_future(anext(answer))
+    await waiting.wrote.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await asyncio.sleep(0)
+    assert waiting.in_flight == 0
+
+
+async def test_a_stop_text_aborts_the_call_under_way() -> None:
+    teacher = Broken(tokenizer().encode("*28"), fails=False)
+    events = await answered(Stack(scripted(student), teacher, settings()), request(stops=("28",)))
+    assert text(events) == "94*"
+    assert summary(events).stop_text == "28"
+    assert summary(events).calls[0].ending is CallEnding.END_OF_TEXT
+    assert summary(events).teacher_tokens == 3
+    await asyncio.sleep(0)
+    assert teacher.in_flight == 0
+
+
+async def test_a_teacher_that_fails_again_and_again_is_away_until_a_probe_finds_it() -> None:
+    broken = [True]
+
+    def teacher(turn: GenerationRequest) -> str | Exception:
+        return EngineError("no route") if broken[0] else "*28"
+
+    of = Stack(scripted(student), scripted(teacher), settings(outage={"failures": 2, "probe_s": 0.01}))
+    teachers = of.teachers()
+    states = [summary(await answered(of, request(), teachers)) for _ in range(3)]
+    assert [one.teacher for one in states] == [TeacherState.ON, TeacherState.ON, TeacherState.AWAY]
+    assert [len(one.calls) for one in states] == [1, 1, 0]
+    broken[0] = False
+    async with asyncio.timeout(10):
+        while teachers.away:
+            await asyncio.sleep(0.01)
+    back = summary(await answered(of, request(), teachers))
+    assert (back.teacher, back.teacher_tokens) == (TeacherState.ON, 3)
+    await teachers.close()
+
+
+async def test_a_call_without_room_in_the_teachers_context_does_not_count_as_an_outage() -> None:
+    of = Stack(scripted(student), scripted([]), settings(outage={"failures": 1}))
+    teachers = of.teachers()
+    longer = RelayPrompt((1, 2, 3), tuple(range(1, 127)))
+    events = await answered(of, request(prompt=longer), teachers)
+    assert summary(events).calls[0].ending is CallEnding.FAILED
+    assert not teachers.away
+
+
+async def test_an_error_of_the_student_is_raised() -> None:
+    with pytest.raises(EngineError, match="broken"):
+        await answered(Stack(scripted([EngineError("broken")]), scripted([]), settings()), request())
+
+
+async def test_a_call_that_the_budget_leaves_no_token_for_is_told_too() -> None:
+    events = await answered(Stack(scripted(student), scripted([]), settings()), request(max_call_ratio=0.01))
+    (call,) = summary(events).calls
+    assert (call.ending, call.written, call.start, call.end) == (CallEnding.BUDGET, 0, 2, 2)
+    assert text(events) == "947"
