@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import ClassVar
 
-from actors.engines.base import EngineError, Generation, GenerationRequest
+from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
 from actors.engines.vllm import EngineLoad, VllmEngine
 from actors.settings import EngineSettings
 from cluster.devices import Device, own_gpus
@@ -85,13 +85,16 @@ class EngineHost:
         """See `VllmEngine.wake_kv_cache`."""
         await self.done_or_dead(self.engine.wake_kv_cache())
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return one turn, or raise `EngineError`; a dead engine ends the process."""
         try:
-            return await self.engine.generate(request)
+            generation = await self.engine.generate(request)
         except EngineError:
             self.exit_if_dead()
             raise
+        if on_tokens is not None:
+            on_tokens(generation.token_ids.tolist())
+        return generation
 
     async def done_or_dead(self, call: Awaitable[None]) -> None:
         """Wait for `call`, or raise its `EngineError`; a dead engine ends the process."""

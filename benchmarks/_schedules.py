@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actors.engines.base import Engine, Generation, GenerationRequest, StopReason
+from actors.engines.base import Engine, Generation, GenerationRequest, OnTokens, StopReason
 from actors.relay.loop import relay
 from actors.relay.sequence import RelaySequence, StudentTurn, TeacherTurn
 
@@ -46,7 +46,7 @@ class Instant:
         self._token = token
         self._s_per_token = s_per_token
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return a turn of `max_tokens` equal tokens."""
         count = request.max_tokens
         await asyncio.sleep(count * self._s_per_token)

@@ -15,7 +15,7 @@ from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from actors.engines.base import Engine, Generation, GenerationRequest
+from actors.engines.base import Engine, Generation, GenerationRequest, OnTokens
 from actors.engines.remote import RemoteEngine
 from actors.engines.vllm import EngineLoad
 from actors.relay.grammar import CommandGrammar
@@ -52,9 +52,9 @@ class Metered:
         self._ends = ends
         self.tokens = 0
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return the wrapped engine's turn."""
-        generation = await self._engine.generate(request)
+        generation = await self._engine.generate(request, on_tokens)
         if perf_counter() < self._ends:
             self.tokens += len(generation.token_ids)
         return generation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -10,6 +10,9 @@ from typing import Protocol
 from actors.settings import SamplingSettings
 from actors.trajectory import Float32, Int32
 from cluster.errors import RunError
+
+OnTokens = Callable[[list[int]], None]
+"""takes the tokens of each step as they are written, on the caller's event loop"""
 
 
 class StopReason(IntEnum):
@@ -21,6 +24,33 @@ class StopReason(IntEnum):
     """the last token completes the request's `stop_text`"""
     LENGTH = 2
     """`max_tokens` were written"""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One finished turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A context as text, for a teacher that takes no token ids."""
+
+    messages: tuple[Message, ...]
+    rendered: str
+    """the messages through the teacher's chat template, up to where the answer begins"""
+    answer: str = ""
+    """the assistant's turn so far, which the teacher continues; without commands"""
+
+
+class ContextIds(list[int]):
+    """The token ids of a context that is sent as text. Their number says how long the context is."""
+
+    def __init__(self, ids: Iterable[int], conversation: Conversation) -> None:
+        super().__init__(ids)
+        self.conversation = conversation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +67,11 @@ class GenerationRequest:
     want_logprobs: bool = False
     seed: int | None = None
     """seed of this turn's random numbers, so that they do not depend on other requests; None uses the engine's random numbers"""
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The context as text; None if `prompt_ids` alone are sent."""
+        return self.prompt_ids.conversation if isinstance(self.prompt_ids, ContextIds) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +95,16 @@ class EngineError(RunError):
     """The engine could not serve a request; the message says why."""
 
 
+class EngineLostError(EngineError):
+    """The engine's process is gone or cannot be reached. Another engine with the same model can serve the request."""
+
+
 class Engine(Protocol):
     """Generates tokens. Any number of `generate` calls may run at the same time. Cancelling a call frees its resources."""
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        """Return one turn, or raise `EngineError`."""
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        """Return one turn, or raise `EngineError`.
+
+        `on_tokens` gets the tokens of each step as they are written. Together they are the turn's `token_ids`.
+        """
         ...

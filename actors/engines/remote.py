@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from actors.engines.base import EngineError, Generation, GenerationRequest
+from actors.engines.base import EngineError, EngineLostError, Generation, GenerationRequest, OnTokens
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -17,10 +17,10 @@ class RemoteEngine:
     def __init__(self, actor: ActorHandle[Any]) -> None:
         self._actor = actor
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        """Return the actor's turn, or raise `EngineError` if the actor failed or is gone."""
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        """Return the actor's turn. Raises `EngineError` if the actor failed, `EngineLostError` if it is gone."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayActorError, RayError
 
         turn = self._actor.generate.remote(request)
         try:
@@ -30,7 +30,10 @@ class RemoteEngine:
             raise
         except RayError as error:
             cause = getattr(error, "cause", None)
-            raise EngineError(
+            kind = EngineLostError if isinstance(error, RayActorError) else EngineError
+            raise kind(
                 str(cause) if isinstance(cause, EngineError) else f"the teacher actor failed: {error}"
             ) from error
+        if on_tokens is not None:
+            on_tokens(generation.token_ids.tolist())
         return generation
