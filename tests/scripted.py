@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
-from actors.engines.base import Generation, GenerationRequest, StopReason
+from actors.engines.base import Generation, GenerationRequest, OnTokens, StopReason
 from actors.relay.grammar import CommandGrammar, token_holding
 from actors.relay.tokenizer import Tokenizer
 
@@ -72,8 +72,8 @@ class ScriptedEngine:
         self._before = before
         self._cached = cached
 
-    async def generate(self, request: GenerationRequest) -> Generation:
-        """One turn of the script."""
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        """One turn of the script; `on_tokens` gets it as one step."""
         self.requests.append(request)
         self.in_flight += 1
         try:
@@ -85,6 +85,8 @@ class ScriptedEngine:
         if isinstance(output, Exception):
             raise output
         ids, stop = self._cut(list(output), request)
+        if on_tokens is not None:
+            on_tokens(ids)
         logprobs = (
             -(np.asarray(ids, np.float32) + 1) / 1000 if request.want_logprobs else np.zeros(len(ids), np.float32)
         )

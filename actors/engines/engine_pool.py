@@ -26,6 +26,8 @@ class EnginePool:
 
     def __init__(self, engines: Sequence[Engine], first: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         """`first` is the engine that gets the first request, so that not all workers begin with the same one."""
+        if not engines:
+            raise ValueError("a pool needs at least one engine")
         self._engines, self._clock = engines, clock
         self._loads = [0] * len(engines)
         self._last_used = [(number - first) % len(engines) - len(engines) for number in range(len(engines))]
