@@ -114,6 +114,8 @@ class ActorWatch:
         )  # the error of its start says enough
         if state.get("State") == "DEAD" and not never_up:
             actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
+            if actor.spare:
+                logger.warning("%s is lost; others of its role may go on without it: %s", actor.name, actor.lost)
 
     def _cause(self, state: State) -> str:
         said = cause_of_death(str(state.get("DeathCause") or ""))
