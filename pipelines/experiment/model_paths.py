@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,20 @@ def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
         for key, path in given.items()
         if located(key, path, key.endswith(".tokenizer")) == path and not Path(path).is_absolute()
     ]
+
+
+def server_notes(experiment: Experiment) -> list[str]:
+    """Return a line for each teacher that a server has, as a dry run shows it. Keys are not shown, only their variables."""
+    teachers = {"models.teacher": experiment.models.teacher, "evaluation.teacher": experiment.evaluation.teacher}
+    notes = []
+    for key, teacher in teachers.items():
+        server = teacher.endpoint if teacher is not None else None
+        if server is None:
+            continue
+        notes.append(f"{key} = {server.model!r} at {server.base}: the server is asked when the run starts, and not now")
+        if server.api_key_env is not None and not os.environ.get(server.api_key_env):
+            notes.append(f"{key}.api_key_env = {server.api_key_env!r}: this variable is not set here")
+    return notes
 
 
 def is_path(path: str) -> bool:

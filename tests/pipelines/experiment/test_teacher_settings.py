@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.experiment.loading import ConfigError, load, resolved_yaml
-from pipelines.experiment.model_paths import hub_names
+from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.memory.roles import memory_of
 from tests.pipelines.small import SMALL
@@ -95,3 +95,14 @@ def test_the_tokenizer_of_a_served_teacher_may_be_a_hub_name(small: Path, tmp_pa
     (tmp_path / "tokenizer").mkdir()
     with pytest.raises(ConfigError, match=r"models\.teacher\.tokenizer .* has no tokenizer_config\.json"):
         hub_names(load(small, [SERVED, f"models.teacher.tokenizer={tmp_path / 'tokenizer'}"], Experiment))
+
+
+def test_a_dry_run_names_servers_and_missing_keys_but_no_keys(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = load(small, [SERVED, "models.teacher.api_key_env=TEACHER_KEY"], Experiment)
+    monkeypatch.delenv("TEACHER_KEY", raising=False)
+    server, key = server_notes(experiment)
+    assert server.startswith("models.teacher = 'big' at http://host:8000/v1: ")
+    assert key == "models.teacher.api_key_env = 'TEACHER_KEY': this variable is not set here"
+    monkeypatch.setenv("TEACHER_KEY", "k-123")
+    assert server_notes(experiment) == [server]
+    assert server_notes(load(small, [], Experiment)) == []
