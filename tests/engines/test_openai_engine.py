@@ -8,9 +8,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
-from actors.engines.endpoint import EndpointSettings, Patience
+from actors.engines.base import (
+    ContextIds,
+    Conversation,
+    EngineError,
+    Generation,
+    GenerationRequest,
+    Message,
+    StopReason,
+)
+from actors.engines.endpoint import EndpointSettings, Mode, Patience, Wire
 from actors.engines.openai import OpenAIEngine
+from actors.engines.openai_bodies import body_of
 from actors.settings import SamplingSettings
 
 fastapi = pytest.importorskip("fastapi")
@@ -263,3 +272,26 @@ def test_cancelling_hangs_up() -> None:
             await engine.aclose()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("answer", ["", "so far"])
+def test_a_chat_is_one_that_vllm_takes_and_continues(answer: str) -> None:
+    protocol = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
+    conversation = Conversation((Message("user", "question"),), "rendered", answer)
+    request = GenerationRequest(ContextIds([5], conversation), 4, SamplingSettings(temperature=0.5), seed=2**63 - 1)
+    path, body = body_of(request, "big", Wire(Mode.CHAT), stream=True)
+    assert path == "chat/completions"
+    assert set(body) <= set(protocol.ChatCompletionRequest.model_fields)
+    taken = protocol.ChatCompletionRequest.model_validate(body)
+    assert (taken.continue_final_message, taken.add_generation_prompt) == (bool(answer), not answer)
+    assert taken.to_sampling_params(4, {"top_k": 20}).seed == 2**63 - 1
+
+
+def test_a_text_is_one_that_vllm_takes() -> None:
+    protocol = pytest.importorskip("vllm.entrypoints.openai.completion.protocol")
+    conversation = Conversation((Message("user", "question"),), "rendered ", "so far")
+    request = GenerationRequest(ContextIds([5], conversation), 4, SamplingSettings())
+    path, body = body_of(request, "big", Wire(Mode.COMPLETIONS), stream=True)
+    assert (path, body["prompt"]) == ("completions", "rendered so far")
+    assert set(body) <= set(protocol.CompletionRequest.model_fields)
+    assert protocol.CompletionRequest.model_validate(body).add_special_tokens is False
