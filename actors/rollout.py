@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from actors.engine_host import EngineHost
+from actors.engine_host import Activity, EngineHost
 from actors.engines.base import Engine, GenerationRequest
-from actors.engines.remote import RemoteEngine
+from actors.engines.teachers import CountedEngine, TeacherAccess
 from actors.relay.grammar import CommandGrammar
-from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
+from actors.relay.handoff import ConversationHandoff, Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import all_or_none, relay_all
 from actors.relay.planned_calls import Plan
 from actors.relay.seeds import derived_seed
@@ -91,30 +91,39 @@ class RolloutWorker(EngineHost):
         self,
         student: str,
         student_engine: EngineSettings,
-        teacher: str,
+        teacher: TeacherAccess,
         teacher_model: str,
         teacher_engine: EngineSettings,
         device: Device,
         seed: int,
         sleeps: bool = False,
     ) -> None:
-        """Start the student's engine; `teacher` is the name of the teacher actor in this actor's namespace."""
-        import ray
-
+        """Start the student's engine. `teacher_model` is where the teacher's tokenizer is."""
         super().__init__(student, student_engine, device, seed, sleeps)
         from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
-        self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
-        self._tokenizer, self._teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(other)
+        self._tokenizer, teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(other)
+        engine = teacher.engine(self._tokenizer, number=seed)
+        self._served = CountedEngine(engine) if teacher.served is not None else None
+        self._teacher: Engine = self._served or engine
+        self._teacher_tokenizer = self._tokenizer if teacher.takes_text else teacher_tokenizer
+        """decodes what the teacher writes"""
         self._grammar = CommandGrammar(self._tokenizer)
-        self._handoff: Handoff = (
-            IdHandoff()
-            if own.get_vocab() == other.get_vocab()
-            else TextHandoff(self._tokenizer, self._teacher_tokenizer)
-        )
+        self._handoff: Handoff
+        if teacher.takes_text:
+            self._handoff = ConversationHandoff(self._tokenizer, teacher_tokenizer)
+        elif own.get_vocab() == other.get_vocab():
+            self._handoff = IdHandoff()
+        else:
+            self._handoff = TextHandoff(self._tokenizer, teacher_tokenizer)
         self._student_context_tokens = student_engine.max_model_len
         self._teacher_context_tokens = teacher_engine.max_model_len
+
+    def activity(self) -> Activity:
+        """See `EngineHost.activity`. A teacher behind HTTP is no actor, so what it writes for this worker counts here."""
+        own = super().activity()
+        return own if self._served is None else replace(own, tokens=own.tokens + self._served.tokens)
 
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> int:
         """Load `weights` as policy `version`, and return the version. Raises `EngineError`; a dead engine ends the process."""
@@ -159,7 +168,7 @@ class RolloutWorker(EngineHost):
     async def _teacher_alone(self, prompt: RelayPrompt, order: RolloutOrder, seed: int | None) -> Trajectory:
         room = self._teacher_context_tokens - len(prompt.teacher_ids)
         max_tokens = min(order.limits.max_new_tokens, room)
-        request = GenerationRequest(prompt.teacher_ids, max_tokens, order.teacher_sampling, seed=seed)
+        request = GenerationRequest(prompt.teacher_context, max_tokens, order.teacher_sampling, seed=seed)
         return solo(prompt.teacher_ids, await self._teacher.generate(request), self._teacher_tokenizer)
 
     def _setup(self, order: RolloutOrder) -> RelaySetup:

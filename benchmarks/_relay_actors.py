@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors.engine_host import EngineHost
 from actors.engines.base import GenerationRequest
+from actors.engines.teachers import TeacherAccess
 from actors.engines.vllm import VllmEngine
 from actors.rollout import RolloutWorker
 from actors.settings import EngineSettings
@@ -170,9 +171,10 @@ def pair(
     """Start a worker and its teacher from two model folders, yield both, and end them after the block."""
     import ray
 
+    access = TeacherAccess(actors=("teacher",))
     actors = [
         start(PlannedTeacher, "teacher", teacher, teacher_engine, Device.CPU, 0),
-        start(PlannedWorker, "worker", student, student_engine, "teacher", teacher, teacher_engine, Device.CPU, 0),
+        start(PlannedWorker, "worker", student, student_engine, access, teacher, teacher_engine, Device.CPU, 0),
     ]
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=START_S)

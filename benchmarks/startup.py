@@ -165,6 +165,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
     """Start one actor after the other, so that each has all cores; return the seconds of each start."""
     import ray
 
+    from actors.engines.teachers import TeacherAccess
     from actors.learner.group import LearnerGroup
     from actors.rollout import RolloutWorker
     from actors.teacher import TeacherActor
@@ -192,7 +193,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
     with ray_session("startup-benchmark", None, 3, 0):
         engine_start("teacher", TeacherActor, Device.CPU, 0)
         stand_in = ray.remote(Nobody).options(num_cpus=0, name="nobody").remote()
-        engine_start("rollout", RolloutWorker, "nobody", str(models), engine, Device.CPU, 0)
+        engine_start("rollout", RolloutWorker, TeacherAccess(actors=("nobody",)), str(models), engine, Device.CPU, 0)
         ray.kill(stand_in)
         started = time.time()
         learner_env = learner_environment(Device.CPU, experiment.cluster.learner_threads)

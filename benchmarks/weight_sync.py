@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.engines.teachers import TeacherAccess
 from actors.learner.batches import TokenSequences
 from actors.learner.group import LearnerGroup
 from actors.relay.handoff import RelayPrompt
@@ -142,7 +143,7 @@ def bench(folder: Path) -> Iterator[Bench]:
     worker = (
         ray.remote(MeasuredWorker)
         .options(**options)
-        .remote(str(folder), engine, "teacher", str(folder), engine, Device.CPU, 0)
+        .remote(str(folder), engine, TeacherAccess(actors=("teacher",)), str(folder), engine, Device.CPU, 0)
     )
     learner = LearnerGroup(
         LearnerSettings(ranks=1, zero_stage=2, dtype="float32"),

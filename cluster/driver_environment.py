@@ -7,7 +7,7 @@ because Ray writes that with all values to its logs, and tokens and proxy passwo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 PREFIX = "HF_"
@@ -46,12 +46,15 @@ _PATHS = frozenset(
 )
 
 
-def passed_on(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return the variables of `environ` that actors get. Relative paths in them are resolved against `folder`."""
+def passed_on(environ: Mapping[str, str], folder: Path, others: Collection[str] = ()) -> dict[str, str]:
+    """Return the variables of `environ` that actors get. Relative paths in them are resolved against `folder`.
+
+    `others` are the names of more variables, such as those with API keys.
+    """
     chosen = {
         name: value
         for name, value in environ.items()
-        if name not in SET_FOR_ACTORS and (name.startswith(PREFIX) or name in NAMES)
+        if name not in SET_FOR_ACTORS and (name.startswith(PREFIX) or name in NAMES or name in others)
     }
     return {
         name: str(folder / Path(value).expanduser()) if name in _PATHS and value else value

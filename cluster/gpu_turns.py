@@ -54,8 +54,8 @@ class GpuTurns:
 
     learner: Learner
     students: StudentEngines
-    teacher: ActorHandle[Any] | None
-    """None if the teacher stays awake, because it is on other GPUs than the learner"""
+    teachers: Sequence[ActorHandle[Any]]
+    """those on the learner's GPUs; the others stay awake"""
     deadline_s: float
     """deadline of each step of the engines, including the end of the turns in flight"""
     engines_sleep: bool = False
@@ -84,7 +84,7 @@ class GpuTurns:
         return [(f"rollout worker {engine}", _call(engine, method, *arguments)) for engine in self.students.engines]
 
     def _teacher(self, method: str, *arguments: object) -> list[tuple[str, ray.ObjectRef[Any]]]:
-        return [] if self.teacher is None else [("the teacher", _call(self.teacher, method, *arguments))]
+        return [("the teacher", _call(teacher, method, *arguments)) for teacher in self.teachers]
 
     def _wait(self, what: str, calls: Sequence[tuple[str, ray.ObjectRef[Any]]]) -> None:
         import ray

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,20 +30,22 @@ def verbose() -> bool:
 
 
 @contextmanager
-def ray_session(namespace: str, address: str | None, cpus_needed: float, gpus_needed: float) -> Iterator[str]:
+def ray_session(
+    namespace: str, address: str | None, cpus_needed: float, gpus_needed: float, variables: Collection[str] = ()
+) -> Iterator[str]:
     """Connect to the cluster at `address` (or RAY_ADDRESS), or start a local one; disconnect at the end.
 
     Yields the address at which other processes of this machine can join during the block. A local cluster offers at least
     `cpus_needed` logical CPUs, so that a run also starts on a laptop, where the actors share the cores. Workers get the
     driver's import path, so the code need not be installed on them. They also get the variables of
-    `cluster.driver_environment`.
+    `cluster.driver_environment`, and those named by `variables`.
     """
     import ray
 
     address = address_of(address)
     runtime_env = {
         "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
-        "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd())),
+        "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd(), variables)),
     }
     with _own_signal_handlers():
         if address:

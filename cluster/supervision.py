@@ -37,6 +37,7 @@ class _Watched:
     role: str
     budget: int
     essential: bool
+    spare: bool
     restarts: int = 0
     lost: str | None = None
     """the reason, once the actor is dead for good; None before"""
@@ -60,11 +61,14 @@ class ActorWatch:
         self._thread = threading.Thread(target=self._poll, name="actor-watch", daemon=True)
         self._before: Any = None
 
-    def add(self, name: str, actor: Any, budget: int, essential: bool) -> None:
-        """Watch an actor that Ray restarts up to `budget` times. The run cannot go on without an `essential` actor."""
+    def add(self, name: str, actor: Any, budget: int, essential: bool, spare: bool = False) -> None:
+        """Watch an actor that Ray restarts up to `budget` times. The run cannot go on without an `essential` actor.
+
+        Of the actors of a role that are `spare`, one is enough.
+        """
         role = re.sub(r"-\d+$", "", name)
         with self._lock:
-            self._actors[actor._actor_id.hex()] = _Watched(name, role, budget, essential)
+            self._actors[actor._actor_id.hex()] = _Watched(name, role, budget, essential, spare)
 
     def forget(self, actors: Collection[Any]) -> None:
         """Stop watching these actors, because the run ends them itself."""
@@ -73,12 +77,15 @@ class ActorWatch:
                 self._actors.pop(actor._actor_id.hex(), None)
 
     def look(self) -> bool:
-        """Read the state of all actors; return whether an essential one is lost."""
+        """Read the state of all actors; return whether the run cannot go on without those that are lost."""
         with self._lock:
             for actor_id, actor in self._actors.items():
                 if actor.lost is None:
                     self._see(actor, self._read(actor_id))
-            return any(actor.lost and actor.essential for actor in self._actors.values())
+            actors = list(self._actors.values())
+            needed = {actor.role for actor in actors if actor.spare}
+            left = {actor.role for actor in actors if actor.spare and actor.lost is None}
+            return any(actor.lost and actor.essential for actor in actors) or needed != left
 
     def losses(self) -> str:
         """Return a line for each lost actor, with the reason and what to do; empty if none is lost."""
@@ -107,6 +114,8 @@ class ActorWatch:
         )  # the error of its start says enough
         if state.get("State") == "DEAD" and not never_up:
             actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
+            if actor.spare:
+                logger.warning("%s is lost; others of its role may go on without it: %s", actor.name, actor.lost)
 
     def _cause(self, state: State) -> str:
         said = cause_of_death(str(state.get("DeathCause") or ""))

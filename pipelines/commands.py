@@ -16,7 +16,7 @@ from pipelines.chat.command import chat
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import below
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
-from pipelines.experiment.model_paths import hub_names
+from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
 from pipelines.serving.command import serve
@@ -107,6 +107,8 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
         click.echo(textwrap.indent(f"{resources}\n{memory_here(loaded)}", "# "))
         for key, path in hub_names(loaded):
             click.echo(f"# {key} = {path!r} is no folder here, so it is taken as a name on the Hugging Face hub")
+        for note in server_notes(loaded):
+            click.echo(f"# {note}")
         check_local_sources(loaded.data, loaded.warmup.enabled)
         return 0
     _begin(verbose)

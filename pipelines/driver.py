@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from actors.engines.endpoint import UnsuitableServerError
 from actors.learner.kernels import require_liger
 from cluster.machine import Machines, nodes_of_cluster, this_machine
 from cluster.names import require_free
@@ -24,10 +25,11 @@ from pipelines.experiment.stage_keys import stage_keys
 from pipelines.experiment.stage_names import FINAL, evaluation_stage
 from pipelines.memory.fit import MemoryShortError, check_memory, memory_advice
 from pipelines.models.base_models import BaseModels, finished_base_models, prepare_base_models
+from pipelines.models.served import key_variables, require_servers, with_served_teachers
 from pipelines.records.binding import bind, bind_steps
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
-from pipelines.run import Run, parts_left
+from pipelines.run import Run, parts_left, prompt_builder
 from pipelines.stages.evaluate import evaluate_base, evaluate_final, evaluate_warmup, train_and_evaluate_citer
 from pipelines.stages.filter import filter_problems
 from pipelines.stages.grpo import grpo
@@ -55,12 +57,16 @@ def drive(experiment: Experiment) -> Path:
         left = not all(map(directory.stage_done, stage_keys(experiment)))
         if left and not joins:
             _require_memory(experiment, directory, this_machine(), parts, new)
+        if left:
+            models = _asked(experiment, models, directory, new)
         # Ray takes a while to start its processes. The driver loads the tokenizers in that time.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
         if left:
             logger.info("starting Ray and %s", ", ".join(bundle.actor for bundle in experiment.bundles()))
         with (
-            ray_session(experiment.namespace, experiment.cluster.address, *total(experiment.bundles())),
+            ray_session(
+                experiment.namespace, experiment.cluster.address, *resources(experiment), key_variables(experiment)
+            ),
             SystemOnDemand(watch := ActorWatch(partial(memory_advice, experiment))) as actors,
             watch,
             ExitStack() as ends,
@@ -76,7 +82,7 @@ def drive(experiment: Experiment) -> Path:
             tracker = ends.enter_context(
                 Tracker(directory, experiment.tracking, config, alarms=experiment.alarms_in_force)
             )
-            models = models or prepare_base_models(experiment, tracker)
+            models = models or with_served_teachers(experiment, prepare_base_models(experiment, tracker))
             prompts, problems = prompting.result() if prompting else checked_prompts(experiment, models, problems)
             directory.write_json(PROBLEM_SETS, problems.record())
             run = Run(experiment, directory, tracker, models, problems, prompts, actors.get)
@@ -92,6 +98,25 @@ def drive(experiment: Experiment) -> Path:
     from pipelines.report.run.page import write_report
 
     return write_report(directory.path)
+
+
+def resources(experiment: Experiment) -> tuple[float, float]:
+    """Return the CPUs and GPUs that the run needs at a time, whichever of its teachers is there."""
+    needs = [total(one.bundles()) for one in (experiment, experiment.with_final_teacher())]
+    return max(cpus for cpus, _ in needs), max(gpus for _, gpus in needs)
+
+
+def _asked(experiment: Experiment, models: BaseModels | None, directory: RunDirectory, new: bool) -> BaseModels | None:
+    """Return the models with their teachers behind HTTP. Raises `UnsuitableServerError`, and leaves a `new` directory free."""
+    try:
+        if models is not None:
+            return with_served_teachers(experiment, models)
+        require_servers(experiment)
+        return None
+    except UnsuitableServerError:
+        if new:
+            directory.experiment.unlink()
+        raise
 
 
 def _require_memory(
@@ -118,7 +143,7 @@ def begin_what_is_left(
     """
     final = {evaluation_stage(FINAL, policy) for policy in experiment.evaluation.final}
     if all(map(directory.stage_done, stage_keys(experiment).keys() - final)):
-        experiment, models = experiment.with_final_teacher(), replace(models, teacher=models.final_teacher)
+        experiment, models = experiment.with_final_teacher(), models.with_final_teacher()
     actors.begin(experiment, models, parts_left(experiment, directory))
 
 
@@ -127,9 +152,9 @@ def checked_prompts(
 ) -> tuple[PromptBuilder, ProblemSets]:
     """Return the prompt builder, and the problems whose prompts leave room for an answer."""
     suffix, final_prompts = experiment.data.prompt_suffix, None
-    prompts = PromptBuilder(models.student, models.teacher, suffix)
-    if models.final_teacher != models.teacher:
-        final_prompts = PromptBuilder(models.student, models.final_teacher, suffix)
+    prompts = prompt_builder(models, suffix)
+    if models.changes_teacher:
+        final_prompts = prompt_builder(models.with_final_teacher(), suffix)
     return prompts, with_room_for_answers(
         problems,
         prompts,

@@ -37,6 +37,12 @@ def parts_left(experiment: Experiment, directory: RunDirectory) -> set[Part]:
     return parts
 
 
+def prompt_builder(models: BaseModels, suffix: str) -> PromptBuilder:
+    """Return what makes prompts for these models. Raises `PromptError`."""
+    as_text = models.served is not None and models.served.takes_text
+    return PromptBuilder(models.student, models.teacher, suffix, as_text)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run in progress, as its stages see it."""
@@ -76,8 +82,8 @@ class Run:
 
     def with_final_teacher(self) -> Run:
         """Return the run as the final evaluation sees it: with that evaluation's teacher."""
-        models = replace(self.models, teacher=self.models.final_teacher)
-        if models.teacher == self.models.teacher:
+        if not self.models.changes_teacher:
             return self
-        prompts = PromptBuilder(models.student, models.teacher, self.experiment.data.prompt_suffix)
+        models = self.models.with_final_teacher()
+        prompts = prompt_builder(models, self.experiment.data.prompt_suffix)
         return replace(self, experiment=self.experiment.with_final_teacher(), models=models, prompts=prompts)

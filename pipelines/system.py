@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -14,6 +15,8 @@ from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from actors.engines.endpoint import Patience
+from actors.engines.teachers import Recording, TeacherAccess
 from actors.learner.group import LearnerGroup
 from actors.reward import RewardActor
 from actors.rollout import RolloutWorker
@@ -26,6 +29,7 @@ from cluster.placement import Bundle, places, reserve
 from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_keys import teacher_model
 from pipelines.models.base_models import BaseModels
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.pool import RolloutPool
@@ -48,7 +52,8 @@ def _untimed(name: str) -> AbstractContextManager[None]:
 class System:
     """Handles of all actors, and the student whose weights the rollout workers hold."""
 
-    teacher: ActorHandle[Any]
+    teachers: Sequence[ActorHandle[Any]]
+    """all with the same model; none if a server has the teacher"""
     rollout: RolloutPool
     reward: ActorHandle[Any]
     learners: LearnerGroup | None
@@ -107,17 +112,18 @@ class SystemOnDemand:
     def __init__(self, watch: ActorWatch | None = None) -> None:
         """`watch` supervises all actors while they run."""
         self._watch = watch
-        self._teacher: str | None = None
+        self._teacher: tuple[object, ...] | None = None
         self._starting: Callable[[], System] | None = None
         self._system: System | None = None
         self._ends = ExitStack()
 
     def begin(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> None:
         """Start a system with these optional parts in the background, unless there is one with this teacher."""
-        if self._teacher != models.teacher:
+        teacher = models.teacher, models.served
+        if self._teacher != teacher:
             self.close()
             self._starting = self._ends.enter_context(starting_system(experiment, models, parts, self._watch))
-            self._teacher = models.teacher
+            self._teacher = teacher
 
     def get(self, experiment: Experiment, models: BaseModels, parts: Collection[Part]) -> System:
         """Return the running system. Starts one with these optional parts if there is none with this teacher."""
@@ -172,7 +178,8 @@ def starting_system(
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
             actors.append(actor)
             if watch is not None:
-                watch.add(name, actor, restarts, essential=not name.startswith("rollout-"))
+                spare = name.startswith("teacher-")
+                watch.add(name, actor, restarts, not spare and not name.startswith("rollout-"), spare)
             if 0 < options["num_gpus"] < 1:
                 # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.
                 up([actor.ready.remote()], name)
@@ -180,16 +187,20 @@ def starting_system(
 
         engine_env = engine_environment(device, experiment.cluster.engine_threads)
         teacher_engine, student_engine = experiment.teacher.engine, experiment.rollout.engine
-        teacher = start(
-            "teacher",
-            TeacherActor,
-            engine_env,
-            models.teacher,
-            teacher_engine,
-            device,
-            experiment.seed,
-            in_turn and shares.teacher < 1,
-        )
+        access = teacher_access(experiment, models)
+        teachers = [
+            start(
+                name,
+                TeacherActor,
+                engine_env,
+                models.teacher,
+                teacher_engine,
+                device,
+                experiment.seed,
+                in_turn and shares.teacher < 1,
+            )
+            for name in access.actors
+        ]
         workers = [
             start(
                 f"rollout-{i}",
@@ -197,7 +208,7 @@ def starting_system(
                 engine_env,
                 models.student,
                 student_engine,
-                "teacher",
+                access,
                 models.teacher,
                 teacher_engine,
                 device,
@@ -216,7 +227,7 @@ def starting_system(
                 common_environment(experiment.cluster.engine_threads),
                 models.student,
                 student_engine,
-                "teacher",
+                access,
                 models.teacher,
                 teacher_engine,
                 device,
@@ -241,7 +252,7 @@ def starting_system(
                     watch.add(f"learner-{number}", rank, 0, essential=True)
 
         def wait() -> System:
-            engines = [teacher, *workers, *([citer] if citer is not None else [])]
+            engines = [*teachers, *workers, *([citer] if citer is not None else [])]
             up([*(actor.ready.remote() for actor in engines), reward.health.remote()], "the actors")
             rollout, transport, turns = experiment.rollout, None, None
             pool = RolloutPool(
@@ -249,16 +260,16 @@ def starting_system(
                 rollout.sequences_in_flight,
                 rollout.deadline_s,
                 experiment.grpo.in_flight,
-                ActivityMonitor([*workers, teacher]),
+                ActivityMonitor([*workers, *teachers]),
             )
             if learner is not None:
                 learner.wait(experiment.cluster.start_timeout_s)
                 transport = weight_transport(device, learner, pool, experiment.grpo.async_depth > 0)
                 if in_turn:
-                    (teacher_gpus,) = up([teacher.gpus.remote()], "the teacher")
-                    in_the_way = teacher if teacher_gpus & learner.gpus() else None
+                    own, found = learner.gpus(), up([teacher.gpus.remote() for teacher in teachers], "the teacher")
+                    in_the_way = [teacher for teacher, gpus in zip(teachers, found, strict=True) if gpus & own]
                     turns = GpuTurns(learner, pool, in_the_way, rollout.deadline_s)
-            return System(teacher, pool, reward, learner, citer, transport, models.student, turns)
+            return System(teachers, pool, reward, learner, citer, transport, models.student, turns)
 
         yield wait
     finally:
@@ -269,6 +280,18 @@ def starting_system(
         for actor in actors:
             ray.kill(actor)
         remove_placement_group(group)
+
+
+def teacher_access(experiment: Experiment, models: BaseModels) -> TeacherAccess:
+    """Return how the actors of the run reach their teacher."""
+    cache, engine = experiment.teacher.cache, experiment.teacher.engine
+    described = json.dumps([teacher_model(experiment.models.teacher), None if models.served else engine.dtype])
+    return TeacherAccess(
+        actors=experiment.teachers,
+        served=models.served,
+        recording=None if cache is None else Recording(cache.absolute(), described),
+        patience=Patience(timeout_s=experiment.rollout.deadline_s),
+    )
 
 
 def _options(bundle: Bundle, group: PlacementGroup, index: int) -> dict[str, Any]:

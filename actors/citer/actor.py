@@ -17,7 +17,7 @@ from actors.citer.router import TokenRouter, load_router, save_router
 from actors.citer.settings import RouterSettings
 from actors.citer.student import SteppedStudent, load_student
 from actors.engines.base import Engine
-from actors.engines.remote import RemoteEngine
+from actors.engines.teachers import TeacherAccess
 from actors.relay.handoff import RelayPrompt
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings, SamplingSettings
@@ -54,25 +54,24 @@ class CiterActor:
         self,
         student: str,
         student_engine: EngineSettings,
-        teacher: str,
+        teacher: TeacherAccess,
         teacher_model: str,
         teacher_engine: EngineSettings,
         device: Device,
         max_sequences: int,
     ) -> None:
-        """Load the student; `teacher` is the name of the teacher actor in this actor's namespace.
+        """Load the student. `teacher_model` is where the teacher's tokenizer is.
 
         Raises `VocabularyError` if the two models do not share one vocabulary.
         """
-        import ray
         from transformers import AutoTokenizer
 
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
         require_equal_vocabularies(own.get_vocab(), other.get_vocab())
         self._device = torch.device(device.torch_name)
         self._model = load_student(student, getattr(torch, student_engine.dtype), self._device)
-        self._teacher: Engine = RemoteEngine(ray.get_actor(teacher))
         tokenizer = TransformersTokenizer(own)
+        self._teacher: Engine = teacher.engine(tokenizer)
         ends = self._model.generation_config.eos_token_id
         self._decoder = RoutedDecoder(
             student=SteppedStudent(self._model, max_sequences),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -23,6 +23,33 @@ class StopReason(IntEnum):
     """`max_tokens` were written"""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One finished turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A context as text, for a teacher that takes no token ids."""
+
+    messages: tuple[Message, ...]
+    rendered: str
+    """the messages through the teacher's chat template, up to where the answer begins"""
+    answer: str = ""
+    """the assistant's turn so far, which the teacher continues; without commands"""
+
+
+class ContextIds(list[int]):
+    """The token ids of a context that is sent as text. Their number says how long the context is."""
+
+    def __init__(self, ids: Iterable[int], conversation: Conversation) -> None:
+        super().__init__(ids)
+        self.conversation = conversation
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GenerationRequest:
     """One turn: continue `prompt_ids` by at most `max_tokens` tokens."""
@@ -37,6 +64,11 @@ class GenerationRequest:
     want_logprobs: bool = False
     seed: int | None = None
     """seed of this turn's random numbers, so that they do not depend on other requests; None uses the engine's random numbers"""
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The context as text; None if `prompt_ids` alone are sent."""
+        return self.prompt_ids.conversation if isinstance(self.prompt_ids, ContextIds) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +97,10 @@ It is called in the caller's event loop. Its tokens together are those of the tu
 
 class EngineError(RunError):
     """The engine could not serve a request; the message says why."""
+
+
+class EngineLostError(EngineError):
+    """The engine's process is gone or cannot be reached. Another engine with the same model can serve the request."""
 
 
 class Engine(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.base import EngineError, EngineLostError, Generation, GenerationRequest, OnTokens
 from actors.engines.chunks import Chunk, from_chunks
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ class RemoteEngine:
         self._actor = actor
 
     async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
-        """Return the actor's turn, or raise `EngineError` if the actor failed or is gone."""
+        """Return the actor's turn. Raises `EngineError` if the actor failed, `EngineLostError` if it is gone."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayActorError, RayError
 
         method = self._actor.generate if on_tokens is None else self._actor.chunks.options(num_returns="streaming")
         turn = method.remote(request)
@@ -33,7 +33,8 @@ class RemoteEngine:
             raise
         except RayError as error:
             cause = getattr(error, "cause", None)
-            raise EngineError(
+            kind = EngineLostError if isinstance(error, RayActorError) else EngineError
+            raise kind(
                 str(cause) if isinstance(cause, EngineError) else f"the teacher actor failed: {error}"
             ) from error
         return generation

@@ -85,6 +85,20 @@ class ChatTemplate:
                 prompts[index] = self._with_contents_as_text(chat, rendered[index])
         return prompts
 
+    def texts(self, contents: Sequence[str]) -> list[str]:
+        """Return the prompt of each content as text.
+
+        A server encodes such text itself, and would take the name of a special token for that token. So a content that has
+        one raises `ChatTemplateError`.
+        """
+        for content in contents:
+            if self._special is not None and (found := self._special.search(content)):
+                raise self.error(
+                    f"{self._model}: a question names the special token {found[0]!r}, which the teacher's server would not "
+                    f"take for text: {content[:80]!r}; leave it out of the data"
+                )
+        return self._rendered([[Message("user", content)] for content in contents]) if contents else []
+
     def _rendered(self, chats: Sequence[Sequence[Message]]) -> list[str]:
         from jinja2 import TemplateError
 

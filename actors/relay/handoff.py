@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from actors.engines.base import ContextIds, Conversation
 from actors.relay.tokenizer import Tokenizer
 
 _REPLACEMENT = "\ufffd"
@@ -19,6 +20,13 @@ class RelayPrompt:
 
     student_ids: tuple[int, ...]
     teacher_ids: tuple[int, ...]
+    conversation: Conversation | None = None
+    """the question as text, only for a teacher that takes no token ids"""
+
+    @property
+    def teacher_context(self) -> Sequence[int]:
+        """The context of a teacher that answers alone."""
+        return self.teacher_ids if self.conversation is None else ContextIds(self.teacher_ids, self.conversation)
 
 
 class Handoff(Protocol):
@@ -58,6 +66,26 @@ class TextHandoff:
 
     def student_ids(self, teacher_ids: Sequence[int]) -> list[int]:
         return self._student.encode(whole_text(self._teacher, teacher_ids))
+
+
+class ConversationHandoff:
+    """The hand-off to a teacher that takes text and whose answers are already in the student's vocabulary.
+
+    The teacher's tokenizer only counts how long the context is.
+    """
+
+    def __init__(self, student: Tokenizer, teacher: Tokenizer) -> None:
+        self._student = student
+        self._teacher = teacher
+
+    def teacher_context(self, prompt: RelayPrompt, output_ids: Sequence[int]) -> list[int]:
+        assert prompt.conversation is not None, "prompts for a teacher that takes text need their conversation"
+        answer = whole_text(self._student, output_ids)
+        ids = [*prompt.teacher_ids, *self._teacher.encode(answer)]
+        return ContextIds(ids, replace(prompt.conversation, answer=answer))
+
+    def student_ids(self, teacher_ids: Sequence[int]) -> list[int]:
+        return list(teacher_ids)
 
 
 def whole_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

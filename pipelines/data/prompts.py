@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from actors.engines.base import Conversation, Message
 from actors.relay.handoff import RelayPrompt
 from actors.trajectory import Int32
 from cluster.loading import loading
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class PromptBuilder:
     """Applies each model's own chat template, with thinking off. Raises `PromptError` if a tokenizer cannot do that."""
 
-    def __init__(self, student: str | Path, teacher: str | Path, suffix: str) -> None:
+    def __init__(self, student: str | Path, teacher: str | Path, suffix: str, as_text: bool = False) -> None:
+        """With `as_text`, prompts also have the conversation, for a teacher that takes text."""
         self.student_tokenizer = _tokenizer("student", str(student))
         self.teacher_tokenizer = _tokenizer("teacher", str(teacher))
         self._student = ChatTemplate(self.student_tokenizer, str(student))
@@ -31,6 +33,8 @@ class PromptBuilder:
         self._suffix = suffix
         self._made: dict[str, tuple[Int32, Int32]] = {}
         """by content: the prompts made so far, of student and teacher"""
+        self._texts: dict[str, str] | None = {} if as_text else None
+        """by content: the teacher's prompts as text; None if no text is needed"""
 
     def prompt(self, problem: Problem) -> RelayPrompt:
         """Return the problem's prompt for student and teacher."""
@@ -43,8 +47,16 @@ class PromptBuilder:
         both = zip(self._student.prompts(missing), self._teacher.prompts(missing), strict=True)
         for content, (own, other) in zip(missing, both, strict=True):
             self._made[content] = np.asarray(own, np.int32), np.asarray(other, np.int32)
-        made = (self._made[content] for content in contents)
-        return tuple(RelayPrompt(tuple(own.tolist()), tuple(other.tolist())) for own, other in made)
+        if self._texts is not None:
+            self._texts |= zip(missing, self._teacher.texts(missing), strict=True)
+        made = ((content, *self._made[content]) for content in contents)
+        return tuple(
+            RelayPrompt(tuple(own.tolist()), tuple(other.tolist()), self._conversation(content))
+            for content, own, other in made
+        )
+
+    def _conversation(self, content: str) -> Conversation | None:
+        return None if self._texts is None else Conversation((Message("user", content),), self._texts[content])
 
 
 def _tokenizer(role: str, model: str) -> PreTrainedTokenizerBase:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device
-from cluster.settings import Settings
+from cluster.settings import HomePath, Settings
 
 
 class RolloutSettings(Settings):
@@ -33,6 +33,16 @@ class TeacherSettings(Settings):
 
     engine: EngineSettings = EngineSettings()
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how it draws tokens on call")
+    replicas: int = Field(
+        1,
+        ge=1,
+        description="actors with the same teacher; a call goes to the one that holds its prefix, or is least busy",
+    )
+    cache: HomePath | None = Field(
+        None,
+        description="folder of a recorded teacher: a call that was made before is answered from it, if it is greedy or has a "
+        "seed; not recorded if empty",
+    )
 
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]

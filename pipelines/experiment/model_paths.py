@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,38 +13,63 @@ if TYPE_CHECKING:
 
 _PATH_STARTS = ("/", "./", "../", "~")
 _CONFIG = "config.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
-def located(key: str, path: str) -> str:
-    """Return the model folder's absolute path, or `path` as it is if it can only be a hub name.
+def located(key: str, path: str, of_tokenizer: bool = False) -> str:
+    """Return the absolute path of a model's folder, or a tokenizer's, or `path` as it is if it can only be a hub name.
 
     Actors may run in other folders than the driver, so a relative path would not work. Raises `ConfigError`, which names
     the setting `key`, if `path` is or must be a folder, but has no model.
     """
+    config, whose = (_TOKENIZER_CONFIG, "tokenizer") if of_tokenizer else (_CONFIG, "model")
     folder = Path(path).expanduser()
     try:
-        there, has_model = folder.is_dir(), (folder / _CONFIG).is_file()
+        there, has_model = folder.is_dir(), (folder / config).is_file()
     except OSError as error:  # a name that is too long, or no permission
         raise ConfigError([f"{key} = {path[:100]!r}: cannot be looked up: {error.strerror}"]) from error
     if there and has_model:
         return str(folder.absolute())
     if not there and not is_path(path):
         return path
-    what = f"has no {_CONFIG}" if there else "is no folder"
+    what = f"has no {config}" if there else "is no folder"
     raise ConfigError(
-        [f"{key} = {path!r}: {folder.absolute()} {what}; give a model's folder, or a hub name such as Qwen/Qwen3-0.6B"]
+        [
+            f"{key} = {path!r}: {folder.absolute()} {what}; give a {whose}'s folder, or a hub name such as Qwen/Qwen3-0.6B"
+        ]
     )
 
 
 def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the keys and values of the models that can only be names on the hub. Raises `ConfigError` as `located` does."""
+    final = experiment.evaluation.teacher
     models = {
         "models.student.path": experiment.models.student.path,
         "models.teacher.path": experiment.models.teacher.path,
-        "evaluation.teacher.path": experiment.evaluation.teacher.path if experiment.evaluation.teacher else None,
+        "models.teacher.tokenizer": experiment.models.teacher.tokenizer,
+        "evaluation.teacher.path": final.path if final else None,
+        "evaluation.teacher.tokenizer": final.tokenizer if final else None,
     }
     given = {key: path for key, path in models.items() if path is not None}
-    return [(key, path) for key, path in given.items() if located(key, path) == path and not Path(path).is_absolute()]
+    return [
+        (key, path)
+        for key, path in given.items()
+        if located(key, path, key.endswith(".tokenizer")) == path and not Path(path).is_absolute()
+    ]
+
+
+def server_notes(experiment: Experiment) -> list[str]:
+    """Return a line for each teacher that a server has, as a dry run shows it. Keys are not shown, only their variables."""
+    teachers = {"models.teacher": experiment.models.teacher, "evaluation.teacher": experiment.evaluation.teacher}
+    notes = []
+    for key, teacher in teachers.items():
+        server = teacher.endpoint if teacher is not None else None
+        if server is None:
+            continue
+        notes.append(f"{key} = {server.model!r} at {server.base}: the server is asked when the run starts, and not now")
+        if server.api_key_env is not None and not os.environ.get(server.api_key_env):
+            notes.append(f"{key}.api_key_env = {server.api_key_env!r}: this variable is not set here")
+    return notes
 
 
 def is_path(path: str) -> bool:

@@ -16,6 +16,10 @@ MAY_CHANGE_ON_RESUME = (
     "evaluation.traces",
     "evaluation.max_failed_call_share",
     "models.cache_dir",
+    "models.teacher.api_key_env",
+    "evaluation.teacher.api_key_env",
+    "teacher.replicas",
+    "teacher.cache",
     "citer.max_sequences",
     *(
         f"{engine}.engine.{key}"

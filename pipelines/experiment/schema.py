@@ -72,6 +72,14 @@ class Experiment(Settings):
         return self.cluster.device is Device.CPU if chosen is None else chosen
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names of the teacher's actors; none if a server has the teacher."""
+        if self.models.teacher.endpoint is not None:
+            return ()
+        count = self.teacher.replicas
+        return ("teacher",) if count == 1 else tuple(f"teacher-{i}" for i in range(count))
+
+    @property
     def alarms_in_force(self) -> AlarmSettings:
         """The alarms' thresholds. The alarms on the share of answers with a call are off if training allows no calls."""
         if self.grpo.limits.max_calls:
@@ -129,10 +137,13 @@ class Experiment(Settings):
         return self.model_copy(update={"models": models})
 
     def bundles(self) -> list[Bundle]:
-        """Return what each actor of the run needs, the teacher first."""
+        """Return what each actor of the run needs, the teachers first."""
         cpus, on_gpu, gpus = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU, self.cluster.gpus
         return [
-            Bundle("teacher", cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu),
+            *(
+                Bundle(name, cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu)
+                for name in self.teachers
+            ),
             *(
                 Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu)
                 for i in range(self.rollout.workers)
@@ -144,6 +155,24 @@ class Experiment(Settings):
                 for i in range(self.learner.ranks if self.trains else 0)
             ),
         ]
+
+    @model_validator(mode="after")
+    def _teachers_on_servers(self) -> Experiment:
+        served = [
+            self.models.teacher.endpoint is not None,
+            self.with_final_teacher().models.teacher.endpoint is not None,
+        ]
+        if all(served) and self.teacher.replicas > 1:
+            raise ValueError(
+                f"teacher.replicas ({self.teacher.replicas}) should be 1 with models.teacher.url: the run starts no teacher, and "
+                "its server decides how many it has"
+            )
+        if self.citer.enabled and served[0]:
+            raise ValueError(
+                "citer.enabled (true) should be false with models.teacher.url: CITER asks the teacher for single tokens and "
+                "needs its vocabulary, which a server does not guarantee; give models.teacher.path"
+            )
+        return self
 
     @model_validator(mode="after")
     def _colocation(self) -> Experiment:

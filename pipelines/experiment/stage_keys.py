@@ -12,7 +12,7 @@ from actors.settings import RUNNING_OF_LEARNER, EngineSettings, RelayLimits
 from cluster.settings import Settings
 from pipelines.data.chain_arithmetic.knowledge import Role
 from pipelines.data.settings import SourceSettings
-from pipelines.experiment.models import ModelSettings, PretrainSettings
+from pipelines.experiment.models import ModelSettings, PretrainSettings, TeacherModelSettings
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_names import (
@@ -219,12 +219,21 @@ def _model(role: Role, settings: ModelSettings) -> Content:
     return settings.path if settings.pretrain is None else pretrained_key(role, settings.pretrain)
 
 
+def teacher_model(settings: TeacherModelSettings) -> Content:
+    """Return what tells teachers apart: path, pretraining, or server and model with how they are asked."""
+    server = settings.endpoint
+    if server is None:
+        return _model("teacher", settings)
+    return [server.base, server.model, server.tokenizer, server.mode]
+
+
 def _student(experiment: Experiment) -> Content:
     return [_model("student", experiment.models.student), *_engine(experiment.rollout.engine)]
 
 
 def _teacher(experiment: Experiment) -> Content:
-    return [_model("teacher", experiment.models.teacher), *_engine(experiment.teacher.engine)]
+    model, engine = teacher_model(experiment.models.teacher), experiment.teacher.engine
+    return [model, engine.max_model_len] if experiment.models.teacher.endpoint else [model, *_engine(engine)]
 
 
 def _engine(settings: EngineSettings) -> Sequence[Content]:

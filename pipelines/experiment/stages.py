@@ -10,7 +10,7 @@ from actors.rollout import Policy
 from actors.settings import GrpoLossSettings, OptimizerSettings, RelayLimits, SamplingSettings
 from cluster.settings import Settings
 from cluster.weight_transport import InFlight
-from pipelines.experiment.models import ModelSettings
+from pipelines.experiment.models import TeacherModelSettings
 
 
 class FilterSettings(Settings):
@@ -155,7 +155,7 @@ class EvaluationSettings(Settings):
     final: Policies = Field(
         (Policy.STUDENT, Policy.RELAY), description="at the end; random_placement needs relay before it in the list"
     )
-    teacher: ModelSettings | None = Field(
+    teacher: TeacherModelSettings | None = Field(
         None, description="the teacher of the final evaluation, if it differs from the one in training"
     )
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)

@@ -25,6 +25,8 @@ GPU_LIBRARIES = {"engine": 6.0 * GB, "learner": 4.0 * GB, "citer": 3.0 * GB}
 CUDA_CONTEXT = 0.6 * GB
 
 _BYTES = {"float32": 4, "bfloat16": 2}
+_COUNTS = {"teacher": "teacher.replicas", "rollout": "rollout.workers"}
+"""how many engines each role has"""
 _BATCHED_TOKENS = 4096
 """most tokens of one engine step, for the estimate of activations"""
 
@@ -60,11 +62,13 @@ class RoleMemory:
 def memory_of(experiment: Experiment, parts: Collection[str] = ("learner", "citer")) -> list[RoleMemory]:
     """Return the memory of every process of the run. `parts` are its optional actors."""
     student = model_size(experiment.models.student)
-    teachers = [model_size(one.models.teacher) for one in (experiment, experiment.with_final_teacher())]
+    chosen = (experiment.models.teacher, experiment.with_final_teacher().models.teacher)
+    teachers = [model_size(teacher) for teacher in chosen if teacher.endpoint is None]
     known = [teacher for teacher in teachers if teacher is not None]
-    teacher = max(known, key=lambda size: size.parameters) if len(known) == len(teachers) else None
+    teacher = max(known, key=lambda size: size.parameters) if known and len(known) == len(teachers) else None
+    replicas = experiment.teacher.replicas
     roles = [
-        _engine("teacher", 1, experiment, experiment.teacher.engine, teacher),
+        *([_engine("teacher", replicas, experiment, experiment.teacher.engine, teacher)] if teachers else []),
         _engine("rollout", experiment.rollout.workers, experiment, experiment.rollout.engine, student),
         RoleMemory("reward", 1, {"libraries": LIBRARIES["reward"] * (1 + 0.5 * experiment.grading.workers)}),
     ]
@@ -94,7 +98,7 @@ def _engine(
             "libraries": LIBRARIES["engine"],
         }
         keys = (f"{role}.engine.kv_cache_gib", f"{role}.engine.max_num_seqs", f"{role}.engine.dtype=bfloat16", smaller)
-        fewer = ("rollout.workers",) if role == "rollout" and count > 1 else ()
+        fewer = (_COUNTS[role],) if count > 1 else ()
         return RoleMemory(role, count, host, known=model is not None, host_keys=(*fewer, *keys))
     host = {"libraries": GPU_LIBRARIES["engine"]}
     if experiment.colocated and role == "teacher" and experiment.cluster.gpus.teacher < 1:
@@ -112,7 +116,7 @@ def _engine(
         f"{role}.engine.tensor_parallel",
         smaller,
     )
-    fewer = ("rollout.workers",) if count > 1 else ()
+    fewer = (_COUNTS[role],) if count > 1 else ()
     return RoleMemory(role, count, host, gpu, model is not None, fewer, keys)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from actors.engines.teachers import ServedTeacher
 from actors.learner.batches import TokenSequences
 from actors.learner.group import LearnerGroup
 from actors.settings import LearnerSettings
@@ -22,7 +23,7 @@ from cluster.files import directory_commit, make_directory
 from pipelines.data.chain_arithmetic import task
 from pipelines.data.chain_arithmetic.knowledge import Role, knowledge_of, learned_solution
 from pipelines.experiment.model_paths import located
-from pipelines.experiment.models import ModelSettings, ModelsSettings, PretrainSettings
+from pipelines.experiment.models import ModelSettings, ModelsSettings, PretrainSettings, TeacherModelSettings
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_keys import pretrained_key
 from pipelines.models.shipped import shipped_model
@@ -44,12 +45,24 @@ class PretrainingStoppedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class BaseModels:
-    """The folders of the base models, or their names on the hub."""
+    """The folders of the base models, or their names on the hub. For a teacher behind HTTP, they have only its tokenizer."""
 
     student: str
     teacher: str
     final_teacher: str
     """the teacher of the final evaluation"""
+    served: ServedTeacher | None = None
+    """the teacher behind HTTP, if it is there; set once its server has been asked"""
+    final_served: ServedTeacher | None = None
+
+    @property
+    def changes_teacher(self) -> bool:
+        """Whether the final evaluation has another teacher."""
+        return (self.teacher, self.served) != (self.final_teacher, self.final_served)
+
+    def with_final_teacher(self) -> BaseModels:
+        """Return the models as the final evaluation sees them."""
+        return replace(self, teacher=self.final_teacher, served=self.final_served)
 
 
 def cached_path(role: Role, settings: ModelSettings, models: ModelsSettings) -> Path | None:
@@ -124,15 +137,32 @@ def _insert_markup(
 
 def finished_base_models(experiment: Experiment) -> BaseModels | None:
     """Return the base models if all are given, shipped or cached, else None. Raises `ConfigError` if a given one is missing."""
-    ready = [
-        _given(name, settings) if settings.pretrain is None else ready_model(role, settings, experiment.models)
+    ready = {
+        name: _given(name, settings) if settings.pretrain is None else ready_model(role, settings, experiment.models)
         for name, (role, settings) in _wanted(experiment).items()
-    ]
-    folders = [folder for folder in ready if folder is not None]
-    if len(folders) < len(ready):
+    }
+    return _base_models({name: folder for name, folder in ready.items() if folder is not None}, experiment)
+
+
+def _base_models(folders: Mapping[str, str], experiment: Experiment) -> BaseModels | None:
+    """Return the models in their folders, by name; None if one is missing.
+
+    A teacher behind HTTP is represented by its tokenizer, or else by the student's.
+    """
+    if folders.keys() < _wanted(experiment).keys():
         return None
-    student, *teachers = folders
-    return BaseModels(student, teachers[0], teachers[-1])
+    student = folders["student"]
+
+    def teacher(name: str, key: str, settings: TeacherModelSettings) -> str:
+        if settings.endpoint is None:
+            return folders[name]
+        return located(f"{key}.tokenizer", settings.tokenizer, of_tokenizer=True) if settings.tokenizer else student
+
+    first = teacher("teacher", "models.teacher", experiment.models.teacher)
+    final = experiment.with_final_teacher().models.teacher
+    if final == experiment.models.teacher:
+        return BaseModels(student, first, first)
+    return BaseModels(student, first, teacher(FINAL_TEACHER, "evaluation.teacher", final))
 
 
 def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
@@ -148,20 +178,25 @@ def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
                 threads.submit(_prepare, name, *model, experiment, tracker, load, stopped)
                 for name, model in models.items()
             ]
-            student, *teachers = (model.result() for model in prepared)
+            folders = dict(zip(models, (model.result() for model in prepared), strict=True))
         except BaseException:  # a model failed, or Ctrl-C: without this, the other models would first be finished
             stopped.set()
             raise
-    return BaseModels(student, teachers[0], teachers[-1])
+    found = _base_models(folders, experiment)
+    assert found is not None
+    return found
 
 
 def _wanted(experiment: Experiment) -> dict[str, tuple[Role, ModelSettings]]:
-    """Return the models by name: the student, the teacher, and the final evaluation's teacher if it is another one."""
-    models: dict[str, tuple[Role, ModelSettings]] = {
-        "student": ("student", experiment.models.student),
-        "teacher": ("teacher", experiment.models.teacher),
-    }
-    if (final_teacher := experiment.with_final_teacher().models.teacher) != experiment.models.teacher:
+    """Return the models by name: the student, the teacher, and the final evaluation's teacher if it is another one.
+
+    Teachers behind HTTP are left out.
+    """
+    models: dict[str, tuple[Role, ModelSettings]] = {"student": ("student", experiment.models.student)}
+    if experiment.models.teacher.endpoint is None:
+        models["teacher"] = ("teacher", experiment.models.teacher)
+    final_teacher = experiment.with_final_teacher().models.teacher
+    if final_teacher != experiment.models.teacher and final_teacher.endpoint is None:
         models[FINAL_TEACHER] = ("teacher", final_teacher)
     return models
 

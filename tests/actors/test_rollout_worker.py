@@ -1,12 +1,14 @@
 """The rollout worker: what each policy makes of an order, over scripted engines."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from actors.engines.base import Conversation, Message
 from actors.relay.grammar import CommandGrammar
-from actors.relay.handoff import IdHandoff, RelayPrompt
+from actors.relay.handoff import ConversationHandoff, IdHandoff, RelayPrompt
 from actors.relay.planned_calls import PlannedCall
 from actors.rollout import Policy, RolloutOrder, RolloutWorker, StaleWeightsError
 from actors.settings import RelayLimits, SamplingSettings
@@ -56,6 +58,18 @@ def test_the_student_alone_writes_no_command() -> None:
 
 def test_the_teacher_alone_writes_all() -> None:
     assert texts(order(Policy.TEACHER)) == ["bbbbbbbb"] * 2
+
+
+def test_a_teacher_that_takes_text_gets_the_conversation_and_writes_the_students_tokens() -> None:
+    worker = Worker()
+    worker._handoff = ConversationHandoff(TOKENIZER, TOKENIZER)
+    question = Conversation((Message("user", "q"),), "<q>")
+    prompts = tuple(RelayPrompt((90,), (95,), question) for _ in range(1))
+    for policy, text in ((Policy.RELAY, "a<call>2</call>bb"), (Policy.TEACHER, "bbbbbbbb")):
+        made: TrajectoryBatch = asyncio.run(worker.rollout(replace(order(policy), prompts=prompts)))
+        assert list(made.texts) == [text]
+    asked = [request.conversation for request in worker._teacher.requests]  # type: ignore[attr-defined]
+    assert asked == [replace(question, answer="a"), question]
 
 
 def test_calls_at_random_places_follow_each_samples_plan() -> None:

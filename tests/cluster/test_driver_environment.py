@@ -26,6 +26,8 @@ def test_hub_proxy_and_certificate_variables_are_passed_on_and_no_others() -> No
         **dict.fromkeys(("PATH", "HOME"), "/bin"),
     }
     assert passed_on(environ, Path("/work")).keys() == {"HF_TOKEN", "HF_ENDPOINT", "https_proxy", "SSL_CERT_FILE"}
+    more = passed_on(environ | {"TEACHER_KEY": "secret"}, Path("/work"), {"TEACHER_KEY", "OTHER_KEY"})
+    assert more.keys() - passed_on(environ, Path("/work")).keys() == {"TEACHER_KEY"}
 
 
 def test_relative_paths_are_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:

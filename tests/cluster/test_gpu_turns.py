@@ -100,7 +100,7 @@ def syncing(log: ActorHandle[Any]) -> Callable[[], None]:
 
 
 def test_memory_changes_hands_step_by_step(log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]]) -> None:
-    turns = GpuTurns(Learner(log), Students(engine("student")), engine("teacher"), 60)
+    turns = GpuTurns(Learner(log), Students(engine("student")), [engine("teacher")], 60)
     turns.to_learner()
     assert sorted(lines(log)[:2]) == ["student: sleep discarding", "teacher: sleep keeping"]
     assert lines(log)[2:] == ["learner: takes its memory"]
@@ -116,7 +116,7 @@ def test_memory_changes_hands_step_by_step(log: ActorHandle[Any], engine: Callab
 
 
 def test_a_teacher_on_other_gpus_is_left_alone(log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]]) -> None:
-    turns = GpuTurns(Learner(log), Students(engine("student")), None, 60)
+    turns = GpuTurns(Learner(log), Students(engine("student")), [], 60)
     turns.to_learner()
     turns.to_engines(syncing(log))
     assert [line for line in lines(log) if line.startswith("student")] == [
@@ -127,7 +127,7 @@ def test_a_teacher_on_other_gpus_is_left_alone(log: ActorHandle[Any], engine: Ca
 
 
 def test_it_is_known_whether_the_engines_sleep(log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]]) -> None:
-    turns = GpuTurns(Learner(log), Students(engine("student")), None, 60)
+    turns = GpuTurns(Learner(log), Students(engine("student")), [], 60)
     assert not turns.engines_sleep
     turns.to_learner()
     assert turns.engines_sleep
@@ -139,7 +139,7 @@ def test_it_is_known_whether_the_engines_sleep(log: ActorHandle[Any], engine: Ca
 def test_an_engine_that_cannot_ends_the_turn_with_its_name_and_reason(
     log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]], method: str
 ) -> None:
-    turns = GpuTurns(Learner(log), Students(engine("a"), engine("b", f"{method}: fail")), None, 60)
+    turns = GpuTurns(Learner(log), Students(engine("a"), engine("b", f"{method}: fail")), [], 60)
 
     def whole_turn() -> None:
         turns.to_learner()
@@ -156,7 +156,7 @@ def test_a_teacher_that_does_not_answer_is_named_at_the_deadline(
     log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]]
 ) -> None:
     student, teacher = engine("student"), engine("teacher", "sleep: hang")
-    turns = GpuTurns(Learner(log), Students(student), teacher, deadline_s=0.2)
+    turns = GpuTurns(Learner(log), Students(student), [teacher], deadline_s=0.2)
     with pytest.raises(
         TurnError,
         match=r"^falling asleep took more than 0.2 s: .*the teacher\. Raise rollout\.deadline_s, or resume the run$",
@@ -168,7 +168,7 @@ def test_a_teacher_that_does_not_answer_is_named_at_the_deadline(
 def test_an_engine_that_restarts_while_it_sleeps_takes_part_in_the_rest(
     log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]]
 ) -> None:
-    turns = GpuTurns(Learner(log), Students(engine("student", "wake_weights: die")), None, 60)
+    turns = GpuTurns(Learner(log), Students(engine("student", "wake_weights: die")), [], 60)
     turns.to_learner()
     turns.to_engines(syncing(log))
     assert [line for line in lines(log) if not line.startswith("learner")] == [
@@ -184,7 +184,7 @@ def test_an_engine_that_is_gone_for_good_ends_the_turn(
     log: ActorHandle[Any], engine: Callable[..., ActorHandle[Any]]
 ) -> None:
     student = engine("student")
-    turns = GpuTurns(Learner(log), Students(student), None, 60)
+    turns = GpuTurns(Learner(log), Students(student), [], 60)
     turns.to_learner()
     ray.kill(student)
     with pytest.raises(TurnError, match="waking the weights failed: rollout worker"):

@@ -86,6 +86,22 @@ def test_a_lost_worker_does_not_end_a_run_that_has_others(states: States, monkey
     assert "rollout.engine.kv_cache_gib" in watch.losses()
 
 
+def test_of_spare_actors_one_is_enough(
+    states: States, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = ActorWatch(lambda role: f"To need less: {role}.engine.kv_cache_gib", states)
+    for number in range(2):
+        watch.add(f"teacher-{number}", actor(f"teacher-{number}"), 0, essential=False, spare=True)
+    assert not watch.look()
+    states.of["teacher-1"] = {"State": "DEAD", "NumRestarts": 0, "DeathCause": UNEXPLAINED}
+    assert not watch.look() and not watch.look()
+    (record,) = caplog.records
+    assert "teacher-1 is lost; others of its role may go on" in record.getMessage()
+    states.of["teacher-0"] = {"State": "DEAD", "NumRestarts": 0, "DeathCause": UNEXPLAINED}
+    assert watch.look()
+    assert "teacher.engine.kv_cache_gib" in watch.losses()
+
+
 def test_an_actor_that_never_came_up_keeps_its_own_error(states: States, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = watch_of(states, monkeypatch)
     states.of["teacher"] = {"State": "DEAD", "NumRestarts": 0, "DeathCause": "creation_task_failure_context { ... }"}

@@ -8,12 +8,28 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.engines.base import EngineError, Generation, GenerationRequest, StopReason
+from actors.engines.base import (
+    ContextIds,
+    Conversation,
+    EngineError,
+    Generation,
+    GenerationRequest,
+    Message,
+    StopReason,
+)
+from actors.engines.endpoint import EndpointSettings, Mode, Patience, Wire
 from actors.engines.openai import OpenAIEngine
+from actors.engines.openai_bodies import body_of
 from actors.settings import SamplingSettings
 
 fastapi = pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
+
+
+def engine_at(url: str, retries: int = 2, timeout_s: float = 30.0, api_key_env: str | None = None) -> OpenAIEngine:
+    patience = Patience(timeout_s=timeout_s, max_retries=retries, backoff_s=0.0)
+    return OpenAIEngine(EndpointSettings(url=url, model="big", api_key_env=api_key_env), patience=patience)
+
 
 REQUEST = GenerationRequest([5, 6, 7], 4, SamplingSettings(temperature=0.7, top_p=0.95))
 
@@ -75,7 +91,7 @@ def generate(
 ) -> tuple[Generation, Server]:
     async def scenario() -> tuple[Generation, Server]:
         async with serving(*answers) as server:
-            engine = OpenAIEngine(server.url, "big", max_retries=retries, backoff_s=0.0, timeout_s=timeout_s)
+            engine = engine_at(server.url, retries, timeout_s)
             try:
                 return await engine.generate(request), server
             finally:
@@ -182,7 +198,7 @@ def test_an_unreachable_server_is_named() -> None:
     async def scenario() -> None:
         async with serving(completion([1])) as server:
             url = server.url
-        engine = OpenAIEngine(url, "big", max_retries=1, backoff_s=0.0)
+        engine = engine_at(url, retries=1)
         try:
             await engine.generate(REQUEST)
         finally:
@@ -230,23 +246,23 @@ def with_key(engine_of: Callable[[str], OpenAIEngine]) -> list[str | None]:
 
 def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_KEY", "k-123")
-    assert with_key(lambda url: OpenAIEngine(url, "big", api_key_env="TEACHER_KEY")) == ["Bearer k-123"]
+    assert with_key(lambda url: engine_at(url, api_key_env="TEACHER_KEY")) == ["Bearer k-123"]
 
 
 def test_without_a_variable_no_key_is_sent() -> None:
-    assert with_key(lambda url: OpenAIEngine(url, "big")) == [None]
+    assert with_key(engine_at) == [None]
 
 
 def test_a_missing_key_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEACHER_KEY", raising=False)
     with pytest.raises(ValueError, match="TEACHER_KEY"):
-        OpenAIEngine("http://localhost/v1", "big", api_key_env="TEACHER_KEY")
+        engine_at("http://localhost/v1", api_key_env="TEACHER_KEY")
 
 
 def test_cancelling_hangs_up() -> None:
     async def scenario() -> None:
         async with serving(None) as server:
-            engine = OpenAIEngine(server.url, "big")
+            engine = engine_at(server.url)
             task = asyncio.create_task(engine.generate(REQUEST))
             await asyncio.wait_for(server.reached.wait(), 10)
             task.cancel()
@@ -256,3 +272,26 @@ def test_cancelling_hangs_up() -> None:
             await engine.aclose()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("answer", ["", "so far"])
+def test_a_chat_is_one_that_vllm_takes_and_continues(answer: str) -> None:
+    protocol = pytest.importorskip("vllm.entrypoints.openai.chat_completion.protocol")
+    conversation = Conversation((Message("user", "question"),), "rendered", answer)
+    request = GenerationRequest(ContextIds([5], conversation), 4, SamplingSettings(temperature=0.5), seed=2**63 - 1)
+    path, body = body_of(request, "big", Wire(Mode.CHAT), stream=True)
+    assert path == "chat/completions"
+    assert set(body) <= set(protocol.ChatCompletionRequest.model_fields)
+    taken = protocol.ChatCompletionRequest.model_validate(body)
+    assert (taken.continue_final_message, taken.add_generation_prompt) == (bool(answer), not answer)
+    assert taken.to_sampling_params(4, {"top_k": 20}).seed == 2**63 - 1
+
+
+def test_a_text_is_one_that_vllm_takes() -> None:
+    protocol = pytest.importorskip("vllm.entrypoints.openai.completion.protocol")
+    conversation = Conversation((Message("user", "question"),), "rendered ", "so far")
+    request = GenerationRequest(ContextIds([5], conversation), 4, SamplingSettings())
+    path, body = body_of(request, "big", Wire(Mode.COMPLETIONS), stream=True)
+    assert (path, body["prompt"]) == ("completions", "rendered so far")
+    assert set(body) <= set(protocol.CompletionRequest.model_fields)
+    assert protocol.CompletionRequest.model_validate(body).add_special_tokens is False

@@ -11,7 +11,8 @@ from tests.pipelines.page_blocks import Block, blocks_of, run_in
 from tests.pipelines.small import SMALL
 
 BLOCKS = blocks_of("how-to.md")
-RECIPES = [(block, printed) for block, printed in pairwise(BLOCKS) if block.file is not None]
+RECIPES = [(block, printed) for block, printed in pairwise(BLOCKS) if block.language == "python"]
+COMMANDS = [block.text for block in BLOCKS if block.language == "bash"]
 
 
 @pytest.mark.parametrize(("recipe", "printed"), RECIPES, ids=[str(recipe.file) for recipe, _ in RECIPES])
@@ -26,11 +27,24 @@ def test_every_python_block_is_a_recipe() -> None:
     assert len(RECIPES) == 4
 
 
-def test_a_run_finds_the_reward_scheme(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the files of the page, and with an experiment such as the tutorial's."""
     for block in BLOCKS:
         if block.file is not None:
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
     (tmp_path / "experiment.yaml").write_text(SMALL, encoding="utf-8")
     (tmp_path / "evaluation.jsonl").write_text('{"question": "1+1", "answer": "2"}\n', encoding="utf-8")
-    (command,) = [block.text for block in BLOCKS if block.language == "bash"]
-    assert "scheme: flat_price:flat_price" in run_in(tmp_path, command)
+    return tmp_path
+
+
+def test_a_run_finds_the_reward_scheme(folder: Path) -> None:
+    assert "scheme: flat_price:flat_price" in run_in(folder, COMMANDS[0])
+
+
+def test_a_run_with_a_served_teacher_reserves_no_place_for_one(folder: Path) -> None:
+    assert len(COMMANDS) == 2
+    output = run_in(folder, COMMANDS[1])
+    assert "url: http://localhost:8000/v1" in output and "api_key_env: TEACHER_KEY" in output
+    actors = [line.split()[1] for line in output.partition("resources (")[2].splitlines() if line.startswith("# ")]
+    assert "rollout-0" in actors and "teacher" not in actors

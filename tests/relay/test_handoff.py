@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.engines.base import Conversation, GenerationRequest, Message
 from actors.relay.grammar import CommandGrammar, command_text, without_commands
-from actors.relay.handoff import IdHandoff, RelayPrompt, TextHandoff, whole_text
+from actors.relay.handoff import ConversationHandoff, IdHandoff, RelayPrompt, TextHandoff, whole_text
 from actors.relay.tokenizer import TransformersTokenizer
+from actors.settings import SamplingSettings
 from tests.relay.kinds import KINDS, of_kind
 from tests.scripted import PieceTokenizer
 
@@ -34,6 +36,21 @@ def test_different_vocabularies_pass_text() -> None:
     handoff = TextHandoff(student=WORDS, teacher=LETTERS)
     assert handoff.teacher_context(PROMPT, [1, 2]) == [3, *LETTERS.encode("one two ")]
     assert handoff.student_ids(LETTERS.encode("two one ")) == [2, 1]
+
+
+def test_a_conversation_carries_the_text_and_counts_the_teachers_tokens() -> None:
+    asked = Conversation((Message("user", "q"),), "<q>")
+    handoff = ConversationHandoff(student=WORDS, teacher=LETTERS)
+    context = handoff.teacher_context(RelayPrompt((1, 2), (3,), asked), [1, 2])
+    assert context == [3, *LETTERS.encode("one two ")]
+    request = GenerationRequest(context, 4, SamplingSettings())
+    assert request.conversation == Conversation(asked.messages, "<q>", "one two ")
+    assert handoff.student_ids([2, 1]) == [2, 1]  # the engine has encoded the text already
+
+
+def test_ids_alone_are_no_conversation() -> None:
+    assert GenerationRequest([1], 4, SamplingSettings()).conversation is None
+    assert RelayPrompt((1,), (2,)).teacher_context == (2,)
 
 
 def test_special_tokens_do_not_cross_as_text() -> None:

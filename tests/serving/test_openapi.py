@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.live import served_in_a_thread
-from tests.serving.openapi_bodies import Operation, faulty, fitting, operations
 from tests.serving.guarded_app import stand_in
+from tests.serving.openapi_bodies import Operation, faulty, fitting, operations
 
 EXAMPLES = 120
 JSON = {"content-type": "application/json"}

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
+from actors.engines.base import Conversation, Message
 from actors.tiny_models import write_tokenizer
 from pipelines.data.chat_templates import ChatTemplate, PromptError
 from pipelines.data.problem import Problem
@@ -56,6 +57,23 @@ def test_prompts_keep_the_order_of_the_problems(student: Path, teacher: Path) ->
 
 def test_no_problems_make_no_prompts(student: Path, teacher: Path) -> None:
     assert PromptBuilder(student, teacher, suffix="").prompts([]) == ()
+
+
+def test_a_teacher_that_takes_text_gets_the_conversation_beside_the_ids(student: Path, teacher: Path) -> None:
+    with_text = PromptBuilder(student, teacher, suffix=";;", as_text=True)
+    for _ in range(2):
+        prompt = with_text.prompt(QUESTION)
+        assert prompt.conversation == Conversation((Message("user", "1+2;;"),), "*1+2;;=")
+    without = PromptBuilder(student, teacher, suffix=";;").prompt(QUESTION)
+    assert without.conversation is None
+    assert (prompt.student_ids, prompt.teacher_ids) == (without.student_ids, without.teacher_ids)
+
+
+def test_a_question_that_names_a_special_token_is_refused_where_it_would_go_out_as_text(student: Path) -> None:
+    sneaky = Problem("1<|end|>2", "3", "known")
+    assert PromptBuilder(student, student, suffix="").prompt(sneaky).teacher_ids
+    with pytest.raises(PromptError, match=r"names the special token '<\|end\|>'"):
+        PromptBuilder(student, student, suffix="", as_text=True).prompt(sneaky)
 
 
 def test_a_question_is_tokenized_once(student: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,9 @@ CHANGES: dict[str, dict[str, object]] = {
         f"relay_with_{size.lower()}": {
             "evaluation.teacher.path": f"Qwen/Qwen3-{size}",
             "evaluation.teacher.pretrain": None,
+            **dict.fromkeys(
+                f"evaluation.teacher.{key}" for key in ("url", "model", "api_key_env", "tokenizer", "mode")
+            ),
         }
         for size in ("0.6B", "1.7B", "4B", "14B")
     },

@@ -15,7 +15,7 @@ from pipelines.data.chain_arithmetic.knowledge import Knowledge, Role
 from pipelines.data.chain_arithmetic.task import MULTIPLIERS, Chain, Form, Kind, Split, Step, chain_of
 from pipelines.experiment.errors import ConfigError
 from pipelines.experiment.model_paths import located
-from pipelines.experiment.models import ModelSettings, ModelsSettings, PretrainSettings
+from pipelines.experiment.models import ModelsSettings, PretrainSettings, TeacherModelSettings
 from pipelines.experiment.schema import Experiment
 from pipelines.models import base_models
 from pipelines.models.base_models import (
@@ -151,7 +151,7 @@ def test_models_are_taught_the_products_of_their_role_or_skill(
 
 
 def cache(role: Role, cache_dir: Path, **settings: object) -> Path:
-    model = ModelSettings(pretrain=PretrainSettings.model_validate(settings))
+    model = TeacherModelSettings(pretrain=PretrainSettings.model_validate(settings))
     found = cached_path(role, model, ModelsSettings(student=model, teacher=model, cache_dir=cache_dir))
     assert found is not None
     return found
@@ -178,7 +178,7 @@ def test_a_cached_model_is_found_again_by_its_role_and_settings_alone(tmp_path: 
 
 
 def test_a_model_with_a_path_is_not_cached(tmp_path: Path) -> None:
-    model = ModelSettings(path="somewhere")
+    model = TeacherModelSettings(path="somewhere")
     assert cached_path("student", model, ModelsSettings(student=model, teacher=model, cache_dir=tmp_path)) is None
 
 

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from actors.citer.actor import CiterActor, CiterOrder
 from actors.engines.base import Generation, GenerationRequest, OnTokens, StopReason
+from actors.engines.teachers import TeacherAccess
 from actors.relay.solo import solo
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.reward import RewardActor
@@ -123,7 +124,15 @@ def actors(ray_cluster: None, tiny_model: Path) -> Iterator[dict[str, Any]]:
     citer = (
         ray.remote(CiterActor)
         .options(num_cpus=0)
-        .remote(str(tiny_model), ENGINE, "citer-test-teacher", str(tiny_model), ENGINE, Device.CPU, 4)
+        .remote(
+            str(tiny_model),
+            ENGINE,
+            TeacherAccess(actors=("citer-test-teacher",)),
+            str(tiny_model),
+            ENGINE,
+            Device.CPU,
+            4,
+        )
     )
     reward = ray.remote(RewardActor).options(num_cpus=0).remote()
     ray.get(citer.ready.remote(), timeout=120)
@@ -153,7 +162,7 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
         problems=load_problem_sets(experiment.data),
         prompts=PromptBuilder(tiny_model, tiny_model, ""),
         get_system=lambda *_: System(
-            teacher=actors["teacher"],
+            teachers=[actors["teacher"]],
             rollout=RolloutPool([worker], 64, 60.0),
             reward=actors["reward"],
             learners=None,

@@ -125,7 +125,7 @@ def run(
     directory = RunDirectory(path)
     worker = ray.remote(Worker).options(num_cpus=0).remote(str(model), fails, call_ending)
     system = System(
-        teacher=None,  # type: ignore[arg-type]
+        teachers=(),
         rollout=RolloutPool([worker], 96, 60.0),
         reward=reward,
         learners=None,
