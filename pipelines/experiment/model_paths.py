@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from pipelines.experiment.errors import ConfigError
 if TYPE_CHECKING:
     from pipelines.experiment.schema import Experiment
 
-_PATH_STARTS = ("/", "./", "../", "~")
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _CONFIG = "config.json"
 
 
@@ -23,11 +24,12 @@ def located(key: str, path: str) -> str:
     folder = Path(path).expanduser()
     try:
         there, has_model = folder.is_dir(), (folder / _CONFIG).is_file()
+        could_be_on_hub = _HUB_NAME.fullmatch(path) is not None and not folder.is_file()
     except OSError as error:  # a name that is too long, or no permission
         raise ConfigError([f"{key} = {path[:100]!r}: cannot be looked up: {error.strerror}"]) from error
     if there and has_model:
         return str(folder.absolute())
-    if not there and not is_path(path):
+    if not there and could_be_on_hub:
         return path
     what = f"has no {_CONFIG}" if there else "is no folder"
     raise ConfigError(
@@ -44,8 +46,3 @@ def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
     }
     given = {key: path for key, path in models.items() if path is not None}
     return [(key, path) for key, path in given.items() if located(key, path) == path and not Path(path).is_absolute()]
-
-
-def is_path(path: str) -> bool:
-    """Return whether `path` cannot be a name on the hub, which has at most one slash."""
-    return path in (".", "..") or path.startswith(_PATH_STARTS) or path.count("/") > 1
