@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pipelines.experiment.errors import ConfigError
 if TYPE_CHECKING:
     from pipelines.experiment.schema import Experiment
 
-_PATH_STARTS = ("/", "./", "../", "~")
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _CONFIG = "config.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -26,11 +27,12 @@ def located(key: str, path: str, of_tokenizer: bool = False) -> str:
     folder = Path(path).expanduser()
     try:
         there, has_model = folder.is_dir(), (folder / config).is_file()
+        could_be_on_hub = is_hub_name(path) and not folder.is_file()
     except OSError as error:  # a name that is too long, or no permission
         raise ConfigError([f"{key} = {path[:100]!r}: cannot be looked up: {error.strerror}"]) from error
     if there and has_model:
         return str(folder.absolute())
-    if not there and not is_path(path):
+    if not there and could_be_on_hub:
         return path
     what = f"has no {config}" if there else "is no folder"
     raise ConfigError(
@@ -72,6 +74,6 @@ def server_notes(experiment: Experiment) -> list[str]:
     return notes
 
 
-def is_path(path: str) -> bool:
-    """Return whether `path` cannot be a name on the hub, which has at most one slash."""
-    return path in (".", "..") or path.startswith(_PATH_STARTS) or path.count("/") > 1
+def is_hub_name(path: str) -> bool:
+    """Return whether `path` has the form of a name on the hub, which has at most one slash."""
+    return _HUB_NAME.fullmatch(path) is not None

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pipelines.data.benchmarks import BENCHMARKS
 from pipelines.data.settings import BenchmarkSource, ChainArithmeticSource, SourceSettings
-from pipelines.experiment.model_paths import is_path
+from pipelines.experiment.model_paths import is_hub_name
 from pipelines.experiment.models import ModelSettings
 
 
 def hub_name(model: ModelSettings) -> str | None:
     """Return a base model's name on the Hugging Face hub, None if it comes from a folder or from pretraining."""
-    if model.path is None or is_path(model.path) or "/" not in model.path or Path(model.path).is_dir():
+    if model.path is None or not is_hub_name(model.path) or "/" not in model.path or Path(model.path).is_dir():
         return None
     return model.path
 

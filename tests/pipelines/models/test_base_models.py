@@ -268,7 +268,9 @@ def test_a_relative_model_path_is_the_drivers_and_a_hub_name_stays(
     assert (found.student, found.teacher) == (str(tmp_path / "student"), str(tmp_path / "models/teacher"))
 
 
-@pytest.mark.parametrize("path", ["./student", "../a", "/nowhere/model", "~/model", "runs/demo/model"])
+@pytest.mark.parametrize(
+    "path", ["./student", "../a", "/nowhere/model", "~/model", "runs/demo/model", "my model", "modèle", "a\0b", "-x"]
+)
 def test_a_path_without_a_model_is_refused_by_its_key_and_never_looked_up_on_the_hub(path: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"models\.student\.path = .* is no folder"):
         located("models.student.path", path)
@@ -276,7 +278,13 @@ def test_a_path_without_a_model_is_refused_by_its_key_and_never_looked_up_on_the
         located("models.student.path", str(tmp_path))
 
 
-def test_a_model_path_that_no_folder_can_have_is_refused_by_its_key(tmp_path: Path) -> None:
+def test_a_model_path_that_no_folder_can_have_is_refused_by_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(ConfigError, match=r"weights\.safetensors is no folder"):
+        located("models.student.path", "weights.safetensors")
     (tmp_path / "config.json").mkdir()
     with pytest.raises(ConfigError, match=r"models\.student\.path = .* has no config\.json"):
         located("models.student.path", str(tmp_path))
