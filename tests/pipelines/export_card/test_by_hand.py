@@ -17,7 +17,7 @@ from pipelines.export_card.folder import BY_HAND, export
 from tests.live import served
 from tests.pipelines.export_card.conftest import MakeRun
 
-QUESTION = "((7*6)+5)"
+QUESTION = "56*02*04"
 DOCS = Path(__file__).parents[3] / "docs" / "exported-student.md"
 
 

@@ -29,7 +29,7 @@ def logprobs(folder: Path, text: str) -> list[float]:
 def test_the_folder_loads_in_transformers_and_gives_the_same_logprobs(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     folder = export(run, tmp_path / "out" / "student")
-    text = "<|user|>((3*4)+5)<|end|><|assistant|>3*4="
+    text = "<|user|>03*04+05<|end|><|assistant|>03*04="
     assert logprobs(folder, text) == logprobs(run / "stages" / "grpo" / "model", text)
 
 
