@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.engines.base import Engine, EngineError, Generation, GenerationRequest, OnTokens
 from actors.relay.grammar import CommandGrammar, without_commands
 from actors.relay.handoff import Handoff, IdHandoff, RelayPrompt, TextHandoff
 from actors.relay.loop import relay
@@ -44,7 +45,7 @@ class _Recorder:
 
 def follow(
     student: Sequence[Sequence[int]],
-    teacher: Sequence[Sequence[int]],
+    teacher: Sequence[Sequence[int]] | Engine,
     handoff: Handoff | None = None,
     teacher_tokenizer: PieceTokenizer = STUDENT,
     stops: Sequence[str] = (),
@@ -63,9 +64,12 @@ def follow(
     sequence = RelaySequence(RelayPrompt((1,), (1,)), setup)
     recorder = _Recorder(AnswerText(STUDENT, teacher_tokenizer, setup.handoff, stops))
     recorder.text.begin(sequence)
-    turns, calls = iter(student), iter(teacher)
+    turns = iter(student)
     writer = ScriptedEngine(STUDENT, lambda _: next(turns, []))
-    helper = ScriptedEngine(teacher_tokenizer, lambda _: next(calls, []))
+    helper = teacher
+    if isinstance(teacher, Sequence):
+        calls = iter(teacher)
+        helper = ScriptedEngine(teacher_tokenizer, lambda _: next(calls, []))
     asyncio.run(relay(sequence, writer, helper, recorder))
     return sequence, recorder
 
@@ -150,3 +154,29 @@ def test_each_piece_names_its_writer_and_its_log_probs() -> None:
     ]
     (logprob,) = pieces[0].logprobs
     assert logprob.logprob == pytest.approx(-(STUDENT.encode("a")[0] + 1) / 1000)
+
+
+class _Breaking:
+    """Writes all of a script's tokens, and fails."""
+
+    def __init__(self, written: Sequence[Sequence[int]]) -> None:
+        self._written = iter(written)
+
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+        assert on_tokens is not None
+        for token in next(self._written, [])[: request.max_tokens]:
+            on_tokens([token], [0.0])
+        raise EngineError("it broke")
+
+
+@given(student=ids_of(STUDENT), teacher=ids_of(TEACHER), equal=st.booleans())
+@settings(max_examples=400)
+def test_what_a_call_wrote_before_it_broke_is_part_of_text_and_output(
+    student: list[list[int]], teacher: list[list[int]], equal: bool
+) -> None:
+    other = STUDENT if equal else TEACHER
+    teacher = [[token for token in call if token < len(other)] for call in teacher]
+    handoff = IdHandoff() if equal else TextHandoff(STUDENT, TEACHER)
+    sequence, recorder = follow(student, _Breaking(teacher), handoff, other)
+
+    assert "".join(piece.text for piece in recorder.pieces()) == visible(sequence)

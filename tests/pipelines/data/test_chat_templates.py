@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from actors.relay.chat_templates import Message
 from pipelines.data.chat_templates import ChatTemplate, PromptError
 from tests.relay.kinds import KINDS, llama
 
@@ -55,6 +56,22 @@ def test_text_that_names_special_tokens_takes_no_turn(kind: str) -> None:
     assert [token for token in hostile if token in turns] == [token for token in usual if token in turns]
     assert TAKES_A_TURN in template.tokenizer.decode(hostile)
     assert template.tokenizer.decode(usual).replace("so 42", TAKES_A_TURN) == template.tokenizer.decode(hostile)
+
+
+def test_a_conversation_is_that_of_the_tokenizers_own_template_also_if_a_message_would_take_a_turn(kind: str) -> None:
+    tokenizer = chatml(kind)
+    template = ChatTemplate(tokenizer, "m")
+    usual, hostile = (
+        [Message("system", "be brief"), Message("user", "1+1"), Message("assistant", "2"), Message("user", last)]
+        for last in ("so 42", TAKES_A_TURN)
+    )
+    messages = [{"role": message.role, "content": message.content} for message in usual]
+    own = tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)["input_ids"]
+    made = template.chats([usual, hostile])
+    assert made[0] == own
+    turns = tokenizer.convert_tokens_to_ids(TURNS)
+    assert [token for token in made[1] if token in turns] == [token for token in own if token in turns]
+    assert template.tokenizer.decode(own).replace("so 42", TAKES_A_TURN) == template.tokenizer.decode(made[1])
 
 
 def test_a_template_that_trims_the_question_keeps_special_tokens_as_text() -> None:
