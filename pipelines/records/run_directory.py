@@ -96,7 +96,11 @@ class RunDirectory:
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             size = os.fstat(log).st_size
-            if (written := os.write(log, line)) < len(line):
+            try:
+                written = os.write(log, line)
+            except OSError as error:
+                raise RunDirectoryError(f"{path}: cannot be written: {error.strerror}") from error
+            if written < len(line):
                 os.ftruncate(log, size)
                 raise RunDirectoryError(
                     f"{path}: only {written} of {len(line)} bytes could be written; is the disk full?"
@@ -192,7 +196,10 @@ class RunDirectory:
         if self._lock is not None:
             return
         make_directory(self.path)
-        lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:  # a folder of somebody else, or a disk that is read-only
+            raise RunDirectoryError(f"{self.lock}: cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -202,8 +209,12 @@ class RunDirectory:
         except OSError:
             os.close(lock)
             raise
-        os.ftruncate(lock, 0)
-        os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            os.ftruncate(lock, 0)
+            os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            os.close(lock)
+            raise RunDirectoryError(f"{self.lock}: cannot be written: {error.strerror}") from error
         self._lock = lock
 
     def release(self) -> None:
@@ -236,6 +247,7 @@ class RunDirectory:
         the keys with both values.
         """
         if not self.experiment.exists():
+            self._unlink_stages()  # of an experiment that was taken back before it began
             self.write_text(self.experiment.name, resolved_yaml)
             return
         earlier = self.experiment.read_bytes()
@@ -255,6 +267,8 @@ class RunDirectory:
                 + "\n".join(f"  {change}" for change in changes),
                 changes,
             )
+        if refused:
+            self._unlink_stages()
         number = 1
         while (kept := self.path / f"experiment.{number}.yaml").exists():
             number += 1
@@ -262,9 +276,16 @@ class RunDirectory:
         self.write_text(self.experiment.name, resolved_yaml)
 
     def _begun(self) -> bool:
-        """Return whether a stage has begun, or anything was logged."""
+        """Return whether a stage has begun, or anything was logged. Links to shared stages are made before that."""
         stages = self.path / "stages"
-        return self.metrics.exists() or (stages.is_dir() and any(stages.iterdir()))
+        return self.metrics.exists() or (stages.is_dir() and not all(map(Path.is_symlink, stages.iterdir())))
+
+    def _unlink_stages(self) -> None:
+        """Remove the links to shared stages, since another experiment shares others, unless the run has begun."""
+        stages = self.path / "stages"
+        if stages.is_dir() and not self._begun():
+            for link in stages.iterdir():
+                link.unlink()
 
 
 def _row(line: bytes) -> dict[str, JsonValue] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cluster.files import write_atomically
+from cluster.files import make_directory, write_atomically
 from pipelines.report.drawing import WIDTH_IN, FigureSpec, Subject, png
 from pipelines.report.kinds import breakable, kind_label
 from pipelines.report.theme import DARK, LIGHT
@@ -49,7 +49,7 @@ def filled(template: str, values: Mapping[str, object]) -> str:
 
 def write_figures(specs: Sequence[FigureSpec[Subject]], subject: Subject, directory: Path) -> list[FigureBlock]:
     """Draw all figures for light and dark screens, save them in the directory, and return them for the page."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     blocks = []
     for spec in specs:
         images = []

@@ -57,16 +57,19 @@ def results(table: HeadlineTable) -> TextTable:
 def next_commands(run: RunRecords, experiment: Path, overrides: Sequence[str], alarmed: bool) -> list[tuple[str, str]]:
     """Return commands to try next, each with its purpose."""
     folder = shlex.quote(_short(run.directory))
-    kept = [override for override in overrides if override.partition("=")[0] not in ("seed", "name", "run_dir")]
-    same = shlex.join(["relayllm", "run", str(experiment), *kept])
+    kept = [override for override in overrides if override.partition("=")[0].strip() not in ("seed", "name", "run_dir")]
     seed = int(run.seed) + 1 if run.seed is not None and run.seed.isdecimal() else 1
+    changed = [f"seed={seed}", f"name={run.name}-{seed}"]
+    if run.directory.resolve().name != run.name:  # the file or an override chose the folder, which belongs to this run
+        changed.append(f"run_dir={_short(run.directory)}-{seed}")
+    same = shlex.join(["relayllm", "run", str(experiment), *kept, *changed])
     return [
         *(
             [(f"less {shlex.quote(_short(_ALARMS))}", "what the alarms mean, and what to do")]
             if alarmed and _ALARMS.exists()
             else []
         ),
-        (f"{same} seed={seed} name={run.name}-{seed}", "the same with another seed: does it hold?"),
+        (same, "the same with another seed: does it hold?"),
         (f"relayllm report {folder}", "the report anew"),
     ]
 

@@ -156,7 +156,7 @@ def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterato
             continue
         try:
             values = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # also a number of thousands of digits, and lists in lists without end
             if number < len(lines):
                 remarks.append(f"{path.name} line {number} is not JSON (a write that was cut off) and is skipped.")
             continue

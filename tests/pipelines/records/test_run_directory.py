@@ -124,6 +124,33 @@ def test_a_run_that_failed_before_its_first_stage_may_be_started_in_another_way(
     assert (run.path / "experiment.1.yaml").read_text() == "models: {student: studnet}\n"
 
 
+def test_links_to_shared_stages_are_no_beginning_and_follow_the_experiment(run: RunDirectory, tmp_path: Path) -> None:
+    for steps in ("1", "2"):
+        run.bind_experiment(f"steps: {steps}\n")
+        run.share_stages({"grpo": tmp_path / "shared" / f"grpo-{steps}"})
+        assert run.stage_dir("grpo").resolve() == tmp_path / "shared" / f"grpo-{steps}"
+    run.experiment.unlink()  # a run that surely does not fit takes its experiment back
+    run.bind_experiment("steps: 3\n")
+    run.share_stages({"grpo": tmp_path / "shared" / "grpo-3"})
+    run.append_jsonl("metrics.jsonl", {"step": 1})
+    with pytest.raises(RunDirectoryError, match="another experiment"):
+        run.bind_experiment("steps: 4\n")
+
+
+def test_a_full_disk_and_a_folder_that_cannot_be_claimed_are_named(run: RunDirectory, tmp_path: Path) -> None:
+    run.path.mkdir()
+    (run.path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RunDirectoryError, match=r"metrics\.jsonl: cannot be written: No space left on device"):
+        run.append_jsonl("metrics.jsonl", {"step": 1})
+    run.lock.symlink_to("/dev/full")
+    with pytest.raises(RunDirectoryError, match=r"run\.lock: cannot be written"):
+        run.claim()
+    run.lock.unlink()
+    run.lock.mkdir()
+    with pytest.raises(RunDirectoryError, match=r"run\.lock: cannot be written: Is a directory"):
+        run.claim()
+
+
 def test_an_allowed_change_keeps_every_earlier_experiment(run: RunDirectory) -> None:
     for steps in (1, 2, 3):
         run.bind_experiment(f"grpo: {{steps: {steps}}}\n", may_change={"grpo.steps"})

@@ -20,7 +20,7 @@ def shown(folder: Path, known: int, teacher_known: int) -> str:
     show_ending(
         folder / "report.html",
         Path("experiments/demo.yaml"),
-        ["grpo.steps=5", "seed=0", "name=x"],
+        ["grpo.steps=5", " seed = 0", "name=x"],
         Console(file=stream, highlight=False),
     )
     return stream.getvalue().replace("\u00a0", " ")
@@ -32,9 +32,11 @@ def test_the_table_the_verdict_the_report_and_the_next_commands_stand_at_the_end
     assert any(line.startswith("Relay, after GRPO") and "64.0 %" in line and "99.0 %" in line for line in lines)
     assert any("but 64.0 % of known problems" in line for line in lines)
     assert f"report: {tmp_path / 'report.html'}" in lines
-    assert any(
-        line.startswith("  relayllm run experiments/demo.yaml grpo.steps=5 seed=1 name=demo-1") for line in lines
-    )
+    again = "  relayllm run experiments/demo.yaml grpo.steps=5 seed=1 name=demo-1"
+    assert any(line.startswith(f"{again} run_dir={tmp_path}-1  #") for line in lines)
+    (tmp_path / "demo").mkdir()
+    lines = shown(tmp_path / "demo", known=128, teacher_known=198).splitlines()
+    assert any(line.startswith(f"{again}  #") for line in lines)
 
 
 def test_a_log_gets_no_colours(tmp_path: Path) -> None:

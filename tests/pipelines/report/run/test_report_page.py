@@ -181,3 +181,22 @@ def test_a_column_counts_answers_without_a_box_where_there_are_any(chain_run: Pa
 
 def test_a_run_without_alarms_has_nothing_to_look_at_first(page: str) -> None:
     assert 'id="attention"' not in page
+
+
+def test_direction_marks_of_one_writer_do_not_move_the_text_of_another(chain_run: Path) -> None:
+    trace = replace(TRACE, segments=(Segment("student", "2\u202e"), Segment("teacher", "never reversed")))
+    page = rendered(chain_run, (trace,))
+    assert '<mark class="teacher">never reversed</mark>' in page
+    assert re.search(r"\.output > \*[^{]*\{ unicode-bidi: isolate; \}", page)
+
+
+def test_a_line_that_no_reader_takes_is_skipped_and_a_file_in_the_figures_place_is_named(
+    chain_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (chain_run / "metrics.jsonl").open("a") as log:
+        log.write("9" * 5000 + "\n" + "[" * 100_000 + "\n")
+    assert len(read_run(chain_run).remarks) == 2
+    (chain_run / "figures").write_text("")
+    assert main(["report", str(chain_run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{chain_run / 'figures'}: the folder cannot be made: File exists")
