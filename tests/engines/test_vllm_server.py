@@ -147,7 +147,7 @@ def test_a_stream_is_the_same_turn_in_steps(url: str, mode: Mode) -> None:
 
 
 def test_a_seed_decides_what_is_drawn(url: str) -> None:
-    drawn = GenerationRequest([6, 6, 6], 20, SamplingSettings(temperature=2.0))  # a beginning that is no text it knows
+    drawn = GenerationRequest([5], 20, SamplingSettings(temperature=2.0))  # after which many tokens are likely
     requests = [replace(drawn, seed=seed) for seed in (1, 1, 2, 2**63 - 1)]
     answers = [turn.token_ids.tolist() for turn in turns(server(url), Wire(Mode.IDS), STUDENT, *requests)]
     assert answers[0] == answers[1]

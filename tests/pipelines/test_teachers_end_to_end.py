@@ -30,7 +30,7 @@ name: short
 data:
   train: {{counts: {{known: 12, teacher_known: 16, unknowable: 2}}}}
   evaluation: [{{source: chain_arithmetic, counts: {{known: 8, teacher_known: 8, unknowable: 2}}}}]
-warmup: {{samples: 64, copies: 2}}
+warmup: {{samples: 400, copies: 16}}  # enough to learn to call
 grpo: {{steps: 2, prompts_per_step: 4, group_size: 4, mini_batches: 2, evaluate_every: 2}}
 evaluation: {{problems_during_training: 8, traces: 5, final: [student, relay, teacher]}}
 tracking: {{mode: disabled}}
