@@ -1,4 +1,4 @@
-"""Loads an OpenAI-compatible server with streamed completions, and times what arrives. Both sides of a comparison use it."""
+"""Loads an OpenAI-compatible server with streamed chats, and times what arrives. Both sides of a comparison use it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Load:
 
 
 def load(url: str, bodies: Sequence[Mapping[str, Any]], streams: int) -> Load:
-    """Send the requests to `/v1/completions`, `streams` at a time, and return what arrived. Raises `httpx.HTTPError`."""
-    return asyncio.run(_load(f"{url}/v1/completions", bodies, streams))
+    """Send the requests to `/v1/chat/completions`, `streams` at a time, and return what arrived. Raises `httpx.HTTPError`."""
+    return asyncio.run(_load(f"{url}/v1/chat/completions", bodies, streams))
 
 
 async def _load(url: str, bodies: Sequence[Mapping[str, Any]], streams: int) -> Load:
@@ -91,11 +91,12 @@ async def _answer(client: httpx.AsyncClient, url: str, body: Mapping[str, Any]) 
                     relay = choice.get("relay") or {}
                     if "call" in relay and "ending" not in relay["call"]:
                         called = perf_counter()
-                    if not choice.get("text"):
+                    text = choice["delta"].get("content")
+                    if not text:
                         continue
                     if not answered.text:
                         answered.first_token_s = perf_counter() - sent
-                    answered.text += choice["text"]
+                    answered.text += text
                     if called is not None and relay.get("writer") == "teacher":
                         answered.calls_s.append(perf_counter() - called)
                         called = None

@@ -21,7 +21,6 @@ from statistics import median
 from typing import Any
 
 import httpx
-import yaml
 
 from benchmarks._streaming_client import Load, load
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
@@ -79,11 +78,11 @@ def vllm_server(model: dict[str, Any], engine: dict[str, Any], port: int) -> lis
 
 
 def requests_of(model: str, questions: Sequence[str], count: int, tokens: int) -> list[dict[str, Any]]:
-    """Return so many requests for completions, with the questions in turn and seeds of their own."""
+    """Return so many chats, with the questions in turn and seeds of their own."""
     return [
         {
             "model": model,
-            "prompt": questions[i % len(questions)],
+            "messages": [{"role": "user", "content": questions[i % len(questions)]}],
             "max_tokens": tokens,
             "temperature": 1.0,
             "seed": i,
@@ -145,16 +144,16 @@ def _answers(url: str) -> bool:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--server", type=Path, default=Path("experiments/serve/demo.yaml"), help="settings or a run")
+    parser.add_argument("--server", type=Path, default=Path("runs/demo"), help="a finished run, or a server's file")
     parser.add_argument("--tokens", type=int, default=48, help="most tokens of an answer")
     options = parser.parse_args()
     runs = 1 if options.quick else RUNS
     ports = [free_port() for _ in range(3)]
     with ExitStack() as ends:
-        command = [sys.executable, "-m", "pipelines", "serve", str(options.server), f"http.port={ports[0]}"]
+        command = [sys.executable, "-m", "pipelines", "serve", str(options.server), "--port", str(ports[0])]
         ours = ends.enter_context(serving(command, ports[0], {}))
         about = httpx.get(f"{ours}/v1/models").json()["data"][0]
-        settings = yaml.safe_load(httpx.get(f"{ours}/admin/settings").text)
+        settings = httpx.get(f"{ours}/admin/settings").json()
         environment = engine_environment(Device.CPU, settings["engine_threads"])
         servers = []
         for model, port in ((settings["student"], ports[1]), (settings["teacher"], ports[2])):
