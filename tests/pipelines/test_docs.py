@@ -107,9 +107,7 @@ def test_the_readme_shows_the_two_commands_to_start_with() -> None:
 
 def test_the_layout_in_the_readme_names_every_part() -> None:
     layout = text_of(ROOT / "README.md").partition("## Layout")[2].partition("\n## ")[0]
-    parts = [
-        path.parent.name for package in ("pipelines", "actors") for path in (ROOT / package).glob("*/__init__.py")
-    ]
+    parts = [path.parent.name for package in ("pipelines", "actors") for path in (ROOT / package).glob("*/__init__.py")]
     modules = [path.name for path in (ROOT / "pipelines").glob("[a-z]*.py")]
     assert len(parts) > 20
     assert [name for name in (*(f"{part}/" for part in parts), *modules) if name not in layout] == []
