@@ -26,6 +26,7 @@ from cluster.deadlines import START_TIMEOUT, results
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
 from cluster.placement import Bundle, places, reserve
+from cluster.starting import watch_start
 from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
 from pipelines.experiment.schema import Experiment
@@ -182,7 +183,9 @@ def starting_system(
                 watch.add(name, actor, restarts, not spare and not name.startswith("rollout-"), spare)
             if 0 < options["num_gpus"] < 1:
                 # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.
-                up([actor.ready.remote()], name)
+                ready = actor.ready.remote()
+                watch_start({name: ready}, experiment.cluster.start_timeout_s)
+                up([ready], name)
             return actor
 
         engine_env = engine_environment(device, experiment.cluster.engine_threads)
@@ -252,8 +255,13 @@ def starting_system(
                     watch.add(f"learner-{number}", rank, 0, essential=True)
 
         def wait() -> System:
-            engines = [*teachers, *workers, *([citer] if citer is not None else [])]
-            up([*(actor.ready.remote() for actor in engines), reward.health.remote()], "the actors")
+            engines = dict(zip(access.actors, teachers, strict=True))
+            engines |= {f"rollout-{i}": worker for i, worker in enumerate(workers)}
+            if citer is not None:
+                engines["citer"] = citer
+            calls = {name: actor.ready.remote() for name, actor in engines.items()} | {"reward": reward.health.remote()}
+            watch_start(calls | (learner.joining if learner is not None else {}), experiment.cluster.start_timeout_s)
+            up(list(calls.values()), "the actors")
             rollout, transport, turns = experiment.rollout, None, None
             pool = RolloutPool(
                 workers,

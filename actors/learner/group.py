@@ -130,6 +130,11 @@ class LearnerGroup:
         """Return the ranks' actors, by rank."""
         return list(self._ranks)
 
+    @property
+    def joining(self) -> dict[str, ray.ObjectRef[Any]]:
+        """Return the calls that end when the ranks are connected, by the actors' names."""
+        return {f"learner-{rank}": call for rank, call in enumerate(self._joining)}
+
     def wait(self, seconds: float = 300.0) -> None:
         """Return when all ranks are connected. If that fails, or the student is refused, shut the group down and raise."""
         try:

@@ -168,7 +168,11 @@ def _details(
         best = max(alone, key=lambda one: one.accuracy)
         if about.accuracy_ci95[0] <= best.accuracy_ci95[1]:
             word = "fewer than" if about.accuracy_ci95[1] < best.accuracy_ci95[0] else "not clearly more than"
-            texts.append(f"That is {word} the {percent(best.accuracy)} that the student solves alone.")
+            # It names its subject: the sentence before it may be about the teacher.
+            texts.append(
+                f"The relay student solves {percent(about.accuracy)}{where}, {word} the {percent(best.accuracy)} that the "
+                "student solves alone."
+            )
     return tuple(texts)
 
 

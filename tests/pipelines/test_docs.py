@@ -105,6 +105,14 @@ def test_the_readme_shows_the_two_commands_to_start_with() -> None:
     assert {"demo", "test"} <= set(MAKE.findall(text_of(ROOT / "README.md")))
 
 
+def test_the_layout_in_the_readme_names_every_part() -> None:
+    layout = text_of(ROOT / "README.md").partition("## Layout")[2].partition("\n## ")[0]
+    parts = [path.parent.name for package in ("pipelines", "actors") for path in (ROOT / package).glob("*/__init__.py")]
+    modules = [path.name for path in (ROOT / "pipelines").glob("[a-z]*.py")]
+    assert len(parts) > 20
+    assert [name for name in (*(f"{part}/" for part in parts), *modules) if name not in layout] == []
+
+
 def test_every_named_test_and_source_file_exists() -> None:
     page = text_of(ROOT / "docs" / "method.md")
     tests, sources = TEST.findall(page), SOURCE.findall(page)
@@ -146,12 +154,11 @@ def test_every_reward_scheme_is_named() -> None:
     assert [name for name in scheme_names() if f"`{name}`" not in page] == []
 
 
-def test_the_experiment_for_gpus_is_valid(tmp_path: Path) -> None:
-    page = text_of(ROOT / "docs" / "configuration.md")
+def test_the_page_shows_the_shipped_experiment_for_eight_gpus() -> None:
+    page, shipped = text_of(ROOT / "docs" / "configuration.md"), ROOT / "experiments" / "gpu.yaml"
     (example,) = re.findall(r"<!-- checked: loads as an experiment -->\n```yaml\n(.*?)```", page, re.DOTALL)
-    path = tmp_path / "experiment.yaml"
-    path.write_text(example, encoding="utf-8")
-    bundles = load(path, [], Experiment).bundles()
+    assert example == text_of(shipped)
+    bundles = load(shipped, [], Experiment).bundles()
     assert sum(bundle.gpus for bundle in bundles) == 8
 
 

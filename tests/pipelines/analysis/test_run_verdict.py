@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.analysis.run_verdict import RunVerdict, verdict_on
 from pipelines.experiment.alarms import AlarmEvent
+from pipelines.records.evaluations import Evaluation
 from pipelines.wording import points
 from tests.pipelines.evaluation_rows import row, run
 
@@ -81,7 +82,32 @@ def test_before_the_end_the_headline_says_how_far_it_is() -> None:
 
 def test_a_relay_that_is_no_better_than_the_student_alone_is_told_so() -> None:
     rows = [*run(199, 196), row("final", 110, "student", "teacher_known", 195)]
-    assert "That is not clearly more than the 97.5\u00a0% that the student solves alone." in verdict_on(rows).details
+    assert (
+        "The relay student solves 98.0\u00a0% on problems that need the teacher, not clearly more than the 97.5\u00a0% that the "
+        "student solves alone."
+    ) in verdict_on(rows).details
+
+
+def of_16(relay: int) -> list[Evaluation]:
+    """Rows of a trial on 16 problems, of which the student solves 8 and the teacher all."""
+    return [
+        row("base", 0, "student", "all", 8, 16),
+        row("base", 0, "teacher", "all", 16, 16),
+        row("final", 2, "student", "all", 8, 16),
+        row("final", 2, "relay", "all", relay, 16),
+    ]
+
+
+def test_what_is_said_of_the_relay_student_cannot_be_read_as_said_of_the_teacher() -> None:
+    found = verdict_on(of_16(9)).text.replace("\u00a0", " ")
+    assert "The teacher alone solves 100 % of all problems. The relay student solves 56.2 %, not clearly more" in found
+    assert "That is" not in found
+
+
+def test_intervals_that_do_not_overlap_are_a_clear_gain_on_16_problems_too() -> None:
+    found = verdict_on(of_16(16))
+    assert found.changes[-1].clear == 1
+    assert "not clearly more" not in found.text
 
 
 def test_without_a_relay_the_student_is_spoken_of() -> None:
