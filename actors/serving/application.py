@@ -35,6 +35,7 @@ def application(settings: ServerSettings) -> Application:
         "health_check_timeout_s": 6 * _HEALTH_S,
         "graceful_shutdown_timeout_s": settings.deadline_s,
     }
+    quiet = {"logging_config": {"enable_access_log": False}}  # otherwise each call of the teacher is a line
 
     def engine(kind: type, name: str, model: ServedModelSettings) -> Any:
         gpus = model.engine.tensor_parallel if settings.device is Device.GPU else 0
@@ -45,10 +46,13 @@ def application(settings: ServerSettings) -> Application:
             request_router_config=RequestRouterConfig(request_router_class=_ROUTER),
             ray_actor_options=_actor(settings.cpus_per_replica, gpus, environment),
             **common,
+            **quiet,
         )
 
     light = _actor(0, 0, common_environment(threads=1))
-    board = serve.deployment(WeightsBoard).options(name="weights", num_replicas=1, ray_actor_options=light, **common)
+    board = serve.deployment(WeightsBoard).options(
+        name="weights", num_replicas=1, ray_actor_options=light, **common, **quiet
+    )
     newest = board.bind(settings.student.path, settings.start_timeout_s)
     teacher = None
     if settings.teacher is not None:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from actors.engines.base import EngineError
 from actors.serving.errors import ApiError
 from actors.serving.events import Event
 from actors.serving.request import AnswerRequest, ModelKind
 from actors.serving.settings import ServerSettings
+from actors.serving.teachers import cancelled_elsewhere
 from actors.serving.weights_board import StudentWeights
 
 if TYPE_CHECKING:
@@ -57,12 +59,21 @@ class IngressReplica:
         return replica
 
     async def _answers(self, request: AnswerRequest) -> AsyncGenerator[list[Event], None]:
+        from ray.serve.context import _set_request_context
+
         handle = self._teacher if request.kind is ModelKind.TEACHER else self._student
         assert handle is not None
+        # Serve gives all calls of one HTTP request the same id, and its router then loses all but one of those that wait at
+        # the same time. This coroutine runs in a task, and so a context, of its own.
+        _set_request_context(_internal_request_id=uuid4().hex)
         stream = handle.options(stream=True, session_id=request.session).answer.remote(request)
         try:
             async for events in stream:
                 yield events
+        except asyncio.CancelledError as error:
+            if cancelled_elsewhere():
+                raise as_api_error(error) from error
+            raise
         except Exception as error:
             raise as_api_error(error) from error
         finally:
@@ -80,7 +91,7 @@ class IngressReplica:
         return newest.version
 
 
-def as_api_error(error: Exception) -> ApiError:
+def as_api_error(error: BaseException) -> ApiError:
     """Return what a client is told of an error from a replica."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, ApiError):
@@ -88,7 +99,7 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(cause, ValueError):
         return ApiError(400, str(cause))
     if isinstance(cause, asyncio.CancelledError):
-        message = "the answer was cancelled"
+        message = "the replica that wrote this answer is stopping; send the request again"
     elif isinstance(cause, EngineError):
         message = f"the model failed: {cause}"
     else:

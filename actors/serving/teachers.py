@@ -62,7 +62,9 @@ class HandleEngine:
             return await from_chunks(_chunks(stream), on_tokens)
         except (ActorDiedError, ActorUnavailableError):
             raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if cancelled_elsewhere():
+                raise EngineError("the teacher's replica stopped") from error
             stream.cancel()
             raise
         except (RayError, RayServeException) as error:
@@ -70,6 +72,12 @@ class HandleEngine:
             raise EngineError(
                 str(cause) if isinstance(cause, EngineError) else f"the teacher failed: {error}"
             ) from error
+
+
+def cancelled_elsewhere() -> bool:
+    """Return whether a `CancelledError` is not of this task. Serve raises one if the replica cancelled the call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() == 0
 
 
 async def _chunks(stream: AsyncIterator[Any]) -> AsyncIterator[Chunk | Generation]:

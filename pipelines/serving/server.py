@@ -12,7 +12,7 @@ from typing import Any
 from actors.serving.settings import HttpSettings, ServerSettings
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
-from cluster.session import ray_session
+from cluster.session import ray_session, verbose
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,14 @@ def served(settings: ServerSettings) -> Iterator[str]:
     from actors.serving.application import application
 
     http = _with_port(settings.http)
+    if not verbose():
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.start(http_options={"host": http.host, "port": http.port})
-        serve.run(application(settings), name=settings.name, route_prefix="/", blocking=False)
+        try:
+            serve.run(application(settings), name=settings.name, route_prefix="/", blocking=False)
+        except RuntimeError as error:
+            raise ServerError(f"the server could not start: {error}") from error
         _wait_until_running(settings)
         yield f"http://{_reachable(http.host)}:{http.port}"
         _drain(settings)

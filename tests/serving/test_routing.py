@@ -4,22 +4,45 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
 from actors.serving.routing import MOST_AHEAD, PrefixRouter
 
+REPLICAS = [SimpleNamespace(replica_id=SimpleNamespace(unique_id=name)) for name in ("a", "b", "c")]
 
-@pytest.mark.parametrize(("ahead", "first"), [(0, "own"), (MOST_AHEAD, "own"), (MOST_AHEAD + 1, "idle")])
-async def test_load_counts_only_when_it_is_far_apart(monkeypatch: pytest.MonkeyPatch, ahead: int, first: str) -> None:
-    own, idle = SimpleNamespace(replica_id="own"), SimpleNamespace(replica_id="idle")
-    loads = {"own": 3 + ahead, "idle": 3}
-    router = object.__new__(PrefixRouter)
-    router._replica_queue_len_cache = SimpleNamespace(get=loads.get)
 
-    async def by_session(self: Any, candidates: Any, request: Any = None) -> list[list[Any]]:
-        return [[own], [idle]]
+def router(loads: dict[str, int]) -> Any:
+    made = object.__new__(PrefixRouter)
+    made._replica_queue_len_cache = SimpleNamespace(get=lambda replica: loads.get(replica.unique_id))
+    return made
 
-    monkeypatch.setattr(ConsistentHashRouter, "choose_replicas", by_session)
-    ranks = await router.choose_replicas([idle, own])
-    assert ranks[0][0].replica_id == first
-    assert len(ranks) == 2
+
+async def order(loads: dict[str, int], session: str, replicas: list[Any] = REPLICAS) -> list[str]:
+    request: Any = SimpleNamespace(metadata=SimpleNamespace(session_id=session), routing_context=SimpleNamespace())
+    ranks = await router(loads).choose_replicas(replicas, request)
+    assert request.routing_context.should_backoff
+    return [rank[0].replica_id.unique_id for rank in ranks]
+
+
+async def test_a_session_keeps_its_replica_and_sessions_are_shared_out() -> None:
+    firsts = {f"{i}": (await order({}, f"{i}"))[0] for i in range(60)}
+    assert all([(await order({}, session))[0] == first for session, first in firsts.items()])
+    assert set(firsts.values()) == {"a", "b", "c"}
+
+
+async def test_only_the_sessions_of_a_lost_replica_move() -> None:
+    for i in range(30):
+        before = (await order({}, f"{i}"))[0]
+        after = (await order({}, f"{i}", REPLICAS[:2]))[0]
+        assert after == before or before == "c"
+
+
+@pytest.mark.parametrize("ahead", [0, MOST_AHEAD, MOST_AHEAD + 1])
+async def test_load_counts_only_when_it_is_far_apart(ahead: int) -> None:
+    own = (await order({}, "s"))[0]
+    found = await order({name: 3 + ahead * (name == own) for name in "abc"}, "s")
+    assert (found[0] == own) == (ahead <= MOST_AHEAD)
+    assert sorted(found) == ["a", "b", "c"]
+
+
+async def test_without_a_session_the_least_loaded_comes_first() -> None:
+    assert await order({"a": 2, "b": 0, "c": 1}, "") == ["b", "c", "a"]
