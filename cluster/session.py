@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.driver_environment import passed_on, worker_setup
+from cluster.starting import told_while
 
 VERBOSE = "RELAYLLM_VERBOSE"
 """environment variable; if it is set, all output of Ray, vLLM and the actors appears on the driver's terminal"""
@@ -47,7 +48,7 @@ def ray_session(
         "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
         "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd(), variables)),
     }
-    with _own_signal_handlers():
+    with _own_signal_handlers(), told_while("Ray is not up yet"):
         if address:
             ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=verbose())
         else:

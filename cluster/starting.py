@@ -1,9 +1,11 @@
-"""Says from time to time which actors are not up yet, while a run waits for them."""
+"""Says from time to time what is not up yet, while a run waits for Ray and its actors."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TELL_EVERY_S = 30.0
+
+
+@contextmanager
+def told_while(what: str, every_s: float = TELL_EVERY_S, tell: Callable[[str], None] = logger.info) -> Iterator[None]:
+    """Give `tell` a line every `every_s` seconds of the block, with the seconds since it began and `what` goes on."""
+    over, began = Event(), monotonic()
+
+    def remind() -> None:
+        while not over.wait(every_s):
+            tell(f"after {monotonic() - began:.0f} s {what}")
+
+    reminder = Thread(target=remind, name="told-while", daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reminder.join()
 
 
 def watch_start(
