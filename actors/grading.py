@@ -21,7 +21,7 @@ from pydantic import Field
 
 from actors.grading_worker import CORRECT, READY, WRONG
 from cluster.errors import RunError
-from cluster.settings import Settings
+from cluster.settings import Seconds, Settings, Threads
 from rewards.answers import extract_answer
 from rewards.verification import AnswerForm, verify_quickly
 
@@ -29,14 +29,17 @@ from rewards.verification import AnswerForm, verify_quickly
 class GradingSettings(Settings):
     """Processes that compare answers symbolically, and the limits of one comparison."""
 
-    workers: int = Field(2, ge=1, description="number of processes")
-    timeout_s: float = Field(
-        5.0, gt=0.0, description="deadline of one answer; past it the process is killed and the answer counts as wrong"
+    workers: Threads = Field(2, description="number of processes")
+    timeout_s: Seconds = Field(
+        5.0, description="deadline of one answer; past it the process is killed and the answer counts as wrong"
     )
     memory_mib: int = Field(
-        1024, ge=256, description="address space of one process; an answer that needs more counts as wrong"
+        1024,
+        ge=256,
+        le=1_000_000,
+        description="address space of one process; an answer that needs more counts as wrong",
     )
-    start_timeout_s: float = Field(120.0, gt=0.0, description="deadline for a process to start")
+    start_timeout_s: Seconds = Field(120.0, description="deadline for a process to start")
 
 
 class GradingError(RunError):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.settings import Settings
+from cluster.settings import ActorCount, Seconds, Settings
 
 
 class SamplingSettings(Settings):
@@ -33,9 +33,14 @@ class SamplingSettings(Settings):
 class RelayLimits(Settings):
     """Limits of one relayed sequence."""
 
-    max_new_tokens: int = Field(8192, gt=0, description="output tokens, including the teacher's and those of commands")
+    max_new_tokens: int = Field(
+        8192, gt=0, le=10_000_000, description="output tokens, including the teacher's and those of commands"
+    )
     max_calls: int = Field(
-        3, ge=0, description="executed calls per trajectory; past this limit, commands are forbidden in decoding"
+        3,
+        ge=0,
+        le=1_000_000,
+        description="executed calls per trajectory; past this limit, commands are forbidden in decoding",
     )
     call_tokens: int | None = Field(
         None,
@@ -43,27 +48,26 @@ class RelayLimits(Settings):
         description="every executed call asks for this number of tokens, whatever n its command says (the baseline with a "
         "fixed length); if empty, the command's n counts",
     )
-    teacher_timeout_s: float = Field(
-        120.0, gt=0.0, description="deadline of one call; past it the student goes on alone"
-    )
+    teacher_timeout_s: Seconds = Field(120.0, description="deadline of one call; past it the student goes on alone")
 
 
 class EngineSettings(Settings):
     """Settings of one vLLM engine."""
 
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="of weights and activations")
-    max_model_len: int = Field(16384, gt=0, description="tokens of prompt and output together")
-    max_num_seqs: int = Field(256, gt=0, description="sequences decoded at the same time")
+    max_model_len: int = Field(16384, gt=0, le=10_000_000, description="tokens of prompt and output together")
+    max_num_seqs: int = Field(256, gt=0, le=100_000, description="sequences decoded at the same time")
     block_size: int | None = Field(
-        None, gt=0, description="tokens per prefix-cache block; the engine's default if empty"
+        None, gt=0, le=65_536, description="tokens per prefix-cache block; the engine's default if empty"
     )
-    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
+    tensor_parallel: int = Field(1, ge=1, le=1024, description="GPUs of one engine")
     gpu_memory_utilization: float = Field(
         0.9, gt=0.0, le=1.0, description="part of a whole GPU's memory that the engine takes"
     )
     kv_cache_gib: float = Field(
         1.0,
         gt=0.0,
+        le=100_000.0,
         description="host memory of the KV cache, for engines on the CPU; the engine takes all of it when it starts",
     )
     enforce_eager: bool = Field(False, description="no graph capture and no compilation: faster start, slower steps")
@@ -89,7 +93,7 @@ class OptimizerSettings(Settings):
 class LearnerSettings(Settings):
     """The DeepSpeed learner: how the model is spread over ranks, and how tokens are packed."""
 
-    ranks: int = Field(1, ge=1, description="processes that share the work")
+    ranks: ActorCount = Field(1, description="processes that share the work")
     zero_stage: Literal[0, 1, 2, 3] = Field(
         2, description="what the ranks share out: nothing, optimizer states, gradients too, weights too"
     )

@@ -22,12 +22,12 @@ _CHAT_TEMPLATE = (
 class TinyModelSettings(Settings):
     """A Qwen3 architecture small enough to pretrain in minutes on two cores."""
 
-    hidden_size: int = Field(64, gt=0, description="width of the residual stream")
-    layers: int = Field(2, gt=0, description="decoder layers")
-    heads: int = Field(2, gt=0, description="attention heads")
-    head_dim: int = Field(32, gt=0, description="width of a head")
-    intermediate_size: int = Field(192, gt=0, description="width of the MLPs")
-    max_position: int = Field(256, gt=0, description="longest text, in tokens")
+    hidden_size: int = Field(64, gt=0, le=65_536, description="width of the residual stream")
+    layers: int = Field(2, gt=0, le=1024, description="decoder layers")
+    heads: int = Field(2, gt=0, le=1024, description="attention heads")
+    head_dim: int = Field(32, gt=0, le=4096, description="width of a head")
+    intermediate_size: int = Field(192, gt=0, le=1_000_000, description="width of the MLPs")
+    max_position: int = Field(256, gt=0, le=10_000_000, description="longest text, in tokens")
 
 
 def write_tokenizer(folder: Path, command_tokens: CommandTokens) -> None:

@@ -1,18 +1,40 @@
-"""The base class of all settings models, which are frozen, typed and refuse unknown keys; and the types of paths and seeds."""
+"""The base class of all settings models, which are frozen, typed and refuse unknown keys; and types that several blocks use."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 _VARIABLE = re.compile(r"\$\{?\w")
+_LARGEST_INTEGER = 10**12
+_LARGEST_NUMBER = 1e30
+"""what is computed from several of these still fits a float"""
 
 
 class Settings(BaseModel):
     """A block of an experiment YAML. Unknown keys, wrong types and numbers that are not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _of_a_size_that_can_be_meant(cls, value: object) -> object:
+        """Refuse numbers with which arithmetic on settings would fail or never end. Most keys have a lower bound of their own."""
+        for number in _numbers(value):
+            largest = _LARGEST_INTEGER if isinstance(number, int) else _LARGEST_NUMBER
+            if abs(number) > largest:
+                raise ValueError(f"should be between {-largest:g} and {largest:g}")
+        return value
+
+
+def _numbers(value: object) -> Iterator[int | float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
 
 
 def _with_home(path: Path) -> Path:
@@ -36,6 +58,15 @@ def name_with_home(name: str) -> str:
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 """a seed that every random generator in use accepts, with room to add small numbers to it"""
+
+ActorCount = Annotated[int, Field(ge=1, le=4096)]
+"""how many actors of one kind a run has"""
+
+Threads = Annotated[int, Field(ge=1, le=1024)]
+"""how many threads or helper processes one actor has"""
+
+Seconds = Annotated[float, Field(gt=0.0, le=1e6)]
+"""a time limit; a million seconds are eleven days, and the kernel's timers end at twice that"""
 
 HomePath = Annotated[Path, AfterValidator(_with_home)]
 """a path in which a leading `~` means the home folder"""

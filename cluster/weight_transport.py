@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,11 +41,13 @@ class Sender(Protocol):
         """Return the GPUs of all ranks, as `own_gpus` names them."""
         ...
 
-    def connect_engines(self, backend: WeightBackend, engines: Sequence[ActorHandle[Any]], in_flight: InFlight) -> None:
-        """Leave any earlier transfer, and connect to the engines over `backend`."""
+    def connect_engines(
+        self, backend: WeightBackend, engines: Mapping[str, ActorHandle[Any]], in_flight: InFlight, seconds: float
+    ) -> None:
+        """Leave any earlier transfer, and connect to the engines, by their names, over `backend`."""
         ...
 
-    def send_weights(self, version: int) -> None:
+    def send_weights(self, version: int, seconds: float) -> None:
         """Send the weights, as policy `version`, to the engines of the last `connect_engines`."""
         ...
 
@@ -54,14 +56,16 @@ class Receivers(Protocol):
     """The rollout workers' methods that a transport needs."""
 
     in_flight: InFlight
+    deadline_s: float
+    """time limit of a transfer: the value of rollout.deadline_s"""
 
     @property
-    def engines(self) -> Sequence[ActorHandle[Any]]:
-        """The workers that are alive."""
+    def named_engines(self) -> Mapping[str, ActorHandle[Any]]:
+        """The workers that are alive, by their names."""
         ...
 
     def processes(self) -> list[int]:
-        """Return the process ids of `engines`. A restarted engine has another one."""
+        """Return the process ids of the workers that are alive. A restarted engine has another one."""
         ...
 
     def gpus(self) -> set[str]:
@@ -103,9 +107,10 @@ class GpuTransport:
     def sync(self, version: int) -> None:
         """See `WeightTransport.sync`. If an engine has restarted, all engines are connected again first."""
         if (processes := self._workers.processes()) != self._met:
-            self._learner.connect_engines(self._backend, self._workers.engines, self._workers.in_flight)
+            engines, in_flight = self._workers.named_engines, self._workers.in_flight
+            self._learner.connect_engines(self._backend, engines, in_flight, self._workers.deadline_s)
             self._met = processes
-        self._learner.send_weights(version)
+        self._learner.send_weights(version, self._workers.deadline_s)
         if self._beside_learning:
             kept = self._learner.weights()
             self._workers.took_weights(version, lambda: kept)

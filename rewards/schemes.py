@@ -3,7 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -18,6 +18,9 @@ class RewardError(ValueError):
     """A reward scheme returned a value that cannot be a reward, or the wrong number of rewards. The message names the scheme."""
 
 
+Value = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
 class RewardSettings(BaseModel):
     """The reward scheme, its values and the normalisation of advantages; defaults are the paper's."""
 
@@ -26,12 +29,12 @@ class RewardSettings(BaseModel):
     scheme: str = Field(
         "difficulty_aware", description="a scheme's name, or `package.module:name` to import its module first"
     )
-    independence_bonus: float = Field(1.5, description="reward of a correct answer without a call; 1 means no bonus")
-    missed_call: float = Field(
+    independence_bonus: Value = Field(1.5, description="reward of a correct answer without a call; 1 means no bonus")
+    missed_call: Value = Field(
         -1.0,
         description="reward of a wrong answer without a call in a teacher-dependent group, where a call would have helped",
     )
-    exploration_weight: float = Field(
+    exploration_weight: Value = Field(
         1.0,
         description="in a teacher-unsolvable group, an answer with a call earns this times its call ratio; 0 means nothing",
     )
@@ -45,7 +48,7 @@ class RewardSettings(BaseModel):
         description="std divides by the group's standard deviation, which scales up the small rewards of unsolvable groups; "
         "mean does not divide",
     )
-    epsilon: float = Field(1e-6, gt=0.0, description="added to the standard deviation")
+    epsilon: float = Field(1e-6, gt=0.0, le=1e6, description="added to the standard deviation")
     cut_off: Literal["wrong", "graded", "excluded"] = Field(
         "wrong",
         description="treatment of an answer that ended at a limit, not by an end of text. wrong: it is wrong, and earns "
@@ -55,10 +58,13 @@ class RewardSettings(BaseModel):
     overlong_tokens: int = Field(
         0,
         ge=0,
+        le=10_000_000,
         description="over this number of tokens before limits.max_new_tokens, a penalty grows from 0 to overlong_penalty, "
         "as in DAPO; 0 is off",
     )
-    overlong_penalty: float = Field(1.0, ge=0.0, description="subtracted from the reward of an answer at the limit")
+    overlong_penalty: float = Field(
+        1.0, ge=0.0, le=1e6, description="subtracted from the reward of an answer at the limit"
+    )
 
     @field_validator("scheme")
     @classmethod

@@ -15,8 +15,9 @@ from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
 from actors.settings import LearnerSettings, OptimizerSettings
 from actors.trajectory import TrajectoryBatch
+from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.devices import Device, WeightBackend
-from cluster.errors import as_raised
+from cluster.errors import DeadlineError, as_raised
 from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from actors.learner.model import ModelSpec
 
 T = TypeVar("T")
+_FOR_THE_RANK_S = 30.0
+"""time that a rank has beyond the deadline of what it waits for, so that its own message arrives"""
 
 
 class PendingCall(Generic[T]):
@@ -43,7 +46,7 @@ class PendingCall(Generic[T]):
     def results(self) -> list[T]:
         """Wait for all ranks; return their results by rank.
 
-        The first failure is raised at once: a `LearnerRefusal` as the rank raised it, a `LearnerTimeoutError` at the
+        The first failure is raised at once: a `LearnerRefusal` or `DeadlineError` as the rank raised it, a `LearnerTimeoutError` at the
         deadline, or else a `LearnerError` that names the call and the rank.
         """
         import ray
@@ -63,7 +66,7 @@ class PendingCall(Generic[T]):
                 rank = rank_of[reference]
                 try:
                     results[rank] = ray.get(reference)
-                except LearnerRefusal as error:
+                except (LearnerRefusal, DeadlineError) as error:
                     raise _without_traceback(error) from None
                 except ray.exceptions.RayError as error:
                     raise LearnerError(f"{self._method} failed on learner rank {rank}: {error}") from error
@@ -203,23 +206,26 @@ class LearnerGroup:
         return set().union(*self._call("gpus", seconds))
 
     def connect_engines(
-        self, backend: WeightBackend, engines: Sequence[ActorHandle[Any]], in_flight: InFlight, seconds: float = 600.0
+        self, backend: WeightBackend, engines: Mapping[str, ActorHandle[Any]], in_flight: InFlight, seconds: float
     ) -> None:
-        """Leave any earlier transfer, and connect to the rollout actors `engines` over `backend`.
+        """Leave any earlier transfer, and connect to the rollout actors `engines`, by their names, over `backend`.
 
-        `in_flight` says what happens to the engines' turns that are being written when weights arrive.
+        `in_flight` says what happens to the engines' turns that are being written when weights arrive. `seconds` is
+        rollout.deadline_s. Raises `DeadlineError`, which names the engines that do not answer.
         """
-        import ray
-
         from actors.learner.weight_sender import EngineClient
 
-        gpus = ray.get([engine.gpus.remote() for engine in engines], timeout=seconds)
+        asked, what = [engine.gpus.remote() for engine in engines.values()], "asking the rollout engines for their GPUs"
+        gpus = results(asked, what, seconds, ROLLOUT_DEADLINE, names=list(engines))
         client = EngineClient(backend, engines, [len(own) for own in gpus], in_flight, deadline_s=seconds)
-        self._call("connect_engines", seconds, client)
+        self._call("connect_engines", seconds + _FOR_THE_RANK_S, client)
 
-    def send_weights(self, version: int, seconds: float = 600.0) -> None:
-        """Send the weights, as policy `version`, to the engines of the last `connect_engines`. Returns when they have them."""
-        self._call("send_weights", seconds, version)
+    def send_weights(self, version: int, seconds: float) -> None:
+        """Send the weights, as policy `version`, to the engines of the last `connect_engines`. Returns when they have them.
+
+        `seconds` is rollout.deadline_s. Raises `DeadlineError`, which names the engines that do not answer.
+        """
+        self._call("send_weights", seconds + _FOR_THE_RANK_S, version)
 
     def export_into(self, folder: Path, seconds: float = 600.0) -> None:
         """Write the model's files, as `Trainer.export` does, into a folder that exists."""
@@ -255,10 +261,10 @@ class LearnerGroup:
         return PendingCall(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
 
 
-def _without_traceback(error: LearnerRefusal) -> LearnerRefusal:
+def _without_traceback(error: LearnerRefusal | DeadlineError) -> LearnerRefusal | DeadlineError:
     """Return the exception that the rank raised. Ray's exception has the rank's whole traceback as its message."""
     cause = as_raised(error)
-    return cause if isinstance(cause, LearnerRefusal) else error
+    return cause if isinstance(cause, LearnerRefusal | DeadlineError) else error
 
 
 def _rows(groups: Sequence[Int64]) -> list[Int64]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from actors.learner.export import full_parameters
+from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.devices import WeightBackend
 from cluster.transfer_actions import Begin, End, Join, Receive, TransferAction
 from cluster.weight_buffers import NCCL_BUFFERS, PACKED_BYTES, ipc_buffer_bytes
@@ -24,44 +26,55 @@ if TYPE_CHECKING:
 class EngineClient:
     """The control calls of a transfer to rollout actors. The four methods are those of vLLM's `VLLMWeightSyncClient`.
 
-    They raise Ray's `GetTimeoutError` if an engine does not answer within `deadline_s`. That time includes the turns in
-    flight, if those finish first.
+    They raise `DeadlineError`, which names the late engines, if a whole update takes longer than `deadline_s`. That time
+    includes the turns in flight, if those finish first.
     """
 
     backend: WeightBackend
-    engines: Sequence[ActorHandle[Any]]
+    engines: Mapping[str, ActorHandle[Any]]
+    """by the actor's name"""
     gpus_per_engine: Sequence[int]
     in_flight: InFlight
     deadline_s: float
+    """the value of rollout.deadline_s"""
     version: int = 0
     """policy version of the next update"""
+    _until: float = 0.0
+    """when the connection or update under way is late, on the rank's own `monotonic` clock"""
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """Make every engine join. Each engine gets its own rank offset, because vLLM only numbers the ranks of one engine."""
+        self._until = monotonic() + self.deadline_s
         infos = [dict(init_info) for _ in self.engines]
         if (offset := init_info.get("rank_offset")) is not None:
             for info, gpus in zip(infos, self.gpus_per_engine, strict=True):
                 info["rank_offset"], offset = offset, offset + gpus
-        self._give([Join(self.backend, info) for info in infos])
+        self._give("connecting the rollout engines", [Join(self.backend, info) for info in infos])
 
     def start_weight_update(self) -> None:
         """Make the engines stop writing. Their turns in flight finish first, or pause, as `in_flight` says."""
-        self._give([Begin(self.in_flight)] * len(self.engines))
+        self._until = monotonic() + self.deadline_s
+        self._give("pausing the rollout engines for new weights", [Begin(self.in_flight)] * len(self.engines))
 
     def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
         """Make the engines receive weights."""
-        self._give([Receive(update_info)] * len(self.engines))
+        self._give("sending weights to the rollout engines", [Receive(update_info)] * len(self.engines))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Make the engines continue as policy `version`."""
-        self._give([End(self.version)] * len(self.engines))
+        self._give("starting the rollout engines with new weights", [End(self.version)] * len(self.engines))
 
-    def _give(self, actions: Sequence[TransferAction]) -> None:
+    def _give(self, what: str, actions: Sequence[TransferAction]) -> None:
         """Give each engine its action, and wait until all have done it."""
-        import ray
-
-        given = zip(self.engines, actions, strict=True)
-        ray.get([engine.transfer.remote(action) for engine, action in given], timeout=self.deadline_s)
+        given = zip(self.engines.values(), actions, strict=True)
+        results(
+            [engine.transfer.remote(action) for engine, action in given],
+            what,
+            self.deadline_s,
+            ROLLOUT_DEADLINE,
+            names=list(self.engines),
+            left_s=max(self._until - monotonic(), 0.0),
+        )
 
 
 class WeightSender:

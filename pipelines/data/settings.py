@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from actors.settings import SamplingSettings
 from cluster.settings import HomePath, Seed, Settings
@@ -13,8 +13,9 @@ from pipelines.data.chain_arithmetic.task import LENGTHS, Form, Kind
 
 PAPER_SUFFIX = " Please reason step by step, and put your final answer within \\boxed{}."
 
-Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+_MOST_OPERATIONS = 10_000_000
 
+Lengths = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
 
 BadRows = Literal["stop", "skip"]
 
@@ -43,7 +44,7 @@ class ChainArithmeticSource(SourceSettings):
     """Problems of the synthetic task, drawn from the seed."""
 
     source: Literal["chain_arithmetic"] = Field("chain_arithmetic", description="the synthetic task")
-    counts: dict[Kind, Annotated[int, Field(ge=0)]] = Field(description="problems of each kind")
+    counts: dict[Kind, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(description="problems of each kind")
     lengths: Lengths = Field(LENGTHS, description="numbers of operations that a problem may have, all equally likely")
     form: Form = Field(Form.PLAIN, description="how operations are written")
     kind_prefix: str = Field("", description="prefix of the names under which results are reported, as in long/known")
@@ -54,6 +55,17 @@ class ChainArithmeticSource(SourceSettings):
         if not any(counts.values()):
             raise ValueError("no problem is asked for: give at least one kind a count above 0, as in {known: 100}")
         return counts
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> ChainArithmeticSource:
+        """All problems are made when a run begins, in the driver's memory."""
+        problems, longest = sum(self.counts.values()), max(self.lengths)
+        if problems * longest > _MOST_OPERATIONS:
+            raise ValueError(
+                f"counts ({problems} problems) should together be at most {_MOST_OPERATIONS // longest} with lengths up to "
+                f"{longest}: a source has at most {_MOST_OPERATIONS} operations"
+            )
+        return self
 
     @property
     def label(self) -> str:
@@ -99,7 +111,7 @@ class FileSource(SourceSettings):
 class EvaluationKeys(SourceSettings):
     """The further keys of all evaluation sources."""
 
-    samples: int = Field(1, gt=0, description="answers per problem (k of avg@k and pass@k)")
+    samples: int = Field(1, gt=0, le=10_000, description="answers per problem (k of avg@k and pass@k)")
     sampling: SamplingSettings | None = Field(
         None, description="how these answers are drawn; evaluation.sampling if empty"
     )

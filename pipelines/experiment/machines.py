@@ -8,17 +8,17 @@ from pydantic import Field
 
 from actors.settings import EngineSettings, SamplingSettings
 from cluster.devices import Device
-from cluster.settings import HomePath, Settings
+from cluster.settings import ActorCount, HomePath, Seconds, Settings, Threads
 
 
 class RolloutSettings(Settings):
     """The rollout workers."""
 
-    workers: int = Field(1, ge=1, description="actors, each with an engine of its own")
+    workers: ActorCount = Field(1, description="actors, each with an engine of its own")
     engine: EngineSettings = EngineSettings()
-    sequences_in_flight: int = Field(512, gt=0, description="sequences handed to one worker at a time")
-    deadline_s: float = Field(
-        3600.0, gt=0.0, description="time limit of one order; after it the order goes to another worker"
+    sequences_in_flight: int = Field(512, gt=0, le=1_000_000, description="sequences handed to one worker at a time")
+    deadline_s: Seconds = Field(
+        3600.0, description="time limit of one order; after it the order goes to another worker"
     )
     seeded_sampling: bool | None = Field(
         None,
@@ -33,9 +33,8 @@ class TeacherSettings(Settings):
 
     engine: EngineSettings = EngineSettings()
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how it draws tokens on call")
-    replicas: int = Field(
+    replicas: ActorCount = Field(
         1,
-        ge=1,
         description="actors with the same teacher; a call goes to the one that holds its prefix, or is least busy",
     )
     cache: HomePath | None = Field(
@@ -71,11 +70,14 @@ class ClusterSettings(Settings):
         "and the learner's states are in host memory while engines write",
     )
     address: str | None = Field(None, description="a running cluster; if empty RAY_ADDRESS, or else a local cluster")
-    cpus_per_actor: float = Field(1.0, gt=0.0, description="logical CPUs each actor reserves")
-    engine_threads: int = Field(1, gt=0, description="OpenMP threads of an engine")
-    learner_threads: int = Field(1, gt=0, description="OpenMP threads of a learner rank")
+    cpus_per_actor: float = Field(1.0, gt=0.0, le=1024.0, description="logical CPUs each actor reserves")
+    engine_threads: Threads = Field(1, description="OpenMP threads of an engine")
+    learner_threads: Threads = Field(1, description="OpenMP threads of a learner rank")
     max_restarts: int = Field(
-        3, ge=0, description="how often each engine, and the reward actor, may be restarted before the run ends"
+        3,
+        ge=0,
+        le=1000,
+        description="how often each engine, and the reward actor, may be restarted before the run ends",
     )
-    placement_timeout_s: float = Field(300.0, gt=0.0, description="for the cluster to have room for all actors")
-    start_timeout_s: float = Field(900.0, gt=0.0, description="time limit for engines and learner ranks to start")
+    placement_timeout_s: Seconds = Field(300.0, description="for the cluster to have room for all actors")
+    start_timeout_s: Seconds = Field(900.0, description="time limit for engines and learner ranks to start")

@@ -22,8 +22,8 @@ class PretrainSettings(Settings):
     command_tokens: CommandTokens = Field(
         "text", description="special: <call> and </call> are one token each; text: they are written in ordinary tokens"
     )
-    steps: int = Field(2500, gt=0, description="optimizer steps")
-    problems_per_step: int = Field(64, gt=0, description="problems of one optimizer step")
+    steps: int = Field(2500, gt=0, le=10_000_000, description="optimizer steps")
+    problems_per_step: int = Field(64, gt=0, le=100_000, description="problems of one optimizer step")
     mix: dict[Kind, Annotated[int, Field(ge=0)]] = Field(
         {Kind.KNOWN: 1, Kind.TEACHER_KNOWN: 1, Kind.UNKNOWABLE: 1}, description="shares of the kinds of problem"
     )

@@ -17,6 +17,7 @@ from cluster.settings import HomePath, Seed, Settings
 from pipelines.data.settings import DataSettings
 from pipelines.experiment.alarms import AlarmSettings
 from pipelines.experiment.colocation import misfits
+from pipelines.experiment.errors import ConfigError
 from pipelines.experiment.machines import ClusterSettings, RolloutSettings, TeacherSettings
 from pipelines.experiment.models import ModelsSettings
 from pipelines.experiment.stages import EvaluationSettings, FilterSettings, GrpoSettings, WarmupSettings
@@ -120,12 +121,16 @@ class Experiment(Settings):
     def with_steps_for(self, problems: int) -> Experiment:
         """Return the experiment with `grpo.steps` in place of `grpo.epochs`, for so many filtered training problems.
 
-        Only whole steps count, and there is at least one.
+        Only whole steps count, and there is at least one. Raises `ConfigError` if there are too many.
         """
         if self.grpo.epochs is None:
             return self
         # Not in binary fractions, where 0.29 times 100 is a little less than 29.
         steps = max(int(Fraction(str(self.grpo.epochs)) * problems / self.grpo.prompts_per_step), 1)
+        if steps > (most := self.grpo.most_steps):
+            fewer = most * self.grpo.prompts_per_step // problems
+            right = f"should be at most {fewer} with {problems} filtered training problems: {steps} steps are more than {most}"
+            raise ConfigError([f"grpo.epochs ({self.grpo.epochs:g}) {right}"])
         grpo = self.grpo.model_copy(update={"steps": steps, "epochs": None})
         return self.model_copy(update={"grpo": grpo})
 

@@ -12,12 +12,15 @@ from cluster.settings import Settings
 from cluster.weight_transport import InFlight
 from pipelines.experiment.models import TeacherModelSettings
 
+MOST_STEPS = 1_000_000
+_MOST_EVALUATIONS = 10_000
+
 
 class FilterSettings(Settings):
     """Keep the training problems that the teacher can solve (paper section 3.1)."""
 
     enabled: bool = Field(True, description="false keeps all training problems")
-    samples: int = Field(10, gt=0, description="teacher samples per problem")
+    samples: int = Field(10, gt=0, le=10_000, description="teacher samples per problem")
     min_pass_rate: float = Field(0.5, ge=0.0, le=1.0, description="share of the samples that have to be right")
     sampling: SamplingSettings = SamplingSettings(temperature=0.7, top_p=0.95)
 
@@ -26,23 +29,23 @@ class WarmupSettings(Settings):
     """Supervised warm-up: own samples with commands inserted at random (paper section 2.2)."""
 
     enabled: bool = Field(True, description="false starts GRPO from the base student")
-    samples: int = Field(4096, gt=0, description="own samples to train on")
-    copies: int = Field(1, gt=0, description="training rows per own sample, each with its own random commands")
+    samples: int = Field(4096, gt=0, le=10_000_000, description="own samples to train on")
+    copies: int = Field(1, gt=0, le=1000, description="training rows per own sample, each with its own random commands")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how the own samples are drawn")
     commands: tuple[int, int] = Field((0, 3), description="fewest and most commands of a sample")
     digits: tuple[int, int] = Field((1, 9), description="range of d in n = d * 10^k")
     exponents: tuple[int, int] = Field((0, 3), description="range of k in n = d * 10^k")
-    epochs: int = Field(1, gt=0, description="passes over all rows")
-    rows_per_step: int = Field(64, gt=0, description="rows of one optimizer step")
+    epochs: int = Field(1, gt=0, le=100_000, description="passes over all rows")
+    rows_per_step: int = Field(64, gt=0, le=1_000_000, description="rows of one optimizer step")
     optimizer: OptimizerSettings = OptimizerSettings(lr=2e-5)
 
     @model_validator(mode="after")
     def _ranges(self) -> WarmupSettings:
-        for name, lowest in (("commands", 0), ("digits", 1), ("exponents", 0)):
+        for name, lowest, highest in (("commands", 0, 1000), ("digits", 1, 1000), ("exponents", 0, 9)):
             first, last = getattr(self, name)
-            if not lowest <= first <= last:
+            if not lowest <= first <= last <= highest:
                 raise ValueError(
-                    f"{name} should be [first, last] with {lowest} <= first <= last, not [{first}, {last}]"
+                    f"{name} should be [first, last] with {lowest} <= first <= last <= {highest}, not [{first}, {last}]"
                 )
         return self
 
@@ -51,15 +54,19 @@ class GrpoSettings(Settings):
     """GRPO with relayed rollouts (paper section 2.3)."""
 
     enabled: bool = Field(True, description="false ends training with the warm-up")
-    steps: int | None = Field(100, gt=0, description="rounds of rollout and learning; give these or epochs")
+    steps: int | None = Field(
+        100, gt=0, le=MOST_STEPS, description="rounds of rollout and learning; give these or epochs"
+    )
     epochs: float | None = Field(
         None,
         gt=0.0,
         le=1e6,
         description="passes over the filtered training problems, in whole steps of prompts_per_step; give these or steps",
     )
-    prompts_per_step: int = Field(128, gt=0, description="groups that a step learns from, one of each prompt")
-    group_size: int = Field(8, gt=1, description="trajectories of one prompt (G)")
+    prompts_per_step: int = Field(
+        128, gt=0, le=1_000_000, description="groups that a step learns from, one of each prompt"
+    )
+    group_size: int = Field(8, gt=1, le=10_000, description="trajectories of one prompt (G)")
     mini_batches: int = Field(4, gt=0, description="optimizer steps per rollout step; groups stay whole")
     async_depth: Literal[0, 1] = Field(
         0,
@@ -88,6 +95,11 @@ class GrpoSettings(Settings):
         "continue under the new ones",
     )
 
+    @property
+    def most_steps(self) -> int:
+        """The most steps that a run can have. Each evaluation within GRPO is a stage of its own, and these are bounded too."""
+        return min(MOST_STEPS, _MOST_EVALUATIONS * self.evaluate_every)
+
     @model_validator(mode="before")
     @classmethod
     def _steps_or_epochs(cls, values: object) -> object:
@@ -103,6 +115,11 @@ class GrpoSettings(Settings):
     def _consistent(self) -> GrpoSettings:
         if self.steps is None and self.epochs is None:
             raise ValueError("give steps or epochs: both are null")
+        if (self.steps or 0) > self.most_steps:
+            raise ValueError(
+                f"evaluate_every ({self.evaluate_every}) should be at least {-(-(self.steps or 0) // _MOST_EVALUATIONS)} with "
+                f"steps ({self.steps}): each evaluation is a stage of its own, and there may be {_MOST_EVALUATIONS}"
+            )
         if self.mini_batches > self.prompts_per_step:
             raise ValueError(
                 f"mini_batches ({self.mini_batches}) should be at most prompts_per_step ({self.prompts_per_step})"

@@ -22,6 +22,12 @@ _FLOAT = (
 _MERGE = ("tag:yaml.org,2002:merge", r"<<", "<")
 
 
+MOST_VALUES = 100_000
+"""values of one document, where each alias counts as all that it stands for"""
+_MOST_DIGITS = 400
+_CHARACTERS = 100
+"""so many characters of a text count as a further value"""
+
 HALF_OF_A_CHARACTER = "text has half of a character (a lone surrogate), which no file can hold"
 
 
@@ -35,6 +41,14 @@ class Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = {}  # do not inherit the resolvers of YAML 1.1
 
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the document's node. Raises `yaml.YAMLError` if its aliases, written out, make it too large."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _size(node, {}) > MOST_VALUES:
+            text = f"with its aliases written out, it has more than {MOST_VALUES} values"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+        return node
+
     def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
         text = str(self.construct_scalar(node))
         if half_of_a_character(text):
@@ -43,10 +57,31 @@ class Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))
+        if len(text) > _MOST_DIGITS:  # Python refuses to write such a number in a message
+            text = f"a number has more than {_MOST_DIGITS} digits"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark)
         for prefix, base in (("0o", 8), ("0x", 16)):
             if text.startswith(prefix):
                 return int(text.removeprefix(prefix), base)
         return int(text)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values the node stands for. `known` are the sizes of nodes by their id.
+
+    It takes time for each node once, however many aliases name the node. An alias in itself counts as nothing.
+    """
+    if (size := known.get(id(node))) is not None:
+        return size
+    known[id(node)] = 0
+    below: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        below = node.value
+    elif isinstance(node, yaml.MappingNode):
+        below = [one for pair in node.value for one in pair]
+    text = len(node.value) // _CHARACTERS if isinstance(node, yaml.ScalarNode) else 0
+    known[id(node)] = size = 1 + text + sum(_size(one, known) for one in below)
+    return size
 
 
 for _tag, _pattern, _first in (_NULL, _BOOL, _INT, _FLOAT, _MERGE):

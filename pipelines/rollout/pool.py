@@ -190,6 +190,13 @@ class RolloutPool:
         """The workers that are not lost."""
         return [worker.actor for worker in self._loads]
 
+    @property
+    def named_engines(self) -> dict[str, ActorHandle[Any]]:
+        """The workers that are not lost, by the names of their actors."""
+        return {
+            f"{self.name}-{number}": actor for number, actor in enumerate(self.actors) if _Worker(actor) in self._loads
+        }
+
     def processes(self) -> list[int]:
         """Return the process ids of `engines`. A restarted worker has another id."""
         ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]

@@ -29,4 +29,6 @@ class StudySettings(Settings):
     hard: tuple[str, ...] = Field((), description="kinds of problem that count as hard in findings")
     unseen: tuple[str, ...] = Field((), description="kinds of problem from domains that were not trained on")
     prices: PriceSettings = PriceSettings()
-    resamples: int = Field(RESAMPLES, ge=100, description="how often the problems are resampled for the intervals")
+    resamples: int = Field(
+        RESAMPLES, ge=100, le=1_000_000, description="how often the problems are resampled for the intervals"
+    )

@@ -1,6 +1,6 @@
 """Weight transports: what each asks of the learner and of the workers, and which one is chosen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -20,16 +20,19 @@ class Learner:
     def weights(self) -> Any:
         return "reference"
 
-    def connect_engines(self, backend: WeightBackend, engines: Sequence[Any], in_flight: InFlight) -> None:
-        self.log.append(("connect", backend, list(engines), in_flight))
+    def connect_engines(
+        self, backend: WeightBackend, engines: Mapping[str, Any], in_flight: InFlight, seconds: float
+    ) -> None:
+        self.log.append(("connect", backend, dict(engines), in_flight, seconds))
 
-    def send_weights(self, version: int) -> None:
-        self.log.append(("send", version))
+    def send_weights(self, version: int, seconds: float) -> None:
+        self.log.append(("send", version, seconds))
 
 
 class Workers:
     in_flight = InFlight.CONTINUE
-    engines = ("first", "second")
+    deadline_s = 90.0
+    named_engines: Any = {"rollout-0": "first", "rollout-1": "second"}
 
     def __init__(self, gpus: set[str]) -> None:
         self.pids = [1, 2]
@@ -65,8 +68,8 @@ def test_on_gpus_engines_are_met_once_and_again_after_a_restart() -> None:
     transport.sync(2)
     workers.pids = [1, 7]
     transport.sync(3)
-    met = ("connect", WeightBackend.NCCL, ["first", "second"], InFlight.CONTINUE)
-    assert learner.log == [met, ("send", 1), ("send", 2), met, ("send", 3)]
+    met = ("connect", WeightBackend.NCCL, Workers.named_engines, InFlight.CONTINUE, 90.0)
+    assert learner.log == [met, ("send", 1, 90.0), ("send", 2, 90.0), met, ("send", 3, 90.0)]
     assert workers.log == [("took", version, "reference") for version in (1, 2, 3)]
 
 

@@ -1,5 +1,6 @@
 """The learner's end of a GPU transfer, as far as it goes without GPUs: the control calls, and what is sent."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,12 @@ import pytest
 import ray
 import torch
 
+from actors.learner.group import PendingCall
 from actors.learner.trainer import Trainer
 from actors.learner.weight_sender import EngineClient, WeightSender, learner_source
 from actors.settings import OptimizerSettings
 from cluster.devices import WeightBackend
+from cluster.errors import DeadlineError
 from cluster.transfer_actions import Begin, End, Join, Receive, TransferAction
 from cluster.weight_transport import InFlight
 
@@ -30,8 +33,23 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "get", lambda calls, timeout: calls)
 
 
+class Silent:
+    """A rollout actor that never does what it is given."""
+
+    async def transfer(self, action: TransferAction) -> None:
+        await asyncio.Event().wait()
+
+
+class Prompt:
+    """A rollout actor that has done at once what it is given."""
+
+    async def transfer(self, action: TransferAction) -> None:
+        return None
+
+
 def client(*engines: Engine, gpus: tuple[int, ...] = (1, 1)) -> EngineClient:
-    return EngineClient(WeightBackend.NCCL, engines, gpus, InFlight.CONTINUE, deadline_s=5)  # type: ignore[arg-type]
+    named = {f"rollout-{number}": engine for number, engine in enumerate(engines)}
+    return EngineClient(WeightBackend.NCCL, named, gpus, InFlight.CONTINUE, deadline_s=5)  # type: ignore[arg-type]
 
 
 def test_each_engine_joins_after_the_ranks_of_those_before_it(no_ray: None) -> None:
@@ -61,6 +79,32 @@ def test_an_update_stops_the_engines_feeds_them_and_names_the_version(no_ray: No
     calls.finish_weight_update()
     expected = [Begin(InFlight.CONTINUE), Receive({"names": ["a"]}), End(4)]
     assert [engine.actions for engine in engines] == [expected, expected]
+
+
+@pytest.mark.ray
+def test_an_engine_that_does_not_answer_is_named_with_the_key_to_raise(ray_cluster: None) -> None:
+    engines = {
+        "rollout-0": ray.remote(Prompt).options(num_cpus=0).remote(),
+        "rollout-1": ray.remote(Silent).options(num_cpus=0).remote(),
+    }
+    ray.get(engines["rollout-0"].transfer.remote(End(0)))
+    calls = EngineClient(WeightBackend.NCCL, engines, [1, 1], InFlight.FINISH, deadline_s=0.5)
+    message = r"new weights took more than 0.5 s, and waited for rollout-1: raise rollout.deadline_s, or look"
+    with pytest.raises(DeadlineError, match=message):
+        calls.start_weight_update()
+    for engine in engines.values():
+        ray.kill(engine)
+
+
+@pytest.mark.ray
+def test_what_an_engine_is_late_with_reaches_the_driver_in_one_line(ray_cluster: None) -> None:
+    @ray.remote(num_cpus=0)
+    def send_weights() -> None:
+        raise DeadlineError("rollout-1 is late")
+
+    with pytest.raises(DeadlineError) as raised:
+        PendingCall("send_weights", 60.0, [send_weights.remote()]).result()
+    assert str(raised.value) == "rollout-1 is late"
 
 
 @pytest.mark.parametrize("zero_stage", [2, 3])
@@ -100,6 +144,6 @@ def test_buffers_are_small_and_hold_the_largest_parameter(
         raise Joined
 
     monkeypatch.setattr(WeightTransferTrainerFactory, "trainer_init", join)
-    to = EngineClient(backend, [], [], InFlight.FINISH, deadline_s=5)
+    to = EngineClient(backend, {}, [], InFlight.FINISH, deadline_s=5)
     with pytest.raises(Joined):
         WeightSender(lambda: Model(), 0, to, ("localhost", 1))  # type: ignore[arg-type,return-value]

@@ -323,15 +323,16 @@ def examples(draw: st.DrawFn) -> Example:
     number = st.floats(min_value=1e-12, max_value=1e12)
     share = st.floats(min_value=0, max_value=1, exclude_max=True)
     data = st.one_of(
-        st.builds(FileData, path=st.text(), limit=st.none() | st.integers()), st.builds(MadeData, count=st.just(2))
+        st.builds(FileData, path=st.text(), limit=st.none() | st.integers(-(10**12), 10**12)),
+        st.builds(MadeData, count=st.just(2)),
     )
     return Example(
         name=draw(st.text().filter(lambda text: text != "latest")),
-        steps=draw(st.integers() | st.just("all")),
+        steps=draw(st.integers(-(10**12), 10**12) | st.just("all")),
         optimizer=OptimizerSettings(lr=draw(number), betas=(draw(share), draw(share))),
         data=draw(data),
         sets=draw(st.lists(data, max_size=3)),
-        weights=draw(st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False), max_size=3)),
+        weights=draw(st.dictionaries(st.text(), st.floats(-1e30, 1e30), max_size=3)),
         tags=tuple(
             draw(
                 st.lists(

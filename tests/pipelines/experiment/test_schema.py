@@ -140,10 +140,10 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
         ("models.student={}", "give either path or pretrain"),
         (
             "warmup.commands=[2, 1]",
-            "commands should be [first, last] with 0 <= first <= last, not [2, 1]",
+            "commands should be [first, last] with 0 <= first <= last <= 1000, not [2, 1]",
         ),
-        ("warmup.digits=[0, 9]", "digits should be [first, last] with 1 <= first <= last, not [0, 9]"),
-        ("warmup.exponents=[-1, 1]", "exponents should be [first, last] with 0 <= first <= last, not [-1, 1]"),
+        ("warmup.digits=[0, 9]", "digits should be [first, last] with 1 <= first <= last <= 1000, not [0, 9]"),
+        ("warmup.exponents=[-1, 1]", "exponents should be [first, last] with 0 <= first <= last <= 9, not [-1, 1]"),
         ("models.student={pretrain: {forms: {plain: 0}}}", "should have a share above 0"),
         ("models.student={pretrain: {mix: {}}}", "should have a share above 0"),
         ("models.student={pretrain: {skill: 1.5}}", "models.student.pretrain.skill = 1.5"),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def command():
     with ended_at_once(lambda: print("ended at once", flush=True)):
         try:
             print("waiting", flush=True)
+            {waiting}
             signal.pause()
             signal.pause()
         finally:
@@ -30,17 +32,18 @@ def command():
 
 sys.exit(interruptible(command))
 """
+FOR_EVER_IN_C = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
 Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Give a function that starts a process which waits for signals, and takes `ending` to end in order."""
+    """Give a function that starts a process which waits for signals, after `waiting`, and takes `ending` to end in order."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(ending: str = "pass", hangup: str = "SIG_DFL") -> subprocess.Popen[str]:
+    def begin(ending: str = "pass", hangup: str = "SIG_DFL", waiting: str = "pass") -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", WAITS.format(ending=ending, hangup=hangup)],
+            [sys.executable, "-c", WAITS.format(ending=ending, hangup=hangup, waiting=waiting)],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -82,6 +85,59 @@ def test_a_second_ctrl_c_ends_the_process_at_once(start: Start) -> None:
     assert process.returncode == 128 + signal.SIGTERM
     assert output == "ended at once\n"
     assert "To go on" not in errors
+
+
+def test_a_second_ctrl_c_ends_a_process_whose_main_thread_never_returns_to_python(start: Start) -> None:
+    process = start(ending=FOR_EVER_IN_C)
+    assert process.stdout is not None
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (128 + signal.SIGTERM, "ended at once\n")
+
+
+def test_two_ctrl_c_count_as_two_while_the_main_thread_is_not_in_python(start: Start) -> None:
+    process = start(waiting=FOR_EVER_IN_C, ending=FOR_EVER_IN_C)
+    assert process.stdout is not None
+    while process.poll() is None:  # the kernel makes one signal of two that it has not delivered yet
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.2)
+    assert process.returncode == 130
+    assert process.stdout.read().endswith("ended at once\n")
+
+
+def test_a_command_that_handles_ctrl_c_itself_gets_every_one(start: Start) -> None:
+    process = start(
+        waiting="signal.signal(signal.SIGINT, lambda *_: print('mine', flush=True)); [signal.pause() for _ in '123']"
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "mine\n"
+    assert process.poll() is None
+
+
+def test_the_ctrl_c_of_a_forked_process_is_not_the_parents(start: Start) -> None:
+    process = start(
+        waiting="""
+            import os
+            reading, writing = os.pipe()
+            if not (child := os.fork()):
+                signal.signal(signal.SIGINT, lambda *_: os._exit(7))
+                os.write(writing, b"forked")
+                signal.pause()
+            os.read(reading, 6)
+            os.kill(child, signal.SIGINT)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            signal.pause()"""
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "7\n"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "ending\n")
 
 
 def test_a_second_sigterm_does_not_cut_the_end_short(start: Start) -> None:
