@@ -1,4 +1,4 @@
-"""The HTTP interface: OpenAI's endpoints, health, metrics and administration."""
+"""The HTTP interface: OpenAI's endpoints, health, metrics, administration and the page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from actors.serving.errors import ApiError, bad
 from actors.serving.metrics import CONTENT_TYPE, ServerMetrics
 from actors.serving.openapi import ADMIN_BODY, chat_body, completion_body, with_body
+from actors.serving.page import page_routes
 from actors.serving.protocol import MOST_CHOICES, MOST_STOPS, Asked, RequestReader
 from actors.serving.service import Service
 from actors.serving.settings import ServerSettings
@@ -46,6 +47,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application."""
     app = FastAPI(title=f"relay server {settings.name}", docs_url=None, redoc_url=None)
+    page_routes(app)
 
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> JSONResponse:
