@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from actors.serving.guards.keys import with_digests
 from actors.serving.settings import ServedModelSettings, ServerSettings
 from cluster.devices import Device, common_environment, engine_environment
 
@@ -20,7 +21,7 @@ _HEALTH_S = 5.0
 def application(settings: ServerSettings) -> Application:
     """Return the application, to be run by Serve. Each deployment scales, and restarts, on its own.
 
-    Serve's HTTP proxy is not covered by Ray's token: whoever reaches the port can ask. See `HttpSettings`.
+    Serve's HTTP proxy is not covered by Ray's token, so `guards` decide who may ask. Raises `ApiKeyError` if a key cannot be used.
     """
     from ray import serve
     from ray.serve.config import RequestRouterConfig
@@ -29,6 +30,7 @@ def application(settings: ServerSettings) -> Application:
     from actors.serving.replicas import StudentReplica, TeacherReplica
     from actors.serving.weights_board import WeightsBoard
 
+    settings = settings.model_copy(update={"guards": with_digests(settings.guards)})
     common: dict[str, Any] = {
         "max_ongoing_requests": MOST_REQUESTS,
         "health_check_period_s": _HEALTH_S,

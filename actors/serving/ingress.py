@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_AGAIN_S = "5"
+_AGAIN_S = 5.0
 """when a client may send a request again that met a dead replica"""
 
 
@@ -38,6 +38,7 @@ class IngressReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from actors.serving.app import create_app
+        from actors.serving.guards.rails import guard_rails
         from actors.serving.metrics import ServerMetrics
         from actors.serving.prompts import Prompts
         from actors.serving.protocol import RequestReader
@@ -45,14 +46,15 @@ class IngressReplica:
 
         settings, metrics = self._settings, ServerMetrics()
         reader = RequestReader(settings, Prompts(settings))
-        self._service = service = Service(self._answers, settings.currency, settings.deadline_s, metrics)
-        return create_app(settings, reader, service, metrics, self._publish, self._version)
+        service = Service(self._answers, settings, metrics)
+        self._guards = guards = guard_rails(settings.guards, settings.prices)
+        return create_app(settings, reader, service, metrics, guards, self._publish, self._version)
 
     async def drain(self) -> str:
         """Refuse new requests, wait for those in flight, and return which replica this is."""
         from ray import serve
 
-        await self._service.drain()
+        await self._guards.drain(self._settings.deadline_s)
         replica: str = serve.get_replica_context().replica_id.unique_id
         return replica
 
@@ -94,4 +96,4 @@ def as_api_error(error: Exception) -> ApiError:
     else:
         logger.error("an answer failed", exc_info=error)
         message = "the replica that wrote this answer is gone; send the request again"
-    return ApiError(503, message, code="model_unavailable", headers={"Retry-After": _AGAIN_S})
+    return ApiError(503, message, code="model_unavailable", retry_after_s=_AGAIN_S)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from actors.relay.usage import Prices
+from actors.serving.guards.settings import GuardSettings
 from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from cluster.devices import Device
 from cluster.settings import Seed, Settings, name_with_home
@@ -67,6 +68,7 @@ class ServerSettings(Settings):
     cpus_per_replica: float = Field(1.0, ge=0.0, description="logical CPUs that Ray reserves for each replica")
     ingress_replicas: int = Field(1, ge=1, description="processes that speak HTTP; each has its own /metrics")
     http: HttpSettings = HttpSettings()
+    guards: GuardSettings = GuardSettings()
     deadline_s: float = Field(600.0, gt=0.0, description="longest time of one request; past it the answer is a 504")
     start_timeout_s: float = Field(600.0, gt=0.0, description="longest start of all replicas")
     examples: list[str] = Field([], description="questions that the page offers")
@@ -81,6 +83,20 @@ class ServerSettings(Settings):
                 f"({room}), which holds the prompt too"
             )
         return self
+
+    @model_validator(mode="after")
+    def _reservations_last(self) -> Self:
+        if self.guards.reservation_s <= self.deadline_s:
+            raise ValueError(
+                f"guards.reservation_s ({self.guards.reservation_s:g}) should be above deadline_s ({self.deadline_s:g}): else "
+                "another request could use what a long answer has reserved"
+            )
+        return self
+
+    @property
+    def without_secrets(self) -> dict[str, Any]:
+        """All settings as JSON, without what identifies API keys."""
+        return self.model_dump(mode="json", exclude={"guards": {"keys": {"__all__": {"key_env", "key_sha256"}}}})
 
     @property
     def limits_in_force(self) -> RelayLimits:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from actors.serving.guards.keys import with_digests
 from actors.serving.settings import HttpSettings, ServerSettings
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
@@ -28,9 +29,10 @@ class ServerError(ClusterError):
 def running_server(settings: ServerSettings) -> Iterator[str]:
     """Start a server and yield its URL when it is ready. At the end of the block it is drained and stopped.
 
-    Joins the cluster that RAY_ADDRESS names, or starts a local one that ends with the block. Raises `ServerError`, and
-    `DeadlineError` if the start takes too long.
+    Joins the cluster that RAY_ADDRESS names, or starts a local one that ends with the block. Raises `ServerError`, `DeadlineError` if
+    the start takes too long, and `ApiKeyError` if an API key cannot be used.
     """
+    with_digests(settings.guards)  # raises before anything is started
     cpus, gpus = _needs(settings)
     with ray_session(f"relay-server-{settings.name}", None, cpus, gpus), served(settings) as url:
         yield url
