@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from actors.serving.guards.keys import with_digests
+from actors.serving.remote_teacher import remote_teacher
 from actors.serving.settings import ServedModelSettings, ServerSettings
 from cluster.devices import Device, common_environment, engine_environment
 
@@ -21,7 +22,8 @@ _HEALTH_S = 5.0
 def application(settings: ServerSettings) -> Application:
     """Return the application, to be run by Serve. Each deployment scales, and restarts, on its own.
 
-    Serve's HTTP proxy is not covered by Ray's token, so `guards` decide who may ask. Raises `ApiKeyError` if a key cannot be used.
+    Serve's HTTP proxy is not covered by Ray's token, so `guards` decide who may ask. Raises `ApiKeyError` if a key
+    cannot be used, and `UnsuitableServerError` if the server of a teacher behind a url cannot be one.
     """
     from ray import serve
     from ray.serve.config import RequestRouterConfig
@@ -52,14 +54,16 @@ def application(settings: ServerSettings) -> Application:
     light = _actor(0, 0, common_environment(threads=1))
     board = serve.deployment(WeightsBoard).options(name="weights", num_replicas=1, ray_actor_options=light, **common)
     newest = board.bind(settings.student.path, settings.start_timeout_s)
-    teacher = None
-    if settings.teacher is not None:
-        teacher = engine(TeacherReplica, "teacher", settings.teacher).bind(settings)
-    student = engine(StudentReplica, "student", settings.student).bind(settings, teacher, newest)
+    teacher = remote = None
+    if settings.teacher is not None and (local := settings.teacher.local) is not None:
+        teacher = engine(TeacherReplica, "teacher", local).bind(settings)
+    elif settings.teacher is not None:
+        remote = remote_teacher(settings)
+    student = engine(StudentReplica, "student", settings.student).bind(settings, teacher, remote, newest)
     ingress = serve.deployment(serve.ingress()(IngressReplica)).options(
         name="ingress", num_replicas=settings.ingress_replicas, ray_actor_options=light, **common
     )
-    bound: Application = ingress.bind(settings, student, teacher, newest)
+    bound: Application = ingress.bind(settings, student, teacher, remote, newest)
     return bound
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from actors.engines.base import EngineError
+from actors.engines.teachers import ServedTeacher
 from actors.serving.errors import ApiError
 from actors.serving.events import Event
 from actors.serving.request import AnswerRequest, ModelKind
@@ -32,9 +33,11 @@ class IngressReplica:
         settings: ServerSettings,
         student: DeploymentHandle[Any],
         teacher: DeploymentHandle[Any] | None,
+        remote: ServedTeacher | None,
         board: DeploymentHandle[Any],
     ) -> None:
         self._settings, self._student, self._teacher, self._board = settings, student, teacher, board
+        self._remote = remote
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from actors.serving.app import create_app
@@ -45,7 +48,7 @@ class IngressReplica:
         from actors.serving.service import Service
 
         settings, metrics = self._settings, ServerMetrics()
-        reader = RequestReader(settings, Prompts(settings))
+        reader = RequestReader(settings, Prompts(settings, self._remote))
         service = Service(self._answers, settings, metrics)
         self._guards = guards = guard_rails(settings.guards, settings.prices)
         return create_app(settings, reader, service, metrics, guards, self._publish, self._version)
@@ -59,8 +62,9 @@ class IngressReplica:
         return replica
 
     async def _answers(self, request: AnswerRequest) -> AsyncGenerator[list[Event], None]:
-        handle = self._teacher if request.kind is ModelKind.TEACHER else self._student
-        assert handle is not None
+        handle = self._student
+        if request.kind is ModelKind.TEACHER and self._teacher is not None:
+            handle = self._teacher  # a teacher behind a url is asked by the student's replicas
         stream = handle.options(stream=True, session_id=request.session).answer.remote(request)
         try:
             async for events in stream:

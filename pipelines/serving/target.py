@@ -112,7 +112,13 @@ def _located(settings: ServerSettings, folder: Path) -> ServerSettings:
     student = settings.student.model_copy(update={"path": located("student.path", settings.student.path)})
     teacher = settings.teacher
     if teacher is not None:
-        teacher = teacher.model_copy(update={"path": located("teacher.path", teacher.path)})
+        path, tokenizer, cache = teacher.path, teacher.tokenizer, teacher.cache
+        changes = {
+            "path": path and located("teacher.path", path),
+            "tokenizer": tokenizer and located("teacher.tokenizer", tokenizer, of_tokenizer=True),
+            "cache": cache and cache.absolute(),
+        }
+        teacher = teacher.model_copy(update=changes)
     guards = settings.guards
     guards = guards.model_copy(update={"ledger": ledger_path(guards, folder).absolute()})
     return settings.model_copy(update={"student": student, "teacher": teacher, "guards": guards})

@@ -100,7 +100,7 @@ class Stack:
 
     def teachers(self) -> WatchedTeachers:
         outage = self.settings.outage
-        return WatchedTeachers(lambda _: self.teacher, outage.failures, outage.probe_s, 1)
+        return WatchedTeachers(lambda _: self.teacher, outage.failures, outage.probe_s, [1])
 
     def answerer(self, teachers: WatchedTeachers | None = None) -> Answerer:
         return Answerer(
