@@ -11,7 +11,7 @@ from actors.engine_host import Activity, EngineHost
 from actors.engines.base import Engine, GenerationRequest
 from actors.engines.teachers import CountedEngine, TeacherAccess
 from actors.relay.grammar import CommandGrammar
-from actors.relay.handoff import ConversationHandoff, Handoff, IdHandoff, RelayPrompt, TextHandoff
+from actors.relay.handoff import RelayPrompt, chosen_handoff
 from actors.relay.loop import all_or_none, relay_all
 from actors.relay.planned_calls import Plan
 from actors.relay.seeds import derived_seed
@@ -110,13 +110,8 @@ class RolloutWorker(EngineHost):
         self._teacher_tokenizer = self._tokenizer if teacher.takes_text else teacher_tokenizer
         """decodes what the teacher writes"""
         self._grammar = CommandGrammar(self._tokenizer)
-        self._handoff: Handoff
-        if teacher.takes_text:
-            self._handoff = ConversationHandoff(self._tokenizer, teacher_tokenizer)
-        elif own.get_vocab() == other.get_vocab():
-            self._handoff = IdHandoff()
-        else:
-            self._handoff = TextHandoff(self._tokenizer, teacher_tokenizer)
+        equal = own.get_vocab() == other.get_vocab()
+        self._handoff = chosen_handoff(self._tokenizer, teacher_tokenizer, equal, teacher.takes_text)
         self._student_context_tokens = student_engine.max_model_len
         self._teacher_context_tokens = teacher_engine.max_model_len
 

@@ -25,7 +25,7 @@ class StopReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One finished turn of a conversation."""
+    """One message of a conversation."""
 
     role: str
     content: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cluster.errors import RunError
-from cluster.settings import Settings
+from cluster.settings import Settings, name_with_home
 
 _SCHEMES = ("http://", "https://")
 
@@ -74,6 +75,44 @@ def endpoint_problem(url: str, api_key_env: str | None) -> str | None:
 
 def _is_variable(name: str) -> bool:
     return name.isascii() and name.isidentifier() and name == name.upper()
+
+
+def _described(key: str) -> str | None:
+    return EndpointSettings.model_fields[key].description
+
+
+class PerhapsServed(Settings):
+    """Where a teacher is, if a server has it already. Without a `url` all of it is empty."""
+
+    url: str | None = Field(None, description=_described("url"))
+    model: str | None = Field(None, min_length=1, description=_described("model"))
+    api_key_env: str | None = Field(None, description=_described("api_key_env"))
+    tokenizer: Annotated[str, AfterValidator(name_with_home)] | None = Field(
+        None, min_length=1, description=_described("tokenizer")
+    )
+    mode: Mode | None = Field(None, description=_described("mode"))
+
+    @property
+    def endpoint(self) -> EndpointSettings | None:
+        """The server that has the teacher; None if there is none."""
+        if self.url is None or self.model is None:
+            return None
+        return EndpointSettings(
+            url=self.url, model=self.model, api_key_env=self.api_key_env, tokenizer=self.tokenizer, mode=self.mode
+        )
+
+    @model_validator(mode="after")
+    def _whole_server(self) -> Self:
+        if self.url is None:
+            of_server = [key for key in ("model", "api_key_env", "tokenizer", "mode") if getattr(self, key) is not None]
+            if of_server:
+                raise ValueError(f"{', '.join(of_server)} should be empty without url: a server is asked with them")
+            return self
+        if self.model is None:
+            raise ValueError("model is required with url: the model's name on that server")
+        if problem := endpoint_problem(self.url, self.api_key_env):
+            raise ValueError(problem)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

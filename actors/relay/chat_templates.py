@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
+from actors.engines.base import Message
 from actors.relay.tokenizer import TokenizerError, TransformersTokenizer
 
 if TYPE_CHECKING:
@@ -27,14 +27,6 @@ Encode = Callable[[str], list[int]]
 
 class ChatTemplateError(ValueError):
     """A model's tokenizer cannot write a prompt; the message names the model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation."""
-
-    role: str
-    content: str
 
 
 class ChatTemplate:
@@ -86,18 +78,22 @@ class ChatTemplate:
         return prompts
 
     def texts(self, contents: Sequence[str]) -> list[str]:
-        """Return the prompt of each content as text.
+        """Return the prompt of each content, as a user's only message, as text. See `chat_texts`."""
+        return self.chat_texts([[Message("user", content)] for content in contents])
+
+    def chat_texts(self, chats: Sequence[Sequence[Message]]) -> list[str]:
+        """Return the prompt of each conversation as text.
 
         A server encodes such text itself, and would take the name of a special token for that token. So a content that has
         one raises `ChatTemplateError`.
         """
-        for content in contents:
+        for content in (message.content for chat in chats for message in chat):
             if self._special is not None and (found := self._special.search(content)):
                 raise self.error(
                     f"{self._model}: a question names the special token {found[0]!r}, which the teacher's server would not "
                     f"take for text: {content[:80]!r}; leave it out of the data"
                 )
-        return self._rendered([[Message("user", content)] for content in contents]) if contents else []
+        return self._rendered(chats) if chats else []
 
     def _rendered(self, chats: Sequence[Sequence[Message]]) -> list[str]:
         from jinja2 import TemplateError

@@ -88,6 +88,13 @@ class ConversationHandoff:
         return list(teacher_ids)
 
 
+def chosen_handoff(student: Tokenizer, teacher: Tokenizer, equal: bool, takes_text: bool) -> Handoff:
+    """Return the hand-off to a teacher. `equal` says that both vocabularies are, `takes_text` that it takes no token ids."""
+    if takes_text:
+        return ConversationHandoff(student, teacher)
+    return IdHandoff() if equal else TextHandoff(student, teacher)
+
+
 def whole_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """Return the text of the ids, without the bytes of an unfinished last character. A U+FFFD that the model wrote stays."""
     text = tokenizer.decode(ids)

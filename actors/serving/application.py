@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from actors.serving.guards.keys import with_digests
+from actors.serving.remote_teacher import remote_teacher
 from actors.serving.settings import ServedModelSettings, ServerSettings
 from cluster.devices import Device, common_environment, engine_environment
 
@@ -20,7 +22,8 @@ _HEALTH_S = 5.0
 def application(settings: ServerSettings) -> Application:
     """Return the application, to be run by Serve. Each deployment scales, and restarts, on its own.
 
-    Serve's HTTP proxy is not covered by Ray's token: whoever reaches the port can ask. See `HttpSettings`.
+    Serve's HTTP proxy is not covered by Ray's token, so `guards` decide who may ask. Raises `ApiKeyError` if a key
+    cannot be used, and `UnsuitableServerError` if the server of a teacher behind a url cannot be one.
     """
     from ray import serve
     from ray.serve.config import RequestRouterConfig
@@ -29,6 +32,7 @@ def application(settings: ServerSettings) -> Application:
     from actors.serving.replicas import StudentReplica, TeacherReplica
     from actors.serving.weights_board import WeightsBoard
 
+    settings = settings.model_copy(update={"guards": with_digests(settings.guards)})
     common: dict[str, Any] = {
         "max_ongoing_requests": MOST_REQUESTS,
         "health_check_period_s": _HEALTH_S,
@@ -54,14 +58,16 @@ def application(settings: ServerSettings) -> Application:
         name="weights", num_replicas=1, ray_actor_options=light, **common, **quiet
     )
     newest = board.bind(settings.student.path, settings.start_timeout_s)
-    teacher = None
-    if settings.teacher is not None:
-        teacher = engine(TeacherReplica, "teacher", settings.teacher).bind(settings)
-    student = engine(StudentReplica, "student", settings.student).bind(settings, teacher, newest)
+    teacher = remote = None
+    if settings.teacher is not None and (local := settings.teacher.local) is not None:
+        teacher = engine(TeacherReplica, "teacher", local).bind(settings)
+    elif settings.teacher is not None:
+        remote = remote_teacher(settings)
+    student = engine(StudentReplica, "student", settings.student).bind(settings, teacher, remote, newest)
     ingress = serve.deployment(serve.ingress()(IngressReplica)).options(
         name="ingress", num_replicas=settings.ingress_replicas, ray_actor_options=light, **common
     )
-    bound: Application = ingress.bind(settings, student, teacher, newest)
+    bound: Application = ingress.bind(settings, student, teacher, remote, newest)
     return bound
 
 

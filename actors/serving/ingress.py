@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from actors.engines.base import EngineError
+from actors.engines.teachers import ServedTeacher
 from actors.serving.errors import ApiError
 from actors.serving.events import Event
 from actors.serving.request import AnswerRequest, ModelKind
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_AGAIN_S = "5"
+_AGAIN_S = 5.0
 """when a client may send a request again that met a dead replica"""
 
 
@@ -34,35 +35,40 @@ class IngressReplica:
         settings: ServerSettings,
         student: DeploymentHandle[Any],
         teacher: DeploymentHandle[Any] | None,
+        remote: ServedTeacher | None,
         board: DeploymentHandle[Any],
     ) -> None:
         self._settings, self._student, self._teacher, self._board = settings, student, teacher, board
+        self._remote = remote
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from actors.serving.app import create_app
+        from actors.serving.guards.rails import guard_rails
         from actors.serving.metrics import ServerMetrics
         from actors.serving.prompts import Prompts
         from actors.serving.protocol import RequestReader
         from actors.serving.service import Service
 
         settings, metrics = self._settings, ServerMetrics()
-        reader = RequestReader(settings, Prompts(settings))
-        self._service = service = Service(self._answers, settings.currency, settings.deadline_s, metrics)
-        return create_app(settings, reader, service, metrics, self._publish, self._version)
+        reader = RequestReader(settings, Prompts(settings, self._remote))
+        service = Service(self._answers, settings, metrics)
+        self._guards = guards = guard_rails(settings.guards, settings.prices)
+        return create_app(settings, reader, service, metrics, guards, self._publish, self._version)
 
     async def drain(self) -> str:
         """Refuse new requests, wait for those in flight, and return which replica this is."""
         from ray import serve
 
-        await self._service.drain()
+        await self._guards.drain(self._settings.deadline_s)
         replica: str = serve.get_replica_context().replica_id.unique_id
         return replica
 
     async def _answers(self, request: AnswerRequest) -> AsyncGenerator[list[Event], None]:
         from ray.serve.context import _set_request_context
 
-        handle = self._teacher if request.kind is ModelKind.TEACHER else self._student
-        assert handle is not None
+        handle = self._student
+        if request.kind is ModelKind.TEACHER and self._teacher is not None:
+            handle = self._teacher  # a teacher behind a url is asked by the student's replicas
         # Serve gives all calls of one HTTP request the same id, and its router then loses all but one of those that wait at
         # the same time. This coroutine runs in a task, and so a context, of its own.
         _set_request_context(_internal_request_id=uuid4().hex)
@@ -105,4 +111,4 @@ def as_api_error(error: BaseException) -> ApiError:
     else:
         logger.error("an answer failed", exc_info=error)
         message = "the replica that wrote this answer is gone; send the request again"
-    return ApiError(503, message, code="model_unavailable", headers={"Retry-After": _AGAIN_S})
+    return ApiError(503, message, code="model_unavailable", retry_after_s=_AGAIN_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from actors.serving.relay_keys import RelayKeys
@@ -23,10 +24,10 @@ def _relay() -> Schema:
     return RelayKeys.model_json_schema() | {"title": "relay"}
 
 
-def _common(most_choices: int, most_stops: int) -> dict[str, Schema]:
+def _common(models: Collection[str], most_choices: int, most_stops: int) -> dict[str, Schema]:
     stops = {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": most_stops}
     return {
-        "model": _or_null(_TEXT),
+        "model": _or_null({"enum": list(models)}),
         "n": _or_null(_count(1, most_choices)),
         "seed": _or_null({"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}),
         "stop": _or_null({"anyOf": [{"type": "string", "minLength": 1}, stops]}),
@@ -40,7 +41,7 @@ def _common(most_choices: int, most_stops: int) -> dict[str, Schema]:
     }
 
 
-def chat_body(most_choices: int, most_stops: int) -> Schema:
+def chat_body(models: Collection[str], most_choices: int, most_stops: int) -> Schema:
     """Return the schema of a body of /v1/chat/completions."""
     part = {
         "type": "object",
@@ -55,7 +56,7 @@ def chat_body(most_choices: int, most_stops: int) -> Schema:
         },
         "required": ["role", "content"],
     }
-    properties = _common(most_choices, most_stops) | {
+    properties = _common(models, most_choices, most_stops) | {
         "messages": {"type": "array", "items": message, "minItems": 1},
         "max_completion_tokens": _or_null(_count(1)),
         "logprobs": _or_null({"type": "boolean"}),
@@ -64,12 +65,12 @@ def chat_body(most_choices: int, most_stops: int) -> Schema:
     return {"type": "object", "properties": properties, "required": ["messages"]}
 
 
-def completion_body(most_choices: int, most_stops: int) -> Schema:
+def completion_body(models: Collection[str], most_choices: int, most_stops: int) -> Schema:
     """Return the schema of a body of /v1/completions."""
     ids = {"type": "array", "items": _count(0), "minItems": 1}
     texts = {"type": "array", "items": _TEXT, "minItems": 1}
     many = {"type": "array", "items": ids, "minItems": 1}
-    properties = _common(most_choices, most_stops) | {
+    properties = _common(models, most_choices, most_stops) | {
         "prompt": {"anyOf": [_TEXT, texts, ids, many]},
         "logprobs": _or_null({"const": 0}),
     }

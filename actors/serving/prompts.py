@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from actors.relay.chat_templates import ChatTemplate, ChatTemplateError, Message
+from actors.engines.base import Conversation, Message
+from actors.engines.endpoint import Mode
+from actors.engines.teachers import ServedTeacher
+from actors.relay.chat_templates import ChatTemplate, ChatTemplateError
 from actors.relay.handoff import RelayPrompt
 from actors.serving.errors import ApiError, bad
 from actors.serving.settings import ServerSettings
@@ -19,14 +22,17 @@ _BEGINNING_TOKENS = 64
 class Prompts:
     """Renders prompts as training does: with each model's own chat template, thinking off."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, remote: ServedTeacher | None = None) -> None:
+        """`remote` is the teacher behind a url, if it is there."""
         with loading():
             from transformers import AutoTokenizer
 
-        student, teacher = settings.student, settings.teacher or settings.student
-        self._own, self._its = AutoTokenizer.from_pretrained(student.path), AutoTokenizer.from_pretrained(teacher.path)
-        self._student = ChatTemplate(self._own, student.path)
-        self._teacher = ChatTemplate(self._its, teacher.path)
+        student, teacher = settings.student.path, settings.teacher_tokenizer
+        self._own, self._its = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher)
+        self._student = ChatTemplate(self._own, student)
+        self._teacher = ChatTemplate(self._its, teacher)
+        self._as_text = remote is not None and remote.takes_text
+        self.teacher_takes_chats_only = remote is not None and remote.wire.mode is Mode.CHAT
         self._equal = self._own.get_vocab() == self._its.get_vocab()
         self._suffix = settings.prompt_suffix
 
@@ -37,7 +43,11 @@ class Prompts:
             for message in messages
         ]
         try:
-            return RelayPrompt(tuple(self._student.chats([asked])[0]), tuple(self._teacher.chats([asked])[0]))
+            own, its = self._student.chats([asked])[0], self._teacher.chats([asked])[0]
+            conversation = None
+            if self._as_text:
+                conversation = Conversation(tuple(asked), self._teacher.chat_texts([asked])[0])
+            return RelayPrompt(tuple(own), tuple(its), conversation)
         except ChatTemplateError as error:
             raise bad("messages", str(error)) from error
 
@@ -46,16 +56,22 @@ class Prompts:
         student, teacher = (
             tuple(tokenizer.encode(text, add_special_tokens=False)) for tokenizer in (self._own, self._its)
         )
-        return RelayPrompt(student, teacher)
+        return RelayPrompt(student, teacher, self._conversation(text))
 
     def ids(self, ids: Sequence[int]) -> RelayPrompt:
         """Return the prompt of token ids in the student's vocabulary."""
         if unknown := [token for token in ids if not 0 <= token < len(self._own)]:
             raise bad("prompt", f"prompt has the token id {unknown[0]}; ids are from 0 to {len(self._own) - 1}")
-        if self._equal:
+        if self._equal and not self._as_text:
             return RelayPrompt(tuple(ids), tuple(ids))
         text = self._own.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return RelayPrompt(tuple(ids), tuple(self._its.encode(text, add_special_tokens=False)))
+        return RelayPrompt(
+            tuple(ids), tuple(self._its.encode(text, add_special_tokens=False)), self._conversation(text)
+        )
+
+    def _conversation(self, text: str) -> Conversation | None:
+        """Return a text that the teacher continues as it is."""
+        return Conversation((), text) if self._as_text else None
 
 
 def session_of_messages(messages: Sequence[Message]) -> str:

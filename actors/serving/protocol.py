@@ -12,7 +12,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.exceptions import VLLMClientError
 
-from actors.relay.chat_templates import Message
+from actors.engines.base import Message
 from actors.relay.handoff import RelayPrompt
 from actors.relay.seeds import derived_seed
 from actors.serving.errors import ApiError, bad
@@ -136,12 +136,13 @@ class RequestReader:
         keys = read_relay_keys(given.get("relay"))
         if kind is ModelKind.TEACHER and keys.teacher == "off":
             raise bad("relay.teacher", f"relay.teacher is off, but {model} is the teacher: leave it out")
+        if kind is ModelKind.TEACHER or (kind is ModelKind.RELAY and keys.teacher == "on"):
+            self._check_remote(model, is_chat, logprobs)
         limits = settings.limits_in_force
         calls = limits.max_calls if keys.max_calls is None else min(keys.max_calls, limits.max_calls)
         for prompt, _ in prompts:
             if kind is ModelKind.TEACHER:
-                assert settings.teacher is not None
-                check_room(len(prompt.teacher_ids), settings.teacher.engine.max_model_len, "teacher")
+                check_room(len(prompt.teacher_ids), settings.teacher_context_tokens, "teacher")
             else:
                 check_room(len(prompt.student_ids), settings.student.engine.max_model_len, "student")
         n = 1 if request.n is None else request.n
@@ -181,6 +182,17 @@ class RequestReader:
             include_usage=streams and options is not None and bool(options.include_usage),
             logprobs=logprobs,
         )
+
+    def _check_remote(self, model: str, is_chat: bool, logprobs: bool) -> None:
+        """Raise `ApiError` if a teacher behind a url cannot do what is asked."""
+        if self._settings.teacher is None or self._settings.teacher.url is None:
+            return
+        if logprobs:
+            raise bad(
+                "logprobs", f"logprobs are not known of the teacher of {model}, which is behind a url: leave it out"
+            )
+        if not is_chat and self._prompts.teacher_takes_chats_only:
+            raise bad("prompt", f"the teacher of {model} takes conversations only: ask /v1/chat/completions")
 
 
 def _object(body: object) -> dict[str, Any]:

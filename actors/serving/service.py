@@ -15,11 +15,19 @@ from actors.serving.events import Event, Summary
 from actors.serving.metrics import ServerMetrics
 from actors.serving.protocol import Asked
 from actors.serving.request import AnswerRequest
+from actors.serving.settings import ServerSettings
+from actors.serving.spending import Spending
 
 logger = logging.getLogger(__name__)
 
 Answers = Callable[[AnswerRequest], AsyncIterator[list[Event]]]
 """starts one answer. Closing the iterator aborts it. It raises `ApiError`"""
+Note = Callable[[int, float], None]
+"""is told how many tokens the teacher wrote for all choices so far, and what they all cost"""
+
+
+def not_noted(teacher_tokens: int, cost: float) -> None:
+    """Do nothing with what a request used."""
 
 
 @dataclass(slots=True)
@@ -38,28 +46,20 @@ class _Waiting:
 class Service:
     """Answers requests."""
 
-    def __init__(self, answers: Answers, currency: str, deadline_s: float, metrics: ServerMetrics) -> None:
-        self._answers, self._currency, self._deadline_s, self._metrics = answers, currency, deadline_s, metrics
-        self._running = 0
-        self._draining = False
-        self._idle = asyncio.Condition()
+    def __init__(self, answers: Answers, settings: ServerSettings, metrics: ServerMetrics) -> None:
+        self._answers, self._metrics = answers, metrics
+        self._currency, self._prices, self._deadline_s = settings.currency, settings.prices, settings.deadline_s
 
-    async def drain(self) -> None:
-        """Refuse new requests, and return when those in flight have ended."""
-        self._draining = True
-        async with self._idle:
-            await self._idle.wait_for(lambda: self._running == 0)
-
-    async def whole(self, asked: Asked) -> Json:
+    async def whole(self, asked: Asked, note: Note = not_noted) -> Json:
         """Return the body of an answer. Raises `ApiError`."""
         choices = [ChoiceText() for _ in asked.choices]
-        async with aclosing(self._events(asked)) as batches:
+        async with aclosing(self._events(asked, note)) as batches:
             async for batch in batches:
                 for index, events in batch.items():
                     choices[index].take(events)
         return AnswerBodies(asked, self._currency).whole(choices)
 
-    async def stream(self, asked: Asked) -> AsyncGenerator[bytes, None]:
+    async def stream(self, asked: Asked, note: Note = not_noted) -> AsyncGenerator[bytes, None]:
         """Yield the server-sent events of an answer. All that waits while the client is slow goes out together.
 
         An error before the first event of an answer is raised as `ApiError`. A later one is the last event.
@@ -67,7 +67,7 @@ class Service:
         bodies = AnswerBodies(asked, self._currency)
         summaries: dict[int, Summary] = {}
         try:
-            async with aclosing(self._events(asked)) as batches:
+            async with aclosing(self._events(asked, note)) as batches:
                 began = False
                 async for batch in batches:
                     chunks = [] if began else bodies.beginnings()
@@ -80,28 +80,15 @@ class Service:
         except ApiError as error:
             if not began:
                 raise
-            yield as_sse(error.body())
+            yield as_sse(error.body)
             return
         if asked.include_usage:
             yield as_sse(bodies.last([summaries[index] for index in sorted(summaries)]))
         yield DONE
 
-    async def _events(self, asked: Asked) -> AsyncGenerator[dict[int, list[Event]], None]:
+    async def _events(self, asked: Asked, note: Note) -> AsyncGenerator[dict[int, list[Event]], None]:
         """Yield the events of all choices, by choice."""
-        if self._draining:
-            raise ApiError(503, "the server is stopping", code="draining", headers={"Retry-After": "10"})
-        self._running += 1
-        try:
-            async with aclosing(self._measured(asked)) as batches:
-                async for batch in batches:
-                    yield batch
-        finally:
-            self._running -= 1
-            async with self._idle:
-                self._idle.notify_all()
-
-    async def _measured(self, asked: Asked) -> AsyncGenerator[dict[int, list[Event]], None]:
-        waiting = _Waiting()
+        waiting, spending = _Waiting(), Spending(asked, self._prices)
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         with self._metrics.request(asked.kind) as measured:
             work = [self._pump(index, request, waiting) for index, request in enumerate(asked.choices)]
@@ -115,9 +102,11 @@ class Service:
                             504, f"the answer was not finished within {self._deadline_s:g} s", code="deadline_exceeded"
                         ) from error
                     batch = waiting.take()
-                    for events in batch.values():
+                    for index, events in batch.items():
                         measured.events(events)
+                        spending.take(index, events)
                     if batch:
+                        note(*spending.total())
                         yield batch
                     for pump in pumps:
                         if pump.done():

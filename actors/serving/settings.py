@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from actors.engines.endpoint import PerhapsServed
 from actors.relay.usage import Prices
+from actors.serving.guards.settings import GuardSettings
 from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from cluster.devices import Device
-from cluster.settings import Seed, Settings, name_with_home
+from cluster.settings import HomePath, Seed, Settings, name_with_home
 
 ModelPath = Annotated[str, AfterValidator(name_with_home)]
 
@@ -20,6 +22,34 @@ class ServedModelSettings(Settings):
     path: ModelPath = Field(description="a folder in Hugging Face format, or a hub name")
     engine: EngineSettings = EngineSettings()
     replicas: int = Field(1, ge=1, description="engines; each is a Serve replica that restarts on its own")
+
+
+class ServedTeacherSettings(PerhapsServed):
+    """The served teacher: engines of this server, or another server that has it already."""
+
+    path: ModelPath | None = Field(None, description="a folder in Hugging Face format, or a hub name")
+    engine: EngineSettings = Field(EngineSettings(), description="with a url, its max_model_len alone counts")
+    replicas: int = Field(1, ge=1, description="engines; 1 with a url, which starts none")
+    cache: HomePath | None = Field(
+        None, description="folder in which the answers of a teacher behind a url are kept; a call is then made once"
+    )
+
+    @property
+    def local(self) -> ServedModelSettings | None:
+        """The model that this server starts itself; None for a teacher behind a url."""
+        if self.path is None:
+            return None
+        return ServedModelSettings(path=self.path, engine=self.engine, replicas=self.replicas)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either path, or url with model; to replace one that a file sets, set it to null")
+        if self.url is not None and self.replicas != 1:
+            raise ValueError(f"replicas ({self.replicas}) should be 1 with a url: that server has its own")
+        if self.url is None and self.cache is not None:
+            raise ValueError(f"cache ({self.cache}) should be empty without url: own engines have a prefix cache")
+        return self
 
 
 class ServedSamplingSettings(Settings):
@@ -51,7 +81,7 @@ class ServerSettings(Settings):
         description="id of the relay model; <name>/student and <name>/teacher are the two models alone",
     )
     student: ServedModelSettings
-    teacher: ServedModelSettings | None = Field(None, description="if empty, the student answers alone")
+    teacher: ServedTeacherSettings | None = Field(None, description="if empty, the student answers alone")
     prompt_suffix: str = Field(
         "", description="added to every user message of a chat, as data.prompt_suffix is in training"
     )
@@ -67,6 +97,7 @@ class ServerSettings(Settings):
     cpus_per_replica: float = Field(1.0, ge=0.0, description="logical CPUs that Ray reserves for each replica")
     ingress_replicas: int = Field(1, ge=1, description="processes that speak HTTP; each has its own /metrics")
     http: HttpSettings = HttpSettings()
+    guards: GuardSettings = GuardSettings()
     deadline_s: float = Field(600.0, gt=0.0, description="longest time of one request; past it the answer is a 504")
     start_timeout_s: float = Field(600.0, gt=0.0, description="longest start of all replicas")
     examples: list[str] = Field([], description="questions that the page offers")
@@ -81,6 +112,31 @@ class ServerSettings(Settings):
                 f"({room}), which holds the prompt too"
             )
         return self
+
+    @model_validator(mode="after")
+    def _reservations_last(self) -> Self:
+        if self.guards.reservation_s <= self.deadline_s:
+            raise ValueError(
+                f"guards.reservation_s ({self.guards.reservation_s:g}) should be above deadline_s ({self.deadline_s:g}): else "
+                "another request could use what a long answer has reserved"
+            )
+        return self
+
+    @property
+    def teacher_tokenizer(self) -> str:
+        """Where the teacher's tokenizer is. The student's stands for it if none is known."""
+        teacher = self.teacher
+        return (teacher and (teacher.path or teacher.tokenizer)) or self.student.path
+
+    @property
+    def teacher_context_tokens(self) -> int:
+        """How long a context of the teacher may be."""
+        return (self.teacher or self.student).engine.max_model_len
+
+    @property
+    def without_secrets(self) -> dict[str, Any]:
+        """All settings as JSON, without what identifies API keys."""
+        return self.model_dump(mode="json", exclude={"guards": {"keys": {"__all__": {"key_env", "key_sha256"}}}})
 
     @property
     def limits_in_force(self) -> RelayLimits:

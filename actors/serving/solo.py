@@ -46,7 +46,11 @@ async def solo_answer(
     log = PieceLog()
     usage, finish, ids, cached = Usage.none(), Finish.LENGTH, list[int](), 0
     turn = GenerationRequest(
-        prompt, room, request.teacher_sampling, want_logprobs=request.want_logprobs, seed=request.seed
+        request.prompt.teacher_context,
+        room,
+        request.teacher_sampling,
+        want_logprobs=request.want_logprobs,
+        seed=request.seed,
     )
     async with aclosing(_chunks(engine, turn)) as chunks:
         async for chunk in chunks:

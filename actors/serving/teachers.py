@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.engines.base import Engine, EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.base import (
+    ContextIds,
+    Conversation,
+    Engine,
+    EngineError,
+    Generation,
+    GenerationRequest,
+    Message,
+    OnTokens,
+)
 from actors.engines.chunks import Chunk, from_chunks
 from actors.serving.events import CallReport
 from actors.settings import SamplingSettings
@@ -85,13 +94,18 @@ async def _chunks(stream: AsyncIterator[Any]) -> AsyncIterator[Chunk | Generatio
         yield chunk
 
 
+def probe_context(token: int, takes_text: bool) -> Sequence[int]:
+    """Return a short context to probe a teacher with."""
+    return ContextIds([token], Conversation((Message("user", "1"),), "1")) if takes_text else [token]
+
+
 class WatchedTeachers:
     """Counts failed calls, and probes a teacher that is away until it answers again."""
 
-    def __init__(self, engine_of: Callable[[str], Engine], failures: int, probe_s: float, probe_token: int) -> None:
-        """The teacher counts as away after `failures` failed calls in a row. A probe asks for one token after `probe_token`."""
+    def __init__(self, engine_of: Callable[[str], Engine], failures: int, probe_s: float, probe: Sequence[int]) -> None:
+        """The teacher counts as away after `failures` failed calls in a row. A probe asks for one token after the context `probe`."""
         self._engine_of = engine_of
-        self._failures, self._probe_s, self._probe_token = failures, probe_s, probe_token
+        self._failures, self._probe_s, self._context = failures, probe_s, probe
         self._failed = 0
         self._probing: asyncio.Task[None] | None = None
 
@@ -128,7 +142,7 @@ class WatchedTeachers:
                 await self._probing
 
     async def _probe(self) -> None:
-        request = GenerationRequest([self._probe_token], 1, SamplingSettings(temperature=0.0))
+        request = GenerationRequest(self._context, 1, SamplingSettings(temperature=0.0))
         while self.away:
             await asyncio.sleep(self._probe_s)
             try:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from actors.engines.endpoint import EndpointSettings, Mode, endpoint_problem
+from actors.engines.endpoint import PerhapsServed
 from actors.settings import OptimizerSettings
 from actors.tiny_models import CommandTokens, TinyModelSettings
 from cluster.settings import HomePath, Seed, Settings, name_with_home
@@ -76,29 +76,8 @@ class ModelSettings(Settings):
         return self
 
 
-def _described(key: str) -> str | None:
-    return EndpointSettings.model_fields[key].description
-
-
-class TeacherModelSettings(ModelSettings):
+class TeacherModelSettings(PerhapsServed, ModelSettings):
     """Where a teacher comes from: a folder or hub name, pretraining, or a server that has it already."""
-
-    url: str | None = Field(None, description=_described("url"))
-    model: str | None = Field(None, min_length=1, description=_described("model"))
-    api_key_env: str | None = Field(None, description=_described("api_key_env"))
-    tokenizer: Annotated[str, AfterValidator(name_with_home)] | None = Field(
-        None, min_length=1, description=_described("tokenizer")
-    )
-    mode: Mode | None = Field(None, description=_described("mode"))
-
-    @property
-    def endpoint(self) -> EndpointSettings | None:
-        """The server that has the teacher; None if the run starts the teacher itself."""
-        if self.url is None or self.model is None:
-            return None
-        return EndpointSettings(
-            url=self.url, model=self.model, api_key_env=self.api_key_env, tokenizer=self.tokenizer, mode=self.mode
-        )
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherModelSettings:
@@ -107,15 +86,6 @@ class TeacherModelSettings(ModelSettings):
                 "give either path or pretrain, or url with model for a server; to replace one that a file sets, set it to null: "
                 "{path: ..., pretrain: null}"
             )
-        if self.url is None:
-            of_server = [key for key in ("model", "api_key_env", "tokenizer", "mode") if getattr(self, key) is not None]
-            if of_server:
-                raise ValueError(f"{', '.join(of_server)} should be empty without url: a server is asked with them")
-            return self
-        if self.model is None:
-            raise ValueError("model is required with url: the model's name on that server")
-        if problem := endpoint_problem(self.url, self.api_key_env):
-            raise ValueError(problem)
         return self
 
 

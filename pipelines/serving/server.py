@@ -7,12 +7,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.serving.settings import HttpSettings, ServerSettings
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
 from cluster.session import ray_session, verbose
+
+if TYPE_CHECKING:
+    from ray.serve import Application
 
 logger = logging.getLogger(__name__)
 
@@ -28,28 +31,33 @@ class ServerError(ClusterError):
 def running_server(settings: ServerSettings) -> Iterator[str]:
     """Start a server and yield its URL when it is ready. At the end of the block it is drained and stopped.
 
-    Joins the cluster that RAY_ADDRESS names, or starts a local one that ends with the block. Raises `ServerError`, and
-    `DeadlineError` if the start takes too long.
+    Joins the cluster that RAY_ADDRESS names, or starts a local one that ends with the block. Raises `ServerError`, `DeadlineError` if
+    the start takes too long. Raises what `application` does before anything is started.
     """
-    cpus, gpus = _needs(settings)
-    with ray_session(f"relay-server-{settings.name}", None, cpus, gpus), served(settings) as url:
+    from actors.serving.application import application
+
+    bound = application(settings)
+    teacher = settings.teacher
+    variables = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
+    with (
+        ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables),
+        deployed(settings, bound) as url,
+    ):
         yield url
 
 
 @contextmanager
-def served(settings: ServerSettings) -> Iterator[str]:
-    """Do the same on the cluster that this process is connected to."""
+def deployed(settings: ServerSettings, bound: Application) -> Iterator[str]:
+    """Do the same with the server's application, on the cluster that this process is connected to."""
     from ray import serve
 
-    from actors.serving.application import application
-
-    http = _with_port(settings.http)
     if not verbose():
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        _hide_notices()
+    http = _with_port(settings.http)
     try:
         serve.start(http_options={"host": http.host, "port": http.port})
         try:
-            serve.run(application(settings), name=settings.name, route_prefix="/", blocking=False)
+            serve.run(bound, name=settings.name, route_prefix="/", blocking=False)
         except RuntimeError as error:
             raise ServerError(f"the server could not start: {error}") from error
         _wait_until_running(settings)
@@ -82,7 +90,8 @@ def curl_example(settings: ServerSettings, url: str) -> str:
 
 
 def _needs(settings: ServerSettings) -> tuple[float, float]:
-    models = [model for model in (settings.student, settings.teacher) if model is not None]
+    teacher = None if settings.teacher is None else settings.teacher.local
+    models = [model for model in (settings.student, teacher) if model is not None]
     replicas = sum(model.replicas for model in models)
     gpus = sum(model.replicas * model.engine.tensor_parallel for model in models)
     return replicas * settings.cpus_per_replica + _SPARE_CPUS, gpus if settings.device is Device.GPU else 0
@@ -106,6 +115,13 @@ def _reachable(host: str) -> str:
     """Return a host to ask from this machine."""
     named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
     return f"[{named}]" if ":" in named and not named.startswith("[") else named
+
+
+def _hide_notices() -> None:
+    """Send Serve's own messages where all others go, which shows the errors alone. Importing Serve gives it a handler."""
+    serve_logger = logging.getLogger("ray.serve")
+    serve_logger.handlers.clear()
+    serve_logger.propagate = True
 
 
 def _status(settings: ServerSettings) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.serving.guards.addresses import check_bind
+from actors.serving.guards.budgets import ledger_path
 from actors.serving.settings import ServerSettings
 from actors.serving.student_folder import student_folder
 from cluster.errors import RunError
@@ -19,6 +21,8 @@ from pipelines.experiment.stage_names import FILTER
 from pipelines.models.base_models import finished_base_models
 
 _EXPERIMENT = "experiment.yaml"
+_SERVERS = Path("runs/servers")
+"""what servers of a file keep, by the server's name"""
 _MOST_EXAMPLES = 6
 _CALL_TIMEOUT_S = 30.0
 """someone waits for the answer, so a call gets no more time than this"""
@@ -29,16 +33,21 @@ class ServeTargetError(RunError):
 
 
 def server_settings(target: Path, overrides: Sequence[str] = ()) -> ServerSettings:
-    """Return the settings of a server, with `key.sub=value` overrides and absolute model paths.
+    """Return the settings of a server, with `key.sub=value` overrides and absolute paths.
 
-    Raises `ServeTargetError` if the target is a run without a trained student, and `ConfigError` if settings are wrong.
+    Raises `ServeTargetError` if the target is a run without a trained student, `ConfigError` if settings are wrong, and
+    `BindError` if others could reach the server and it has no API keys.
     """
-    if not target.is_dir():
-        return _with_folders(load(target, overrides, ServerSettings))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"server-of-{target.name}.yaml"
-        file.write_text(yaml_values.written(_of_run(target)), encoding="utf-8")
-        return _with_folders(load(file, overrides, ServerSettings))
+    if target.is_dir():
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"server-of-{target.name}.yaml"
+            file.write_text(yaml_values.written(_of_run(target)), encoding="utf-8")
+            settings = _located(load(file, overrides, ServerSettings), target)
+    else:
+        settings = load(target, overrides, ServerSettings)
+        settings = _located(settings, _SERVERS / settings.name)
+    check_bind(settings.http.host, settings.guards)
+    return settings
 
 
 def _of_run(run: Path) -> dict[str, Any]:
@@ -98,10 +107,18 @@ def _examples(run: Path) -> list[str]:
     return [question for questions in by_kind.values() for question in questions[:each]][:_MOST_EXAMPLES]
 
 
-def _with_folders(settings: ServerSettings) -> ServerSettings:
-    """Return the settings with absolute paths, since replicas may run in other folders."""
+def _located(settings: ServerSettings, folder: Path) -> ServerSettings:
+    """Return the settings with absolute paths, since replicas may run in other folders. The ledger is in `folder` by default."""
     student = settings.student.model_copy(update={"path": located("student.path", settings.student.path)})
     teacher = settings.teacher
     if teacher is not None:
-        teacher = teacher.model_copy(update={"path": located("teacher.path", teacher.path)})
-    return settings.model_copy(update={"student": student, "teacher": teacher})
+        path, tokenizer, cache = teacher.path, teacher.tokenizer, teacher.cache
+        changes = {
+            "path": path and located("teacher.path", path),
+            "tokenizer": tokenizer and located("teacher.tokenizer", tokenizer, of_tokenizer=True),
+            "cache": cache and cache.absolute(),
+        }
+        teacher = teacher.model_copy(update=changes)
+    guards = settings.guards
+    guards = guards.model_copy(update={"ledger": ledger_path(guards, folder).absolute()})
+    return settings.model_copy(update={"student": student, "teacher": teacher, "guards": guards})

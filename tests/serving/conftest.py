@@ -78,7 +78,8 @@ def calling_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(ray_cluster: None, calling_student: Path) -> Iterator[Server]:
     """Run the server. It is one for all tests, so each must leave it as it found it."""
-    from pipelines.serving.server import served
+    from actors.serving.application import application
+    from pipelines.serving.server import deployed
 
     engine = ENGINE | {"max_model_len": 256}
     chosen = settings(
@@ -90,5 +91,5 @@ def server(ray_cluster: None, calling_student: Path) -> Iterator[Server]:
         start_timeout_s=240,
         deadline_s=120,
     )
-    with served(chosen) as url:
+    with deployed(chosen, application(chosen)) as url:
         yield Server(url, chosen, calling_student)

@@ -21,6 +21,7 @@ from actors.serving.answering import Answerer
 from actors.serving.app import create_app
 from actors.serving.errors import ApiError
 from actors.serving.events import Event
+from actors.serving.guards.rails import GuardRails, guard_rails
 from actors.serving.ingress import as_api_error
 from actors.serving.metrics import ServerMetrics
 from actors.serving.prompts import Prompts
@@ -99,7 +100,7 @@ class Stack:
 
     def teachers(self) -> WatchedTeachers:
         outage = self.settings.outage
-        return WatchedTeachers(lambda _: self.teacher, outage.failures, outage.probe_s, 1)
+        return WatchedTeachers(lambda _: self.teacher, outage.failures, outage.probe_s, [1])
 
     def answerer(self, teachers: WatchedTeachers | None = None) -> Answerer:
         return Answerer(
@@ -134,9 +135,9 @@ class Stack:
 
     def service(self, metrics: ServerMetrics | None = None, teachers: WatchedTeachers | None = None) -> Service:
         answers = self.answers(teachers)
-        return Service(answers, self.settings.currency, self.settings.deadline_s, metrics or ServerMetrics())
+        return Service(answers, self.settings, metrics or ServerMetrics())
 
-    def app(self) -> FastAPI:
+    def app(self, rails: GuardRails | None = None) -> FastAPI:
         async def publish(path: str) -> dict[str, Any]:
             raise ApiError(400, f"no weights in {path}")
 
@@ -144,11 +145,12 @@ class Stack:
             return 0
 
         metrics = ServerMetrics()
-        return create_app(self.settings, reader(), self.service(metrics), metrics, publish, version)
+        guards = rails or guard_rails(self.settings.guards, self.settings.prices)
+        return create_app(self.settings, reader(), self.service(metrics), metrics, guards, publish, version)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app(), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://server", timeout=60)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
 
 
 def stack(student: Writes, teacher: Writes = (), **changes: Any) -> Stack:

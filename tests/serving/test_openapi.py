@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.live import served_in_a_thread
-from tests.serving.guarded_app import stand_in
 from tests.serving.openapi_bodies import Operation, faulty, fitting, operations
+from tests.serving.stack import Stack, scripted
+from tests.serving.stack import settings as server_settings
 
 EXAMPLES = 120
 JSON = {"content-type": "application/json"}
@@ -25,8 +26,9 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def server_url() -> Iterator[str]:
-    """Return the URL of a running server."""
-    with served_in_a_thread(stand_in()) as url:
+    """Return the URL of the server's own HTTP interface, over engines that write a short text."""
+    of = Stack(scripted(lambda _: "5"), scripted(lambda _: "28"), server_settings())
+    with served_in_a_thread(of.app()) as url:
         yield url
 
 
@@ -57,7 +59,7 @@ def check(response: httpx.Response, operation: Operation, document: dict[str, An
         check_stream(response.text)
     else:
         content = operation.responses[str(response.status_code)]["content"]["application/json"]
-        schema = {**content["schema"], "components": document["components"]}
+        schema = {**content["schema"], "components": document.get("components", {})}
         Draft202012Validator(schema).validate(response.json())
 
 

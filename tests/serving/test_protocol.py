@@ -189,4 +189,4 @@ def test_the_choices_of_a_request_share_its_budget() -> None:
 def test_an_error_is_the_same_in_another_process() -> None:
     error = refused(chat(n=0))
     again = pickle.loads(pickle.dumps(error))
-    assert (again.status, again.body()) == (error.status, error.body())
+    assert (again.status, again.body) == (error.status, error.body)

@@ -7,12 +7,13 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from actors.serving.guards.settings import GuardSettings
+from cluster.errors import RunError
 
 Resolve = Callable[[str], Iterable[str]]
 """returns the IP addresses of a name; raises OSError if it has none"""
 
 
-class BindError(RuntimeError):
+class BindError(RunError):
     """The server may not listen on an address. The message says what would be right."""
 
 

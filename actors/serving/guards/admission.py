@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from actors.serving.guards.refusals import Refusal
+from actors.serving.errors import ApiError
 from actors.serving.guards.settings import GuardSettings
 
 _FIRST_GUESS_S = 2.0
@@ -72,13 +72,13 @@ class Admission:
         return self._draining
 
     def check_open(self) -> None:
-        """Raise `Refusal` (503) if the server is draining."""
+        """Raise `ApiError` (503) if the server is draining."""
         if self._draining:
             raise self._closed()
 
     @asynccontextmanager
     async def arriving(self, key: str) -> AsyncIterator[None]:
-        """Count a request whose body is on its way. Raises `Refusal` if there is no place in the queue for it."""
+        """Count a request whose body is on its way. Raises `ApiError` if there is no place in the queue for it."""
         self.check_open()
         if self._arriving + len(self._waiting) >= self._most_unadmitted:
             raise self._too_many(key, "and as many wait as may wait")
@@ -91,7 +91,7 @@ class Admission:
     async def admit(self, key: str) -> Place:
         """Wait for a place, and return it.
 
-        Raises `Refusal`: 429 if the queue is full or the wait takes too long, 503 if the server is draining.
+        Raises `ApiError`: 429 if the queue is full or the wait takes too long, 503 if the server is draining.
         """
         self.check_open()
         if self._is_behind_others(key) or not self._has_place(key):
@@ -189,25 +189,23 @@ class Admission:
             self._leave(request.key)
 
     @staticmethod
-    def _closed() -> Refusal:
-        return Refusal(
+    def _closed() -> ApiError:
+        return ApiError(
             503,
             "the server is shutting down, and takes no new requests",
-            kind="server_error",
             code="draining",
             retry_after_s=_DRAIN_RETRY_S,
         )
 
-    def _too_many(self, key: str, reason: str) -> Refusal:
+    def _too_many(self, key: str, reason: str) -> ApiError:
         limit = self._settings.max_concurrent_per_key
         if limit is not None and self._running[key] >= limit:
             busy = f"{limit} requests of this API key are being answered, which is the most for one key"
         else:
             busy = f"{self.running} of at most {self._settings.max_concurrent} requests are being answered"
-        return Refusal(
+        return ApiError(
             429,
             f"{busy}, {reason}: try again later",
-            kind="rate_limit_error",
             code="too_many_requests",
             retry_after_s=self.retry_after_s(key),
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from actors.serving.guards.refusals import Message, Receive, Refusal, Scope
+from starlette.types import Message, Receive, Scope
+
+from actors.serving.errors import ApiError
 
 
 class ClientGoneError(Exception):
@@ -14,7 +16,7 @@ class ClientGoneError(Exception):
 async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeout_s: float) -> bytes:
     """Return the whole body of a request.
 
-    The bytes that arrive are counted: the header Content-Length can only refuse a body early. Raises `Refusal` (413 too large,
+    The bytes that arrive are counted: the header Content-Length can only refuse a body early. Raises `ApiError` (413 too large,
     408 too slow, 400 wrong header), and `ClientGoneError`.
     """
     _check_length(scope, most_bytes)
@@ -34,10 +36,9 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int, timeout_s: 
                 if not message.get("more_body", False):
                     return b"".join(chunks)
     except TimeoutError:
-        raise Refusal(
+        raise ApiError(
             408,
             f"the request's body did not arrive within {timeout_s:g} s",
-            kind="invalid_request_error",
             code="request_timeout",
         ) from None
 
@@ -81,10 +82,9 @@ def _check_length(scope: Scope, most_bytes: int) -> None:
     if not found:
         return
     if len(found) > 1 or not (text := found.pop()).isdigit():
-        raise Refusal(
+        raise ApiError(
             400,
             "the header Content-Length should be one number of bytes",
-            kind="invalid_request_error",
             code="invalid_content_length",
         )
     digits = text.lstrip(b"0") or b"0"
@@ -92,10 +92,9 @@ def _check_length(scope: Scope, most_bytes: int) -> None:
         raise _too_large(most_bytes)
 
 
-def _too_large(most_bytes: int) -> Refusal:
-    return Refusal(
+def _too_large(most_bytes: int) -> ApiError:
+    return ApiError(
         413,
         f"the request's body should have at most {most_bytes} bytes: send a shorter one",
-        kind="invalid_request_error",
         code="request_too_large",
     )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.relay.usage import Prices
+from actors.serving.errors import ApiError
 from actors.serving.guards.amounts import MICRO, Amounts, Limits, cost_in_micro
 from actors.serving.guards.keys import Caller
 from actors.serving.guards.ledger import BudgetSpentError, Ledger, LedgerError, Reservation
-from actors.serving.guards.refusals import Refusal
 from actors.serving.guards.settings import GuardSettings
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class DayBudgets:
         such as that of a client who left, has used an unknown amount: it is charged with all that was reserved. A caller
         without a budget is counted too.
 
-        Raises `Refusal`: 429 if nothing is left of the day's budget, 503 if the ledger's file cannot be used.
+        Raises `ApiError`: 429 if nothing is left of the day's budget, 503 if the ledger's file cannot be used.
         """
         reservation = await self._reserve(caller, bounds.worst(self._prices))
         allowance = Allowance(caller.limits, reservation)
@@ -131,13 +131,12 @@ class DayBudgets:
         try:
             return await asyncio.shield(reserving)
         except BudgetSpentError as error:
-            raise _refusal(error) from None
+            raise _spent(error) from None
         except LedgerError as error:
             logger.error("%s", error)
-            raise Refusal(
+            raise ApiError(
                 503,
                 "the server cannot count its budgets",
-                kind="server_error",
                 code="ledger_unavailable",
                 retry_after_s=60.0,
             ) from error
@@ -171,7 +170,7 @@ class DayBudgets:
 async def until_answered() -> AsyncIterator[AsyncExitStack]:
     """Yield a stack that is closed when the answer, and be it a stream, has ended. It is a FastAPI dependency.
 
-    A route enters `DayBudgets.allowed` on it before it returns a stream. So a refusal still has its status, and what was used
+    A route enters `DayBudgets.allowed` on it before it returns a stream. So an error still has its status, and what was used
     is settled however the stream ends.
     """
     async with AsyncExitStack() as stack:
@@ -183,22 +182,20 @@ def ledger_path(settings: GuardSettings, beside: Path) -> Path:
     return settings.ledger or beside / LEDGER
 
 
-def _refusal(error: BudgetSpentError) -> Refusal:
+def _spent(error: BudgetSpentError) -> ApiError:
     amount = _NAMES[error.amount]
     limit = f"{error.limit / MICRO:g}" if error.amount == "cost_micro" else str(error.limit)
     if not error.spent:
-        return Refusal(
+        return ApiError(
             429,
             f"requests under way hold the rest of today's {amount} of {error.key} ({limit} a day): try again when they have ended",
-            kind="rate_limit_error",
             code="budget_reserved",
             retry_after_s=_HELD_RETRY_S,
         )
     advice = "; with relay.teacher off the student still answers" if error.amount == "teacher_tokens" else ""
-    return Refusal(
+    return ApiError(
         429,
         f"today's {amount} of {error.key} are spent ({limit} a day): the next day begins at midnight UTC{advice}",
-        kind="insufficient_quota",
         code="budget_exceeded",
         retry_after_s=error.until_midnight_s,
     )

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
+from starlette.types import Scope
 
-from actors.serving.guards.addresses import is_local_request
+from actors.serving.errors import ApiError
+from actors.serving.guards.addresses import is_local_request, is_loopback_address
 from actors.serving.guards.amounts import Limits, budget_in_micro
-from actors.serving.guards.refusals import Refusal, Scope
 from actors.serving.guards.settings import ANONYMOUS, ApiKey, DayBudget, GuardSettings
+from cluster.errors import RunError
 
 SHORTEST = 16
 """characters of a key; shorter ones can be guessed"""
@@ -21,7 +23,7 @@ _CALLER = "relay_caller"
 """of a request's state"""
 
 
-class ApiKeyError(RuntimeError):
+class ApiKeyError(RunError):
     """An API key cannot be used. The message names the setting, and never the key."""
 
 
@@ -55,14 +57,21 @@ class KeyRing:
         return not self._callers
 
     def identify(self, scope: Scope) -> Caller:
-        """Return who sends the request of this ASGI scope. Raises `Refusal` (401) if there are keys and it has none of them."""
+        """Return who sends the request of this ASGI scope.
+
+        Raises `ApiError` (401) if there are keys and it has none of them, or if there are no keys and it comes from another
+        machine.
+        """
         headers: list[tuple[bytes, bytes]] = scope.get("headers", [])
         if self.empty:
+            client = scope.get("client")
+            if client is None or not is_loopback_address(str(client[0])):
+                raise _unauthorised("this server has no API keys (guards.keys), so it serves its own machine only")
             return Caller(ANONYMOUS, is_local_request(scope.get("client"), headers), Limits())
         return self.caller_of_token(_bearer_token(headers))
 
     def caller_of_token(self, token: bytes) -> Caller:
-        """Return the caller with this key. Raises `Refusal` (401) if there is none.
+        """Return the caller with this key. Raises `ApiError` (401) if there is none.
 
         The time does not depend on which key it is, nor on how many of its characters are right.
         """
@@ -74,6 +83,19 @@ class KeyRing:
         if found is None:
             raise _unauthorised("the API key is not known to this server: check the key that the client sends")
         return found
+
+
+def with_digests(settings: GuardSettings, environ: Mapping[str, str] = os.environ) -> GuardSettings:
+    """Return the settings with the SHA-256 of each key in place of its variable, so that no other process needs the variable.
+
+    Raises `ApiKeyError` as `KeyRing` does.
+    """
+    KeyRing(settings, environ)
+    keys = [
+        key.model_copy(update={"key_env": None, "key_sha256": _digest(i, key, environ).hex()})
+        for i, key in enumerate(settings.keys)
+    ]
+    return settings.model_copy(update={"keys": tuple(keys)})
 
 
 def limits_of(budget: DayBudget) -> Limits:
@@ -96,7 +118,7 @@ def caller_of(request: Request) -> Caller:
 
 
 def admin_of(request: Request) -> Caller:
-    """Return who sends a request to an admin route. It is a FastAPI dependency. Raises `Refusal` (403) for any other caller."""
+    """Return who sends a request to an admin route. It is a FastAPI dependency. Raises `ApiError` (403) for any other caller."""
     caller = caller_of(request)
     if not caller.admin:
         right = (
@@ -104,7 +126,7 @@ def admin_of(request: Request) -> Caller:
             if caller.name == ANONYMOUS
             else f"it needs a key with admin: true, and that of {caller.name} has admin: false"
         )
-        raise Refusal(403, f"{request.url.path}: {right}", kind="permission_error", code="admin_key_needed")
+        raise ApiError(403, f"{request.url.path}: {right}", code="admin_key_needed")
     return caller
 
 
@@ -128,7 +150,7 @@ def _digest(index: int, key: ApiKey, environ: Mapping[str, str]) -> bytes:
 
 
 def _bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the key of the `Authorization` header. Raises `Refusal` (401) unless there is exactly one."""
+    """Return the key of the `Authorization` header. Raises `ApiError` (401) unless there is exactly one."""
     found = [value for name, value in headers if name.lower() == b"authorization"]
     if not found:
         raise _unauthorised("an API key is needed: send it as the header Authorization: Bearer <key>")
@@ -139,5 +161,5 @@ def _bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return token
 
 
-def _unauthorised(message: str) -> Refusal:
-    return Refusal(401, message, kind="authentication_error", code="invalid_api_key", challenge=True)
+def _unauthorised(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from actors.serving.error_answers import answer_of
+from actors.serving.errors import ApiError
 from actors.serving.guards.admission import Admission
 from actors.serving.guards.body import ClientGoneError, ReplayedBody, read_body
 from actors.serving.guards.keys import KeyRing, remember_caller
-from actors.serving.guards.refusals import App, Receive, Refusal, Scope, Send, send_refusal
 from actors.serving.guards.settings import GuardSettings
 
 OPEN_PATHS = frozenset({"/", "/health", "/openapi.json"})
@@ -26,7 +29,7 @@ class GuardMiddleware:
     comes. The app sees when the client goes; a client that goes while it waits gives its place in the queue back.
     """
 
-    def __init__(self, app: App, settings: GuardSettings, keys: KeyRing, admission: Admission) -> None:
+    def __init__(self, app: ASGIApp, settings: GuardSettings, keys: KeyRing, admission: Admission) -> None:
         self._app = app
         self._settings = settings
         self._keys = keys
@@ -64,8 +67,8 @@ class GuardMiddleware:
                     held.push_async_callback(replayed.close)
                     await self._admit(caller.name, replayed, held)
                     replay = replayed
-            except Refusal as refusal:
-                await send_refusal(send, refusal)
+            except ApiError as error:
+                await answer_of(error)(scope, receive, send)
                 return
             await self._app(scope, replay, send)
 

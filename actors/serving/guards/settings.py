@@ -70,7 +70,8 @@ class GuardSettings(Settings):
     )
     queue: QueueSettings = QueueSettings()
     ledger: HomePath | None = Field(
-        None, description="SQLite file of what each key used, on a local disk; ledger.sqlite beside the run if empty"
+        None,
+        description="SQLite file of what each key used, on a local disk; ledger.sqlite beside the run if empty",
     )
     reservation_s: float = Field(
         3600.0,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from actors.relay.chat_templates import Message
+from actors.engines.base import Message
 from pipelines.data.chat_templates import ChatTemplate, PromptError
 from tests.relay.kinds import KINDS, llama
 

@@ -82,11 +82,32 @@ def test_a_server_whose_models_are_missing_is_refused(tmp_path: Path, capsys: py
 def test_a_dry_run_prints_settings_that_load_again(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["serve", str(run), "--host", "0.0.0.0", "--port", "0", "--dry-run"]) == 0
+    key = "guards.keys=[{name: me, key_env: A_KEY}]"
+    assert main(["serve", str(run), key, "--host", "0.0.0.0", "--port", "0", "--dry-run"]) == 0
     file = tmp_path / "again.yaml"
     file.write_text(capsys.readouterr().out)
     again = load(file, [], ServerSettings)
     assert (again.http.host, again.http.port) == ("0.0.0.0", 0)
+
+
+def test_a_public_address_without_keys_is_refused_before_anything_starts(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(run), "--host", "0.0.0.0"]) == 1
+    assert "http.host (0.0.0.0)" in capsys.readouterr().err
+
+
+def test_a_key_that_is_not_set_is_refused_before_anything_starts(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("A_KEY", raising=False)
+    assert main(["serve", str(run), "guards.keys=[{name: me, key_env: A_KEY}]"]) == 1
+    assert "guards.keys.0.key_env (A_KEY)" in capsys.readouterr().err
+
+
+def test_the_ledger_is_beside_the_run(run: Path) -> None:
+    assert server_settings(run).guards.ledger == run / "ledger.sqlite"
+    assert server_settings(run, ["guards.ledger=/else/where"]).guards.ledger == Path("/else/where")
 
 
 def test_the_serve_config_names_the_application_and_a_servers_file() -> None:
@@ -97,3 +118,7 @@ def test_the_serve_config_names_the_application_and_a_servers_file() -> None:
     ray_service = yaml.safe_load((REPOSITORY / "cluster" / "kuberay" / "rayservice.yaml").read_text())
     (served,) = yaml.safe_load(ray_service["spec"]["serveConfigV2"])["applications"]
     assert served["import_path"] == application["import_path"]
+    settings = load(
+        REPOSITORY / "experiments" / "serve" / "two_folders.yaml", served["args"]["overrides"], ServerSettings
+    )
+    assert settings.guards.keys[0].key_env == "RELAY_API_KEY"

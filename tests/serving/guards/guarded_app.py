@@ -12,9 +12,9 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from actors.relay.usage import ModelPrices, Prices
+from actors.serving.error_answers import add_error_handlers
 from actors.serving.guards.admission import Admission
 from actors.serving.guards.budgets import AnswerBounds, DayBudgets, until_answered
-from actors.serving.guards.errors import add_error_handlers
 from actors.serving.guards.keys import Caller, KeyRing, admin_of, caller_of
 from actors.serving.guards.ledger import Ledger
 from actors.serving.guards.middleware import GuardMiddleware

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from actors.serving.errors import ApiError
 from actors.serving.guards.admission import Admission, Place
-from actors.serving.guards.refusals import Refusal
 from actors.serving.guards.settings import GuardSettings
 
 
@@ -42,7 +42,7 @@ async def test_a_full_queue_refuses() -> None:
     place = await guard.admit("a")
     waiting = asyncio.create_task(guard.admit("a"))
     await queued([waiting], guard, 1)
-    with pytest.raises(Refusal, match="1 of at most 1 requests are being answered") as caught:
+    with pytest.raises(ApiError, match="1 of at most 1 requests are being answered") as caught:
         await guard.admit("a")
     assert caught.value.status == 429 and caught.value.headers["retry-after"]
     place.release()
@@ -52,7 +52,7 @@ async def test_a_full_queue_refuses() -> None:
 async def test_a_wait_that_takes_too_long_is_refused_and_leaves_the_queue() -> None:
     guard = admission(max_concurrent=1, queue={"max_wait_s": 0.01})
     place = await guard.admit("a")
-    with pytest.raises(Refusal, match=r"none ended within 0\.01 s"):
+    with pytest.raises(ApiError, match=r"none ended within 0\.01 s"):
         await guard.admit("b")
     assert guard.waiting == 0
     place.release()
@@ -122,7 +122,7 @@ async def test_a_drain_refuses_new_and_waiting_requests_and_lets_running_ones_en
     await queued([waiting], guard, 1)
     guard.drain()
     for refused in (waiting, guard.admit("a")):
-        with pytest.raises(Refusal, match="shutting down") as caught:
+        with pytest.raises(ApiError, match="shutting down") as caught:
             await refused
         assert caught.value.status == 503 and caught.value.headers["retry-after"]
     assert not await guard.drained(0.01)
@@ -134,7 +134,7 @@ async def test_a_drain_refuses_new_and_waiting_requests_and_lets_running_ones_en
 async def test_bodies_on_their_way_have_a_bound() -> None:
     guard = admission(max_concurrent=1, queue={"max_waiting": 1})
     async with guard.arriving("a"), guard.arriving("a"):
-        with pytest.raises(Refusal, match="as many wait as may wait"):
+        with pytest.raises(ApiError, match="as many wait as may wait"):
             async with guard.arriving("a"):
                 pass
     async with guard.arriving("a"):

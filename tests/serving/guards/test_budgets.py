@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.relay.usage import ModelPrices, Prices, Usage
+from actors.serving.errors import ApiError
 from actors.serving.guards.amounts import Amounts, Limits
 from actors.serving.guards.budgets import AnswerBounds, DayBudgets, ledger_path
 from actors.serving.guards.keys import Caller
 from actors.serving.guards.ledger import Ledger, LedgerError, Reservation
-from actors.serving.guards.refusals import Refusal
 from actors.serving.guards.settings import GuardSettings
 
 PRICES = Prices(student=ModelPrices(input=1, output=2), teacher=ModelPrices(input=10, cached_input=1, output=40))
@@ -153,7 +153,7 @@ async def test_a_request_cancelled_while_it_reserves_leaves_nothing_set_aside(
 
 async def test_concurrent_requests_never_overdraw(tmp_path: Path) -> None:
     day, ledger = budgets(tmp_path)
-    refusals: list[Refusal] = []
+    refusals: list[ApiError] = []
 
     async def answer() -> None:
         try:
@@ -161,7 +161,7 @@ async def test_concurrent_requests_never_overdraw(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
                 assert allowance.teacher_tokens is not None
                 allowance.note(allowance.teacher_tokens, 0.0)
-        except Refusal as refusal:
+        except ApiError as refusal:
             refusals.append(refusal)
 
     await asyncio.gather(*(answer() for _ in range(30)))
@@ -173,7 +173,7 @@ async def test_what_others_hold_is_not_called_spent(tmp_path: Path) -> None:
     day, _ = budgets(tmp_path)
     caller = Caller("a", False, Limits(teacher_tokens=20))
     async with day.allowed(caller, BOUNDS):
-        with pytest.raises(Refusal, match="requests under way hold the rest") as caught:
+        with pytest.raises(ApiError, match="requests under way hold the rest") as caught:
             async with day.allowed(caller, BOUNDS):
                 pass
     assert caught.value.code == "budget_reserved" and (caught.value.retry_after_s or 0) < 60
@@ -186,7 +186,7 @@ async def test_a_broken_ledger_refuses_and_says_so(tmp_path: Path, monkeypatch: 
         raise LedgerError("disk full")
 
     monkeypatch.setattr(ledger, "reserve", broken)
-    with pytest.raises(Refusal, match="cannot count") as caught:
+    with pytest.raises(ApiError, match="cannot count") as caught:
         async with day.allowed(CALLER, BOUNDS):
             pass
     assert caught.value.status == 503

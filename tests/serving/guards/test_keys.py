@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.serving.errors import ApiError
 from actors.serving.guards.amounts import Limits
-from actors.serving.guards.keys import ApiKeyError, KeyRing
-from actors.serving.guards.refusals import Refusal
+from actors.serving.guards.keys import ApiKeyError, KeyRing, with_digests
 from actors.serving.guards.settings import GuardSettings
 
 FIRST, SECOND = "first-key-0123456789", "second-key-0123456789"
@@ -51,21 +51,21 @@ def test_each_key_is_its_caller() -> None:
     ],
 )
 def test_any_other_header_is_refused(authorization: tuple[str, ...]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         RING.identify(scope(*authorization))
     assert caught.value.status == 401 and caught.value.headers["www-authenticate"].startswith("Bearer")
     assert FIRST not in caught.value.message
 
 
 def test_two_headers_are_refused_although_both_are_right() -> None:
-    with pytest.raises(Refusal, match="once"):
+    with pytest.raises(ApiError, match="once"):
         RING.identify(scope(f"Bearer {FIRST}", f"Bearer {FIRST}"))
 
 
 @given(st.binary(max_size=40))
 def test_no_other_token_is_let_in(token: bytes) -> None:
     if token not in (FIRST.encode(), SECOND.encode()):
-        with pytest.raises(Refusal):
+        with pytest.raises(ApiError):
             RING.caller_of_token(token)
 
 
@@ -76,7 +76,7 @@ def test_every_key_is_compared_whichever_matches(token: str, monkeypatch: pytest
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: (compared.append(a), plain(a, b))[1])
     try:
         RING.caller_of_token(token.encode())
-    except Refusal:
+    except ApiError:
         assert token == "wrong"
     assert len(compared) == 2
 
@@ -100,8 +100,16 @@ def test_a_key_that_cannot_be_used_is_refused_at_the_start(value: str | None, me
     assert not value or value.strip() not in str(caught.value)
 
 
-def test_without_keys_local_callers_are_admins_and_others_are_not() -> None:
+def test_without_keys_local_callers_are_admins_and_others_are_refused() -> None:
     ring = KeyRing(GuardSettings(), {})
     assert ring.empty
     assert ring.identify(scope()).admin
-    assert not ring.identify(scope(client=("192.0.2.7", 1))).admin
+    for client in (("192.0.2.7", 1), None):
+        with pytest.raises(ApiError, match="its own machine only"):
+            ring.identify(scope(client=client))
+
+
+def test_digests_stand_for_the_variables() -> None:
+    settings = with_digests(SETTINGS, {"FIRST": "first-key-0123456789"})
+    assert KeyRing(settings, {}).caller_of_token(b"first-key-0123456789").name == settings.keys[0].name
+    assert not any(key.key_env for key in settings.keys)

@@ -84,7 +84,8 @@ async def test_without_keys_admin_routes_are_for_this_machine(tmp_path: Path) ->
             assert (await client.post("/admin/student", headers=forged)).status_code == 403, forged
     async with in_process(guarded, ("192.0.2.7", 123)) as client:
         response = await client.post("/admin/student", headers={"x-forwarded-for": "127.0.0.1"})
-        assert response.status_code == 403 and "this machine" not in error_of(response)["message"]
+        assert response.status_code == 401 and "its own machine" in error_of(response)["message"]
+        assert (await client.get("/v1/models")).status_code == 401
 
 
 async def test_a_forged_forwarded_address_gives_no_admin_rights_over_real_http(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 import uvicorn
 
 from actors.engines.base import GenerationRequest
-from actors.serving.page import page_routes
 from pipelines.__main__ import main
 from pipelines.chat.loop import Chat
 from pipelines.chat.screen import Screen
@@ -32,9 +31,7 @@ def _student(request: GenerationRequest) -> str:
 def url() -> Iterator[str]:
     """The address of the server. Each answer is 94*28+1, where the teacher wrote *28."""
     of = stack.Stack(stack.scripted(_student), stack.scripted(lambda _: "*28"), stack.settings(examples=["94*03"]))
-    app = of.app()
-    page_routes(app)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(of.app(), host="127.0.0.1", port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
