@@ -12,6 +12,7 @@ from pipelines.analysis.results import StudyResults
 from pipelines.records.answers import ANSWERS, AnswersError, AnswerTable
 from pipelines.records.traces import Trace
 from pipelines.report.comparison.labels import label, ordered
+from pipelines.report.run.bounds import shown_event
 from pipelines.report.run.reading import read_records
 from pipelines.report.run.viewer import Filter, ShownTrace, kind_filter, useful, verdict_filter, verdict_of
 
@@ -37,7 +38,7 @@ def read_study_traces(results: StudyResults) -> StudyTraces:
         of_run = {name: system.table for name, system in results.systems.items() if system.run == run}
         for folder, answers in _evaluations(directory, remarks):
             for name in (name for name, table in of_run.items() if _equal(table, answers)):
-                traces = dict.fromkeys(read_records(folder / "traces.jsonl", Trace, remarks))
+                traces = dict.fromkeys(read_records(folder / "traces.jsonl", Trace, remarks, shown_event))
                 found.setdefault(name, {}).update(traces)
     by_system = {name: tuple(found[name]) for name in ordered(found) if found[name]}
     return StudyTraces(by_system, tuple(dict.fromkeys(remarks)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -19,25 +19,17 @@ from pipelines.experiment.stage_names import GRPO, WARMUP, PolicyName
 from pipelines.records.evaluations import ALL, Evaluation
 from pipelines.records.traces import Trace
 from pipelines.report.kinds import KIND_LABELS
+from pipelines.report.run.bounds import MetricRow, shown_evaluation, shown_event, shown_metrics
 
 POLICIES: tuple[PolicyName, ...] = ("student", "teacher", "relay")
+
+_MOST_REMARKS = 20
 
 _Record = TypeVar("_Record")
 
 
 class RunReadError(Exception):
     """A run directory that cannot be read; the message names the file and what is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricRow:
-    """What one step of one stage logged."""
-
-    stage: str
-    step: int
-    time_s: float
-    """seconds since the run began"""
-    metrics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -108,13 +100,14 @@ def read_run(directory: Path) -> RunRecords:
     if not (directory / "metrics.jsonl").is_file():
         raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
     remarks: list[str] = []
-    rows = _merged(read_records(directory / "metrics.jsonl", MetricRow, remarks))
+    rows = _merged(read_records(directory / "metrics.jsonl", MetricRow, remarks, shown_metrics))
     stages = {stage: i for i, stage in enumerate(dict.fromkeys(stage for stage, _ in rows))}
     evaluations = {
-        (e.name, e.policy, e.kind): e for e in read_records(directory / "evaluations.jsonl", Evaluation, remarks)
+        (e.name, e.policy, e.kind): e
+        for e in read_records(directory / "evaluations.jsonl", Evaluation, remarks, shown_evaluation)
     }
-    alarms = read_records(directory / "alarms.jsonl", AlarmEvent, remarks)
-    traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks))
+    alarms = tuple(read_records(directory / "alarms.jsonl", AlarmEvent, remarks, shown_event))
+    traces = dict.fromkeys(read_records(directory / "traces.jsonl", Trace, remarks, shown_event))
     found = _configuration(directory, remarks)
     return RunRecords(
         directory=directory,
@@ -126,8 +119,14 @@ def read_run(directory: Path) -> RunRecords:
         evaluations=tuple(sorted(evaluations.values(), key=lambda evaluation: evaluation.step)),
         traces=tuple(traces),
         alarms=tuple(alarm for alarm in alarms if alarm.alarm in ALARMS),
-        remarks=tuple(remarks),
+        remarks=_first(remarks),
     )
+
+
+def _first(remarks: Sequence[str]) -> tuple[str, ...]:
+    if len(remarks) <= _MOST_REMARKS:
+        return tuple(remarks)
+    return (*remarks[:_MOST_REMARKS], f"The files have {len(remarks) - _MOST_REMARKS} further faults.")
 
 
 def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
@@ -142,9 +141,12 @@ def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
     return rows
 
 
-def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterator[_Record]:
+def read_records(
+    path: Path, kind: type[_Record], remarks: list[str], shown: Callable[[_Record], tuple[_Record | None, str]]
+) -> Iterator[_Record]:
     """Yield the records of a JSON-lines file; none if it is missing. A line that a crash cut short is skipped.
 
+    `shown` returns what can be shown of a record, and as text what cannot, which becomes a remark.
     Raises `RunReadError` if a record breaks its format.
     """
     if not path.is_file():
@@ -161,11 +163,15 @@ def read_records(path: Path, kind: type[_Record], remarks: list[str]) -> Iterato
                 remarks.append(f"{path.name} line {number} is not JSON (a write that was cut off) and is skipped.")
             continue
         try:
-            yield adapter.validate_python(values)
+            record, left_out = shown(adapter.validate_python(values))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in first["loc"]) or "record"
             raise RunReadError(f"{path} line {number}, {key}: {first['msg']}; got {first['input']!r:.80}") from error
+        if left_out:
+            remarks.append(f"{path.name} line {number}: {left_out}. It is left out.")
+        if record is not None:
+            yield record
 
 
 class _Configuration(NamedTuple):

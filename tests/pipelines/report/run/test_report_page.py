@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from cluster.files import FolderError
 from pipelines.__main__ import main
 from pipelines.experiment.alarms import ALARMS
 from pipelines.records.traces import Segment, Trace
@@ -128,7 +129,7 @@ def test_failed_write_keeps_the_old_report(chain_run: Path, monkeypatch: pytest.
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FolderError, match="disk full"):
         write_report(chain_run)
     assert (chain_run / "report.html").read_text() == "old"
     assert not list(chain_run.glob("figures/.*"))
