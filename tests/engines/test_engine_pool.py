@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.engines.base import EngineError, EngineLostError, Generation, GenerationRequest, OnTokens, StopReason
+from actors.engines.chunks import Chunk, as_chunks
 from actors.engines.engine_pool import EnginePool
 from actors.engines.remote import RemoteEngine
 from actors.settings import SamplingSettings
@@ -150,12 +151,18 @@ async def test_tokens_that_were_told_are_not_told_again() -> None:
 class TeacherProcess:
     """An actor with an engine that writes its process id, or never answers."""
 
-    async def generate(self, request: GenerationRequest) -> Generation:
+    async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         import os
 
         if request.max_tokens == 1:
             await asyncio.Event().wait()
+        if on_tokens is not None:
+            on_tokens([os.getpid()], [0.0])
         return turn([os.getpid()])
+
+    async def chunks(self, request: GenerationRequest) -> AsyncIterator[Chunk | Generation]:
+        async for chunk in as_chunks(self, request):
+            yield chunk
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def ask(
     async def scenario(server: StandIn) -> Generation:
         engine = OpenAIEngine(EndpointSettings(url=server.url, model="big"), wire, TOKENIZER, patience)
         try:
-            return await engine.generate(request, steps.append if streamed else None)
+            return await engine.generate(request, (lambda ids, _: steps.append(ids)) if streamed else None)
         finally:
             await engine.aclose()
 
@@ -116,7 +116,7 @@ def test_a_cancelled_call_closes_its_request(streamed: bool) -> None:
     async def scenario(server: StandIn) -> None:
         engine = OpenAIEngine(EndpointSettings(url=server.url, model="big"))
         began = asyncio.Event()
-        call = asyncio.create_task(engine.generate(IDS, (lambda _: began.set()) if streamed else None))
+        call = asyncio.create_task(engine.generate(IDS, (lambda ids, logprobs: began.set()) if streamed else None))
         await asyncio.wait_for((began if streamed else server.reached).wait(), 10)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
