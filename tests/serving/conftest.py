@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -18,6 +20,11 @@ CALLS = "94*03"
 """questions of this form make the student call at once, for five tokens"""
 ENDLESS = "1?1"
 """makes it write ones until it may not"""
+KEY, POOR_KEY = "operators-key-0123456789", "poor-key-0123456789"
+KEYS = [
+    {"name": "operator", "admin": True, "key_sha256": hashlib.sha256(KEY.encode()).hexdigest()},
+    {"name": "poor", "budget": {"teacher_tokens": 7}, "key_sha256": hashlib.sha256(POOR_KEY.encode()).hexdigest()},
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,10 @@ class Server:
     student: Path
 
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0, timeout=120)
+
+    def http(self, key: str = KEY) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=120)
 
     def engine(self, deployment: str, method: str) -> Any:
         """Call a method of the engine's replica."""
@@ -76,8 +86,8 @@ def calling_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(ray_cluster: None, calling_student: Path) -> Iterator[Server]:
-    """Run the server. It is one for all tests, so each must leave it as it found it."""
+def server(ray_cluster: None, calling_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run the server, with API keys. It is one for all tests, so each must leave it as it found it."""
     from actors.serving.application import application
     from pipelines.serving.server import deployed
 
@@ -89,6 +99,7 @@ def server(ray_cluster: None, calling_student: Path) -> Iterator[Server]:
         http={"port": 0},
         outage={"failures": 2, "probe_s": 0.5},
         start_timeout_s=240,
+        guards={"keys": KEYS, "ledger": str(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")},
         deadline_s=120,
     )
     with deployed(chosen, application(chosen)) as url:

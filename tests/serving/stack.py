@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from transformers import AutoTokenizer
 
 from actors.engines.base import Engine, GenerationRequest
+from actors.engines.teachers import ServedTeacher
 from actors.relay.grammar import CommandGrammar
-from actors.relay.handoff import IdHandoff
+from actors.relay.handoff import ConversationHandoff, IdHandoff
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.serving.answering import Answerer
 from actors.serving.app import create_app
@@ -97,6 +98,8 @@ class Stack:
     student: Engine
     teacher: Engine
     settings: ServerSettings
+    remote: ServedTeacher | None = None
+    """what `teacher` is, if it is behind a url"""
 
     def teachers(self) -> WatchedTeachers:
         outage = self.settings.outage
@@ -109,7 +112,7 @@ class Stack:
             tokenizer=tokenizer(),
             teacher_tokenizer=tokenizer(),
             grammar=CommandGrammar(tokenizer()),
-            handoff=IdHandoff(),
+            handoff=IdHandoff() if self.remote is None else ConversationHandoff(tokenizer(), tokenizer()),
             student_context_tokens=CONTEXT,
             teacher_context_tokens=CONTEXT,
             limits=self.settings.limits,
@@ -146,7 +149,12 @@ class Stack:
 
         metrics = ServerMetrics()
         guards = rails or guard_rails(self.settings.guards, self.settings.prices)
-        return create_app(self.settings, reader(), self.service(metrics), metrics, guards, publish, version)
+        return create_app(self.settings, self._reader(), self.service(metrics), metrics, guards, publish, version)
+
+    def _reader(self) -> RequestReader:
+        if self.remote is None:
+            return reader()
+        return RequestReader(self.settings, Prompts(self.settings, self.remote))
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app(), raise_app_exceptions=False)

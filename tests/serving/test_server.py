@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tests.serving.conftest import CALLS, ENDLESS, Server
+from tests.serving.conftest import CALLS, ENDLESS, KEY, Server
 from tests.serving.stack import STUDENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
@@ -61,7 +61,7 @@ def test_usage_adds_up_to_the_engines_own_counters(server: Server) -> None:
 async def test_a_seed_gives_equal_answers_streamed_and_plain_also_beside_others(server: Server) -> None:
     keys: dict[str, Any] = {"temperature": 1.0, "seed": 11, "n": 2}
     plain = await asyncio.to_thread(asked, server, **keys)
-    client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=120)
+    client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=120)
 
     async def streamed() -> list[str]:
         texts = ["", ""]
@@ -85,6 +85,7 @@ async def test_a_seed_gives_equal_answers_streamed_and_plain_also_beside_others(
 def test_curl_sees_text_by_writer_and_then_done(server: Server) -> None:
     body = {"model": server.settings.name, "messages": [{"role": "user", "content": CALLS}], "stream": True}
     command = ["curl", "-sN", f"{server.url}/v1/chat/completions", "-H", "content-type: application/json"]
+    command += ["-H", f"authorization: Bearer {KEY}"]
     said = subprocess.run([*command, "-d", json.dumps(body)], capture_output=True, text=True, timeout=120).stdout
     *events, done = [event.removeprefix("data: ") for event in said.strip().split("\n\n")]
     assert done == "[DONE]"
@@ -120,7 +121,7 @@ def test_a_budget_and_a_stop_text_hold(server: Server) -> None:
 
 def test_a_client_that_goes_away_leaves_no_work_in_the_engines(server: Server) -> None:
     def cancelled() -> float:
-        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        lines = server.http().get("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if 'outcome="cancelled"' in line and "_total{" in line)
 
     before = cancelled()
@@ -135,14 +136,14 @@ def test_a_client_that_goes_away_leaves_no_work_in_the_engines(server: Server) -
 def test_a_plain_request_that_is_dropped_is_aborted_too(server: Server) -> None:
     body = {"messages": [{"role": "user", "content": ENDLESS}], "n": 64}
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=httpx.Timeout(30, read=0.3))
+        server.http().post("/v1/chat/completions", json=body, timeout=httpx.Timeout(30, read=0.3))
     eventually(lambda: server.engine("student", "unfinished") == 0, 10)
 
 
 def test_new_weights_come_without_dropping_a_stream(server: Server) -> None:
     stream = asked(server, ENDLESS, stream=True, n=8)
     first = next(iter(stream))
-    taken = httpx.post(f"{server.url}/admin/student", json={"path": STUDENT}, timeout=120)
+    taken = server.http().post("/admin/student", json={"path": STUDENT})
     assert taken.status_code == 200, taken.text
     version = taken.json()["policy_version"]
     finals = [one.choices[0] for one in [first, *stream] if one.choices[0].finish_reason]
@@ -151,16 +152,16 @@ def test_new_weights_come_without_dropping_a_stream(server: Server) -> None:
     new = asked(server)
     assert new.relay["policy_version"] == version
     assert new.relay["teacher_tokens"] == 0  # the base student does not call
-    httpx.post(f"{server.url}/admin/student", json={"path": str(server.student)}, timeout=120)
+    server.http().post("/admin/student", json={"path": str(server.student)}, timeout=120)
     again = asked(server)
     assert (again.relay["policy_version"], again.relay["teacher_tokens"] > 0) == (version + 1, True)
-    listed = httpx.get(f"{server.url}/v1/models").json()["data"]
+    listed = server.http().get("/v1/models").json()["data"]
     assert {model["relay"]["policy_version"] for model in listed} == {version + 1}
 
 
 @pytest.mark.parametrize("path", ["nowhere", "/tmp"])
 def test_weights_that_are_none_change_nothing(server: Server, path: str) -> None:
-    refused = httpx.post(f"{server.url}/admin/student", json={"path": path})
+    refused = server.http().post("/admin/student", json={"path": path})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "path")
 
 
@@ -180,7 +181,7 @@ def test_the_students_death_is_told_and_survived_with_the_newest_weights(server:
         list(stream)
 
     def back() -> bool:
-        answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "1"}, timeout=120)
+        answer = server.http().post("/v1/completions", json={"prompt": "1"}, timeout=120)
         return answer.status_code == 200 and answer.json()["relay"]["policy_version"] == version
 
     eventually(back)

@@ -19,6 +19,7 @@ from tests.serving.stand_in import StandIn
 ROOT = Path(__file__).parents[3]
 SERVES = """
 import os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 sys.path.insert(0, {root!r})
 from tests.serving.stand_in import StandIn
 pathlib.Path("asked").write_text(" ".join(sys.argv[1:]))
@@ -81,7 +82,7 @@ def test_a_server_that_cannot_start_says_why(run: Path) -> None:
 
 def test_a_server_that_does_not_end_is_killed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_DRAIN_S", 0.1)
-    stubborn = "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); open('pid', 'w').write(str(os.getpid()));"
+    stubborn = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('pid', 'w').write(str(os.getpid()));"
     stubborn += "print('http://127.0.0.1:9', flush=True); time.sleep(600)"
     with server_for(str(run), serve=[sys.executable, "-c", stubborn]):
         pid = int(Path("pid").read_text())
