@@ -66,9 +66,14 @@ def calling_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
         prompt = tokenizer(f"<|user|>{question}<|end|><|assistant|>", add_special_tokens=False)["input_ids"]
         return prompt + tokenizer(answer, add_special_tokens=False)["input_ids"], len(prompt)
 
+    def question(operations: int) -> str:
+        return f"{draw.randrange(100):02}" + "".join(
+            f"{draw.choice('*+-')}{draw.randrange(100):02}" for _ in range(operations)
+        )
+
     for _ in range(50):
-        questions = [f"{draw.randrange(100):02}{draw.choice('*+-')}{draw.randrange(100):02}" for _ in range(16)]
-        rows = [row(question, "<call>5</call>") for question in questions] + [row(ENDLESS, "1" * 200)]
+        questions = [question(draw.choice((1, 2))) for _ in range(16)]
+        rows = [row(asked, "<call>5</call>") for asked in questions] + [row(ENDLESS, "1" * 200)]
         width = max(len(ids) for ids, _ in rows)
         ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
         labels = torch.full_like(ids, -100)

@@ -37,6 +37,7 @@ def serving(
         "student": {"path": str(calling_student), "engine": engine},
         "teacher": {"path": TEACHER, "engine": engine},
         "limits": {"max_new_tokens": 40, "max_calls": 2},
+        "sampling": {"student": {"temperature": 0.0}, "teacher": {"temperature": 0.0}},
         "cpus_per_replica": 0.25,
         "prices": PRICES,
     }
@@ -57,8 +58,8 @@ def serving(
         else:
             pytest.fail("".join(said))
     finally:
-        server.kill()
-        server.wait()
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=120)
 
 
 def test_the_commands_of_the_page_work_and_ctrl_c_leaves_no_process(
