@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -24,6 +25,7 @@ from pipelines.terminal.interruption import ended_at_once
 SERVE: tuple[str, ...] = (sys.executable, "-m", "pipelines", "serve")
 """the command that starts a server; its target and `--port 0` follow"""
 
+_EXPERIMENT = "experiment.yaml"
 _USUAL = "http://127.0.0.1:8000"
 _ADDRESS = re.compile(r"https?://[\w.\-]+(?::\d+)?|https?://\[[\da-fA-F:]+\](?::\d+)?")
 _DRAIN_S = 30.0
@@ -67,17 +69,22 @@ class _Expected:
 def _expected(path: Path) -> _Expected:
     """Return how a server of the target is called, and where it listens if nobody says otherwise."""
     if path.is_dir():
-        return _Expected(path.resolve().name, _USUAL)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise click.UsageError(f"{path} cannot be read: {error}") from None
-    data = data if isinstance(data, dict) else {}
+        named = _read(path / _EXPERIMENT) if (path / _EXPERIMENT).is_file() else {}
+        return _Expected(str(named.get("name", path.resolve().name)), _USUAL)
+    data = _read(path)
     http = data["http"] if isinstance(data.get("http"), dict) else {}
     port = http.get("port") or 8000
     host = http.get("host", "127.0.0.1")
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return _Expected(str(data.get("name", path.stem)), f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise click.UsageError(f"{file} cannot be read: {error}") from None
+    return data if isinstance(data, dict) else {}
 
 
 def _serves(expected: _Expected, api_key: str | None) -> bool:

@@ -1,10 +1,11 @@
-"""The command line serves, docs/serving.md's commands work on it, and Ctrl-C leaves nothing behind."""
+"""The command line serves a run, all commands of docs/serving.md work on it, and Ctrl-C leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,45 +16,60 @@ import psutil
 import pytest
 import yaml
 
-from tests.pipelines.page_blocks import blocks_of
-from tests.serving.stack import ENGINE, PRICES, TEACHER
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+from pipelines.experiment.loading import load, resolved_yaml
+from pipelines.experiment.schema import Experiment
+from pipelines.serving.target import server_settings
+from tests.pipelines.page_blocks import Block, blocks_of, run_in
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = "http://127.0.0.1:8000"
 BLOCKS = blocks_of("serving.md")
+COMMANDS = [
+    line for block in BLOCKS if block.language == "bash" for line in block.text.replace("\\\n", "").splitlines()
+]
+"""each a command of the page"""
+
+
+def a_run(folder: Path, student: Path) -> Path:
+    """Return the folder of a finished run of the demo as far as a server needs it."""
+    run = folder / "runs" / "demo"
+    (run / "stages" / "grpo").mkdir(parents=True)
+    experiment = load(REPOSITORY / "experiments" / "demo.yaml", ["cluster.cpus_per_actor=0.25"], Experiment)
+    (run / "experiment.yaml").write_text(resolved_yaml(experiment))
+    shutil.copytree(student, run / "stages" / "grpo" / "model")
+    for block in BLOCKS:
+        if block.file is not None:
+            (folder / block.file).write_text(block.text)
+    return run
 
 
 @pytest.fixture(scope="module")
-def serving(
-    calling_student: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Start `relayllm serve` and yield the URL that it says."""
-    file = tmp_path_factory.mktemp("server") / "server.yaml"
-    engine = ENGINE | {"max_model_len": 256}
-    settings = {
-        "name": "demo",
-        "student": {"path": str(calling_student), "engine": engine},
-        "teacher": {"path": TEACHER, "engine": engine},
-        "limits": {"max_new_tokens": 40, "max_calls": 2},
-        "sampling": {"student": {"temperature": 0.0}, "teacher": {"temperature": 0.0}},
-        "cpus_per_replica": 0.25,
-        "prices": PRICES,
-    }
-    file.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "pipelines", "serve", str(file), "--port", "0"]
+def folder(calling_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the page's files and with runs/demo."""
+    folder = tmp_path_factory.mktemp("reader")
+    a_run(folder, calling_student)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str], list[str]]]:
+    """Start `relayllm serve`; yield the URL that it says, its process, and what it has said so far."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     server = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "pipelines", "serve", "runs/demo", "--port", "0"],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         assert server.stdout is not None
-        said = []
+        said: list[str] = []
         for line in server.stdout:
             said.append(line)
             if found := re.search(r"is ready: (http://\S+)", line):
-                yield found[1], server
+                yield found[1], server, said
                 break
         else:
             pytest.fail("".join(said))
@@ -62,24 +78,82 @@ def serving(
         server.wait(timeout=120)
 
 
-def test_the_commands_of_the_page_work_and_ctrl_c_leaves_no_process(
-    serving: tuple[str, subprocess.Popen[str]], calling_student: Path, tmp_path: Path
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_page_work_on_a_server(
+    serving: tuple[str, subprocess.Popen[str], list[str]], folder: Path
 ) -> None:
-    url, server = serving
+    url, _, _ = serving
     said = {}
-    for block in BLOCKS:
-        if PAGE not in block.text:
-            continue
-        text = block.text.replace(PAGE, url).replace('"runs/demo"', json.dumps(str(calling_student)))
-        command = [sys.executable, "-c", text] if block.language == "python" else ["bash", "-c", text]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        said[block.language, "admin" in text] = done.stdout
-    assert json.loads(said["bash", False])["relay"]["teacher_tokens"] > 0
-    assert json.loads(said["bash", True])["policy_version"] == 1
-    assert "teacher " in said["python", False]
+    for command in COMMANDS:
+        if PAGE in command:
+            said[command] = run_in(folder, f"printf '94*03\\n' | {command.replace(PAGE, url)}")
+    (asked,) = [json.loads(answer) for command, answer in said.items() if "/v1/chat" in command]
+    assert asked["relay"]["teacher_tokens"] > 0
+    (published,) = [json.loads(answer) for command, answer in said.items() if "/admin/student" in command]
+    assert published["policy_version"] == 1
+    (chat,) = [answer for command, answer in said.items() if command.startswith("relayllm chat")]
+    assert re.search(r"⟦.+⟧.*\n\[call ratio ", chat)
+    assert sum(command.startswith("relayllm generate") for command in said) == 2
+    alone = [json.loads(line) for line in (folder / "alone.jsonl").read_text().splitlines()]
+    assert [row["relay"]["teacher_tokens"] for row in alone] == [0, 0]
+    (client,) = [block.text for block in BLOCKS if block.language == "python"]
+    (folder / "client.py").write_text(client.replace(PAGE, url))
+    assert "teacher " in run_in(folder, "python client.py")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ctrl_c_leaves_no_process_and_ray_says_nothing(
+    serving: tuple[str, subprocess.Popen[str], list[str]],
+) -> None:
+    url, server, said = serving
     family = psutil.Process(server.pid).children(recursive=True)
     server.send_signal(signal.SIGTERM)  # as Ctrl-C, which is ignored where this test runs in the background
-    assert server.wait(timeout=120) == 0
+    rest, _ = server.communicate(timeout=120)
+    assert server.returncode == 0
     _, alive = psutil.wait_procs(family, timeout=30)
     assert [process.name() for process in alive] == []
+    assert [line.split(url)[0] for line in said] == [
+        "starting Ray and the engines of demo\n",
+        "relay server demo is ready: ",
+    ]
+    curl, *others = [line for line in rest.splitlines() if line]
+    assert curl.startswith(f"curl -N {url}")
+    assert len(others) == 2
+    assert "Ctrl-C" in others[0] and "finishing the requests" in others[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["chat", "generate"])
+def test_the_clients_start_the_server_of_a_run_and_end_it(folder: Path, name: str) -> None:
+    (command,) = [one for one in COMMANDS if one.startswith(f"relayllm {name} runs/demo")]
+    said = run_in(folder, f"printf '94*03\\n' | {command} 2>&1")
+    assert "starting a server" in said and "it is killed" not in said
+    assert "call ratio" in said
+    assert not [process for process in psutil.process_iter(["cmdline"]) if _serves(process, folder)]
+
+
+def _serves(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return "serve" in (process.info["cmdline"] or []) and process.cwd() == str(folder)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.file)
+def test_a_file_of_the_page_is_a_servers(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("student", "runs/demo/stages/grpo/model"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    base = {"name": "demo", "student": {"path": "./student"}}
+    file = tmp_path / "server.yaml"
+    file.write_text(yaml.safe_dump(base | yaml.safe_load(block.text)))
+    assert server_settings(file).student.path.startswith(str(tmp_path))
+
+
+def test_every_file_of_the_page_is_used() -> None:
+    assert {block.file for block in BLOCKS if block.language == "yaml"} == {"public.yaml", "remote.yaml"}
+    assert all(command.split()[0] in ("relayllm", "curl", "sqlite3") for command in COMMANDS)

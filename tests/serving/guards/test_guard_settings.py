@@ -1,13 +1,11 @@
 """Settings of the guard rails refuse what makes no sense, and name key, value and what would be right."""
 
-import re
-from pathlib import Path
-
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from actors.serving.guards.settings import ApiKey, GuardSettings
+from tests.pipelines.page_blocks import blocks_of
 
 HASH = "ab" * 32
 
@@ -74,8 +72,6 @@ def test_limits_that_let_nothing_through_are_refused(values: dict[str, object]) 
 
 
 def test_the_documentations_example_loads() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "serving-guards.md").read_text(encoding="utf-8")
-    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert example is not None
-    guards = GuardSettings.model_validate(yaml.safe_load(example[1])["guards"])
+    (example,) = [block.text for block in blocks_of("serving.md") if block.file == "public.yaml"]
+    guards = GuardSettings.model_validate(yaml.safe_load(example)["guards"])
     assert [key.name for key in guards.keys] == ["team", "operator"] and guards.keys[0].budget.cost == 5.0
