@@ -9,16 +9,22 @@ MICRO = 1_000_000
 """millionths of a unit of money"""
 _DUST = 1e-6
 """of a millionth: what sums of binary fractions may be off"""
+_RELATIVE_DUST = 4e-16
+"""what a large amount may be off, as a part of it: four times the rounding of one binary fraction"""
 
 
 def cost_in_micro(cost: float) -> int:
     """Return what was spent, in millionths, rounded up. So many small costs never come out too low."""
-    return math.ceil(cost * MICRO - _DUST)
+    return math.ceil(cost * MICRO - _dust(cost))
 
 
 def budget_in_micro(budget: float) -> int:
     """Return what may be spent, in millionths, rounded down."""
-    return math.floor(budget * MICRO + _DUST)
+    return math.floor(budget * MICRO + _dust(budget))
+
+
+def _dust(money: float) -> float:
+    return _DUST + _RELATIVE_DUST * abs(money) * MICRO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
