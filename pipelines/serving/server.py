@@ -53,7 +53,7 @@ def deployed(settings: ServerSettings, bound: Application) -> Iterator[str]:
     from ray import serve
 
     if not verbose():
-        _hide_notices()
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = _with_port(settings.http)
     try:
         serve.start(http_options={"host": http.host, "port": http.port})
@@ -133,13 +133,6 @@ def _hidden() -> Iterator[None]:
         return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield
-
-
-def _hide_notices() -> None:
-    """Send Serve's own messages where all others go, which shows the errors alone. Importing Serve gives it a handler."""
-    serve_logger = logging.getLogger("ray.serve")
-    serve_logger.handlers.clear()
-    serve_logger.propagate = True
 
 
 def _status(settings: ServerSettings) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.serving.settings import ServerSettings
 from pipelines.commands import relayllm
 from pipelines.experiment.alarms import ALARMS, AlarmSettings
 from pipelines.experiment.errors import below
@@ -129,14 +130,15 @@ def test_every_named_test_and_source_file_exists() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_named_setting_exists(page: Path) -> None:
     unknown = []
+    schema = ServerSettings if page.name == "serving.md" else Experiment
     for code in re.findall(r"`([^`\n]+)`", text_of(page)):
         for key in re.findall(r"(?<![\w./])[a-z_]+(?:\.[a-z_]+)+(?![\w/])", code):
             names = key.split(".")
             if names[-1] == "jsonl":  # a file, as alarms.jsonl
                 continue
-            if names[0] not in Experiment.model_fields:
+            if names[0] not in schema.model_fields:
                 continue
-            types: list[object] = [Experiment]
+            types: list[object] = [schema]
             for name in names:
                 types = below(types, name)
             if not types:
