@@ -34,6 +34,7 @@ match plan["runs"][run_dir.name]:
         settings = load(Path(experiment), overrides, Experiment)
         with RunDirectory(run_dir) as directory:
             bind(directory, settings)
+            directory.append_jsonl(directory.metrics.name, {"stage": "filter", "step": 0})
             for stage in stage_keys(settings):
                 if not directory.stage_done(stage):
                     directory.mark_done(stage, {"pid": os.getpid()})

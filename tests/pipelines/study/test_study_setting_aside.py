@@ -96,7 +96,9 @@ def test_no_run_is_set_aside_where_another_run_of_the_study_goes(write_study) ->
     systems = {"relay": "relay/final/relay"}
     file = write_study({"runs": runs, "systems": systems})
     run = load_study(file).runs["relay"]
-    bind(RunDirectory(run.directory), run.experiment)
+    directory = RunDirectory(run.directory)
+    bind(directory, run.experiment)
+    directory.append_jsonl(directory.metrics.name, {"stage": "filter", "step": 0})
     changed = load_study(file, ["overrides.seed=1"])
     aside = set_aside_if_changed(changed, changed.runs["relay"])
     assert aside is not None
