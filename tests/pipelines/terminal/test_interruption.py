@@ -110,9 +110,11 @@ def test_two_ctrl_c_count_as_two_while_the_main_thread_is_not_in_python(start: S
 
 def test_a_command_that_handles_ctrl_c_itself_gets_every_one(start: Start) -> None:
     process = start(
-        waiting="signal.signal(signal.SIGINT, lambda *_: print('mine', flush=True)); [signal.pause() for _ in '1234']"
+        waiting="signal.signal(signal.SIGINT, lambda *_: print('mine', flush=True)); print('set', flush=True); "
+        "[signal.pause() for _ in '1234']"
     )
     assert process.stdout is not None
+    assert process.stdout.readline() == "set\n"
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "mine\n"
