@@ -115,7 +115,7 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 def _stop(number: int, frame: FrameType | None) -> None:
     if _State.first is None:
         _State.first = number
-        _say(f"\n{_NAMES[signal.Signals(number)]}: ending the run in order; Ctrl-C again ends it at once")
+        _say(f"\n{_NAMES[signal.Signals(number)]}: ending in order; Ctrl-C again ends it at once")
         raise KeyboardInterrupt
     if number == signal.SIGINT:
         _end_at_once(_State.first)

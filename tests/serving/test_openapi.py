@@ -16,17 +16,27 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tests.live import served_in_a_thread
+from tests.serving.conftest import KEY
 from tests.serving.openapi_bodies import Operation, faulty, fitting, operations
 from tests.serving.stack import Stack, scripted
 from tests.serving.stack import settings as server_settings
 
 EXAMPLES = 120
 JSON = {"content-type": "application/json"}
+ADMIN = {"authorization": f"Bearer {KEY}"}
 
 
-@pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    """Return the URL of the server's own HTTP interface, over engines that write a short text."""
+REAL = pytest.param(
+    "the real server", marks=[pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)], id="real server"
+)
+
+
+@pytest.fixture(scope="module", params=["scripted engines", REAL])
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the URL of the server's own HTTP interface, over engines that write a short text; or of the real server."""
+    if request.param == "the real server":
+        yield request.getfixturevalue("server").url
+        return
     of = Stack(scripted(lambda _: "5"), scripted(lambda _: "28"), server_settings())
     with served_in_a_thread(of.app()) as url:
         yield url
@@ -34,7 +44,7 @@ def server_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(server_url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server_url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=server_url, headers=ADMIN, timeout=60, trust_env=False) as client:
         yield client
 
 
@@ -45,7 +55,7 @@ def document(client: httpx.Client) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def statuses() -> list[int]:
+def statuses(server_url: str) -> list[int]:
     """Return a list for the statuses of answers to bodies that fit."""
     return []
 
