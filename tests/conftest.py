@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).parent.parent
+
+# A shell that starts the tests in the background, or with nohup, has them and their processes ignore these.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Equal examples at every run, and no limit on their time, which depends on what else the machine does;
 # `pytest --hypothesis-profile=explore` draws new ones.

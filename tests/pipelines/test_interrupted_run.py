@@ -57,8 +57,6 @@ class Interrupted:
             stdout=(self.folder / "output").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # A shell that starts the tests in the background has SIGINT ignored by all of them.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def output(self) -> str:

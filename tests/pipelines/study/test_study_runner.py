@@ -134,9 +134,8 @@ def waiting(scripted: Scripted):
 
     def start(how: str = "wait", seconds_to_stop: float = 60.0) -> subprocess.Popen[str]:
         scripted.tell(two=how)
-        code = (  # who starts the tests in the background, or with nohup, has them ignore SIGINT or SIGHUP
-            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-            "signal.signal(signal.SIGHUP, signal.SIG_DFL); from pathlib import Path;"
+        code = (
+            "import sys; from pathlib import Path;"
             "from pipelines.terminal.interruption import interruptible; from pipelines.study import runner;"
             f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
             "run_all = lambda: runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:]);"

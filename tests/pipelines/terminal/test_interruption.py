@@ -14,7 +14,6 @@ import pytest
 REPOSITORY = Path(__file__).parents[3]
 WAITS = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background ignores it
 signal.signal(signal.SIGHUP, signal.{hangup})
 sys.argv = ["somewhere/pipelines/__main__.py", "run", "my demo.yaml", "seed=1"]
 from pipelines.terminal.interruption import ended_at_once, interruptible
