@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from actors.engines.base import Engine, EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.pacing import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,32 +19,34 @@ class Chunk:
     """zeros if not asked for"""
 
 
-async def as_chunks(engine: Engine, request: GenerationRequest) -> AsyncGenerator[Chunk | Generation, None]:
+async def as_chunks(
+    engine: Engine, request: GenerationRequest, pace: Pace | None = None
+) -> AsyncGenerator[Chunk | Generation, None]:
     """Yield the tokens of a turn as they are written, and its `Generation` at the end.
 
-    If the consumer is slow, all tokens that wait are in one chunk. Closing the iterator cancels the turn. Raises `EngineError`.
+    All tokens that wait are in one chunk: while the consumer is slow, and until `pace` allows the next. The first chunk
+    never waits. Closing the iterator cancels the turn. Raises `EngineError`.
     """
     waiting = Chunk([], [])
-    news = asyncio.Event()
+    is_first = True
 
     def on_tokens(token_ids: list[int], logprobs: list[float]) -> None:
         waiting.token_ids.extend(token_ids)
         waiting.logprobs.extend(logprobs)
-        news.set()
+        news.tell(urgent=is_first)
 
-    turn = asyncio.ensure_future(engine.generate(request, on_tokens))
-    turn.add_done_callback(lambda _: news.set())
-    try:
-        while waiting.token_ids or not turn.done():
-            await news.wait()
-            if waiting.token_ids:
-                chunk, waiting = waiting, Chunk([], [])
-                yield chunk
-            elif not turn.done():
-                news.clear()
-        yield turn.result()
-    finally:
-        turn.cancel()
+    with (pace or Pace()).stream() as news:
+        turn = asyncio.ensure_future(engine.generate(request, on_tokens))
+        turn.add_done_callback(lambda _: news.tell(urgent=True))
+        try:
+            while waiting.token_ids or not turn.done():
+                await news.wait()
+                if waiting.token_ids:
+                    chunk, waiting, is_first = waiting, Chunk([], []), False
+                    yield chunk
+            yield turn.result()
+        finally:
+            turn.cancel()
 
 
 async def from_chunks(chunks: AsyncIterator[Chunk | Generation], on_tokens: OnTokens) -> Generation:

@@ -83,6 +83,11 @@ class AnswerText:
         return self._stops.found is not None
 
     @property
+    def has_stops(self) -> bool:
+        """Whether a stop text can end the answer."""
+        return self._stops.exist
+
+    @property
     def stop_text(self) -> str | None:
         """The stop text that was found."""
         return self._stops.found

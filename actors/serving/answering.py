@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from actors.engines.base import Engine
+from actors.engines.pacing import Pace
 from actors.relay.budget import Budget
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import Handoff
@@ -60,13 +61,15 @@ class Answerer:
     teacher_context_tokens: int
     limits: RelayLimits
     prices: Prices
+    pace: Pace
     version: Callable[[], int]
     """returns the policy version of the student's weights"""
 
     async def answer(self, request: AnswerRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of an answer as they happen; the last one is its `Summary`.
 
-        All events that wait come together. Closing the iterator aborts the turn under way, in whichever engine it is.
+        All events that wait come together, as often as `pace` allows. Closing the iterator
+        aborts the turn under way, in whichever engine it is.
         Raises `EngineError` if the student fails.
         """
         started = time.perf_counter()
@@ -77,19 +80,20 @@ class Answerer:
             engine = self.teachers.engine(request.session)
         sequence = self._sequence(request, 0 if engine is None else request.max_calls)
         text = AnswerText(self.tokenizer, self.teacher_tokenizer, self.handoff, request.stops, request.shows_commands)
-        recorder = Recorder(text, ended=None if self.teachers is None else self.teachers.ended)
-        recorder.begin(sequence)
-        writing = asyncio.ensure_future(relay(sequence, self.student, engine, recorder))
-        writing.add_done_callback(lambda _: recorder.news.set())
-        try:
-            while not (writing.done() or text.stopped):
-                await recorder.news.wait()
-                if events := recorder.take():
-                    yield events
-            if not text.stopped:
-                writing.result()
-        finally:
-            writing.cancel()
+        with self.pace.stream() as news:
+            recorder = Recorder(text, ended=None if self.teachers is None else self.teachers.ended, news=news)
+            recorder.begin(sequence)
+            writing = asyncio.ensure_future(relay(sequence, self.student, engine, recorder))
+            writing.add_done_callback(lambda _: news.tell(urgent=True))
+            try:
+                while not (writing.done() or text.stopped):
+                    await news.wait()
+                    if events := recorder.take():
+                        yield events
+                if not text.stopped:
+                    writing.result()
+            finally:
+                writing.cancel()
         last = recorder.end()
         yield [*last, self._summary(request, sequence, recorder, state, time.perf_counter() - started)]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from actors.serving.guards.keys import with_digests
 from actors.serving.remote_teacher import remote_teacher
 from actors.serving.settings import ServedModelSettings, ServerSettings
+from actors.serving.transport import replica_environment
 from cluster.devices import Device, common_environment, engine_environment
 
 if TYPE_CHECKING:
@@ -77,5 +78,5 @@ def _actor(cpus: float, gpus: float, environment: dict[str, str]) -> dict[str, A
     return {
         "num_cpus": cpus,
         "num_gpus": gpus,
-        "runtime_env": {"env_vars": environment | {"PYTHONPATH": path}},
+        "runtime_env": {"env_vars": environment | replica_environment() | {"PYTHONPATH": path}},
     }

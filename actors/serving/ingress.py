@@ -15,6 +15,7 @@ from actors.serving.events import Event
 from actors.serving.request import AnswerRequest, ModelKind
 from actors.serving.settings import ServerSettings
 from actors.serving.teachers import cancelled_elsewhere
+from actors.serving.transport import following
 from actors.serving.weights_board import StudentWeights
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class IngressReplica:
         # Serve gives all calls of one HTTP request the same id, and its router then loses all but one of those that wait at
         # the same time. This coroutine runs in a task, and so a context, of its own.
         _set_request_context(_internal_request_id=uuid4().hex)
-        stream = handle.options(stream=True, session_id=request.session).answer.remote(request)
+        stream = following(handle, request.session).answer.remote(request)
         try:
             async for events in stream:
                 yield events

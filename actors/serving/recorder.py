@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
 
+from actors.engines.pacing import News, Pace
 from actors.relay.sequence import RelaySequence
 from actors.relay.turns import TeacherTurn
 from actors.serving.answer_text import AnswerText
@@ -45,13 +46,16 @@ class PieceLog:
 
 @dataclass(slots=True)
 class Recorder:
-    """A `Follower` of relay decoding. `news` is set when there are events to take, or when a stop text was found."""
+    """A `Follower` of relay decoding. `news` tells when there are events to take, or when a stop text was found.
+
+    A writer's first text, calls and stop texts are urgent news. Tokens after a first text are read when they are taken.
+    """
 
     text: AnswerText
     ended: Callable[[CallReport], None] | None = None
     """is told each call when it has ended"""
     clock: Callable[[], float] = time.perf_counter
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    news: News = field(default_factory=lambda: News(Pace()))
     calls: list[CallReport] = field(default_factory=list)
     shown: PieceLog = field(default_factory=PieceLog)
     """the visible text"""
@@ -60,6 +64,10 @@ class Recorder:
     _events: list[Event] = field(default_factory=list)
     _open: _OpenCall | None = None
     _turns: int = 0
+    _waiting: list[tuple[Source, list[int], list[float]]] = field(default_factory=list)
+    """tokens that were not read"""
+    _is_fresh: bool = True
+    """whether the present writer has shown no text yet"""
 
     def begin(self, sequence: RelaySequence) -> None:
         """Learn the limits of the answer. Call it before the first turn."""
@@ -69,14 +77,18 @@ class Recorder:
         """See `Follower`."""
         if self._open is not None and self._open.first_token_s is None:
             self._open.first_token_s = self.clock() - self._open.began_s
-        self.text.writes(source, ids, logprobs)
-        self._take_pieces()
+        self._waiting.append((source, ids, logprobs))
+        if self._is_fresh or self.text.has_stops:
+            self._read()
+        else:
+            self.news.tell()
 
     def wrote(self, sequence: RelaySequence) -> None:
         """See `Follower`."""
         if self._turns == 0:
             self.prompt_cached_tokens = sequence.usage.student.cached_tokens
         self._turns += 1
+        self._read()
         self.text.wrote(sequence)
         for call in sequence.calls[len(self.calls) :]:
             self._ended(call, sequence)
@@ -86,12 +98,13 @@ class Recorder:
 
     def take(self) -> list[Event]:
         """Return the events since the last call."""
-        self.news.clear()
+        self._read()
         events, self._events = self._events, []
         return events
 
     def end(self) -> list[Event]:
         """Return the last events. A call that a stop text has ended is reported here."""
+        self._read()
         self.text.end()
         self._take_pieces()
         if (call := self._open) is not None:
@@ -147,11 +160,24 @@ class Recorder:
     def _turn_to(self, writer: Source) -> None:
         self.text.turn_to(writer)
         self._take_pieces()
+        self._is_fresh = True
 
     def _position(self) -> int:
         return self.shown.characters + self.text.held_characters
 
     def _take_pieces(self) -> None:
-        self._events += self.shown.add(self.text.take())
+        shown = self.shown.add(self.text.take())
+        self._events += shown
+        calls = any(not isinstance(event, Piece) for event in self._events)
         if self._events or self.text.stopped:
-            self.news.set()
+            self.news.tell(urgent=calls or self.text.stopped or (self._is_fresh and bool(shown)))
+        self._is_fresh = self._is_fresh and not shown
+
+    def _read(self) -> None:
+        """Give the tokens that wait to the text, those of one writer together."""
+        waiting, self._waiting = self._waiting, []
+        for source, parts in groupby(waiting, lambda part: part[0]):
+            ids, logprobs = zip(*((ids, logprobs) for _, ids, logprobs in parts), strict=True)
+            self.text.writes(source, [*chain(*ids)], [*chain(*logprobs)])
+        if waiting:
+            self._take_pieces()

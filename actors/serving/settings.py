@@ -95,6 +95,12 @@ class ServerSettings(Settings):
     device: Device = Field(Device.CPU, description="what the engines run on")
     engine_threads: int = Field(1, ge=1, description="threads of each engine on the CPU")
     cpus_per_replica: float = Field(1.0, ge=0.0, description="logical CPUs that Ray reserves for each replica")
+    parts_per_s: float = Field(
+        500.0,
+        gt=0.0,
+        description="parts of answers that a replica sends in a second, over all its streams; with many streams, several tokens "
+        "leave together. A first text, a call and an end never wait",
+    )
     ingress_replicas: int = Field(1, ge=1, description="processes that speak HTTP; each has its own /metrics")
     http: HttpSettings = HttpSettings()
     guards: GuardSettings = GuardSettings()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from actors.engines.base import Engine, Generation, GenerationRequest, StopReason
 from actors.engines.chunks import Chunk, as_chunks
+from actors.engines.pacing import Pace
 from actors.relay.budget import Budget
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import IdHandoff
@@ -28,7 +29,7 @@ class _Solo:
 
 
 async def solo_answer(
-    engine: Engine, grammar: CommandGrammar, context_tokens: int, prices: Prices, request: AnswerRequest
+    engine: Engine, grammar: CommandGrammar, context_tokens: int, prices: Prices, pace: Pace, request: AnswerRequest
 ) -> AsyncGenerator[list[Event], None]:
     """Yield the events of an answer that the teacher writes alone; the last one is its `Summary`.
 
@@ -52,7 +53,7 @@ async def solo_answer(
         want_logprobs=request.want_logprobs,
         seed=request.seed,
     )
-    async with aclosing(_chunks(engine, turn)) as chunks:
+    async with aclosing(_chunks(engine, turn, Pace() if request.stops else pace)) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, Chunk):
                 ids += chunk.token_ids
@@ -92,9 +93,9 @@ async def solo_answer(
     yield [*last, summary]
 
 
-async def _chunks(engine: Engine, turn: GenerationRequest) -> AsyncGenerator[Chunk | Generation, None]:
+async def _chunks(engine: Engine, turn: GenerationRequest, pace: Pace) -> AsyncGenerator[Chunk | Generation, None]:
     """Yield the turn. It has no chunks if the budget leaves no token."""
     if turn.max_tokens > 0:
-        async with aclosing(as_chunks(engine, turn)) as chunks:
+        async with aclosing(as_chunks(engine, turn, pace)) as chunks:
             async for chunk in chunks:
                 yield chunk

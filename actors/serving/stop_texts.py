@@ -21,6 +21,11 @@ class StopTexts:
         """the stop text that ended the answer"""
 
     @property
+    def exist(self) -> bool:
+        """Whether there are any."""
+        return bool(self._stops)
+
+    @property
     def held_characters(self) -> int:
         """Characters that are held back."""
         return sum(len(piece.text) for piece in self._held)

@@ -21,6 +21,7 @@ from actors.engines.base import (
 )
 from actors.engines.chunks import Chunk, from_chunks
 from actors.serving.events import CallReport
+from actors.serving.transport import following
 from actors.settings import SamplingSettings
 from actors.trajectory import CallEnding
 
@@ -66,7 +67,7 @@ class HandleEngine:
         from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
         from ray.serve.exceptions import RayServeException
 
-        stream = self.handle.options(stream=True, session_id=self.session).chunks.remote(request)
+        stream = following(self.handle, self.session).chunks.remote(request)
         try:
             return await from_chunks(_chunks(stream), on_tokens)
         except (ActorDiedError, ActorUnavailableError):

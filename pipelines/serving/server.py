@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from actors.serving.settings import HttpSettings, ServerSettings
+from actors.serving.transport import has_no_proxy, without_proxy
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
-from cluster.session import ray_session, verbose
+from cluster.session import address_of, ray_session, verbose
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -37,10 +38,13 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
     """
     from actors.serving.application import application
 
-    bound = application(settings)
+    settings = settings.model_copy(update={"http": _with_port(settings.http)})
+    alone = settings.ingress_replicas == 1 and not address_of(None)  # Serve is started for this server only
     teacher = settings.teacher
     variables = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
     with ExitStack() as ends:
+        ends.enter_context(_variables(without_proxy(settings.http.port) if alone else {}))
+        bound = application(settings)
         until_ray_has_ended = ends.enter_context(ExitStack())
         ends.enter_context(ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables))
         ends.callback(lambda: until_ray_has_ended.enter_context(_hidden()))
@@ -55,8 +59,9 @@ def deployed(settings: ServerSettings, bound: Application) -> Iterator[str]:
     if not verbose():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = _with_port(settings.http)
+    proxy = _with_port(http.model_copy(update={"port": 0})) if has_no_proxy() else http
     try:
-        serve.start(http_options={"host": http.host, "port": http.port})
+        serve.start(http_options={"host": proxy.host, "port": proxy.port})
         try:
             serve.run(bound, name=settings.name, route_prefix="/", blocking=False)
         except RuntimeError as error:
@@ -74,11 +79,29 @@ def serve_until_stopped(settings: ServerSettings, ready: Callable[[str], None]) 
     with running_server(settings) as url:
         ready(url)
         try:
-            while True:
-                time.sleep(10 * _POLL_S)
-                _check(settings)
+            _watch(settings)
         except KeyboardInterrupt:
             logger.info("finishing the requests in flight")
+
+
+def _watch(settings: ServerSettings) -> None:
+    """Raise `ServerError` when the server has been broken for as long as a start may take. Serve restarts what died."""
+    worked_s = time.monotonic()
+    is_told = False
+    while True:
+        time.sleep(10 * _POLL_S)
+        try:
+            _check(settings)
+        except ServerError as error:
+            if time.monotonic() - worked_s > settings.start_timeout_s:
+                raise
+            if not is_told:
+                logger.warning("%s. What died is restarted", error)
+            is_told = True
+        else:
+            if is_told:
+                logger.warning("the server works again")
+            worked_s, is_told = time.monotonic(), False
 
 
 def curl_example(settings: ServerSettings, url: str) -> str:
@@ -123,6 +146,21 @@ def _reachable(host: str) -> str:
     """Return a host to ask from this machine."""
     named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
     return f"[{named}]" if ":" in named and not named.startswith("[") else named
+
+
+@contextmanager
+def _variables(given: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment until the block ends. Ray's processes inherit them."""
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

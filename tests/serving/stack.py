@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from transformers import AutoTokenizer
 
 from actors.engines.base import Engine, GenerationRequest
+from actors.engines.pacing import Pace
 from actors.engines.teachers import ServedTeacher
 from actors.relay.grammar import CommandGrammar
 from actors.relay.handoff import ConversationHandoff, IdHandoff
@@ -100,6 +101,7 @@ class Stack:
     settings: ServerSettings
     remote: ServedTeacher | None = None
     """what `teacher` is, if it is behind a url"""
+    pace: Pace = field(default_factory=Pace)
 
     def teachers(self) -> WatchedTeachers:
         outage = self.settings.outage
@@ -117,6 +119,7 @@ class Stack:
             teacher_context_tokens=CONTEXT,
             limits=self.settings.limits,
             prices=self.settings.prices,
+            pace=self.pace,
             version=lambda: 0,
         )
 
@@ -124,7 +127,9 @@ class Stack:
         answerer = self.answerer(teachers)
 
         async def answers(request: AnswerRequest) -> AsyncIterator[list[Event]]:
-            alone = solo_answer(self.teacher, CommandGrammar(tokenizer()), CONTEXT, self.settings.prices, request)
+            alone = solo_answer(
+                self.teacher, CommandGrammar(tokenizer()), CONTEXT, self.settings.prices, self.pace, request
+            )
             answer = alone if request.kind is ModelKind.TEACHER else answerer.answer(request)
             try:
                 async for events in answer:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.pacing import Pace
 from actors.relay.handoff import RelayPrompt
 from actors.serving.events import CallBegan, CallReport, Event, Summary, TeacherState
 from actors.serving.pieces import Piece
@@ -168,3 +169,29 @@ async def test_a_call_that_the_budget_leaves_no_token_for_is_told_too() -> None:
     (call,) = summary(events).calls
     assert (call.ending, call.written, call.start, call.end) == (CallEnding.BUDGET, 0, 2, 2)
     assert text(events) == "947"
+
+
+@pytest.mark.parametrize("stops", [(), ("7012", "34")])
+@pytest.mark.parametrize("kind", [ModelKind.RELAY, ModelKind.STUDENT])
+async def test_a_slow_pace_changes_no_answer_only_how_often_it_is_sent(kind: ModelKind, stops: tuple[str, ...]) -> None:
+    async def events(pace: Pace) -> tuple[list[Event], list[Event]]:
+        turns = ["94<call>3</call>", "70123456789<call>2</call>", "0123456789"]
+        of = Stack(scripted(turns), scripted(["701", "34"]), settings(), pace=pace)
+        found = await answered(of, request(kind=kind, stops=stops, max_calls=3 if kind is ModelKind.RELAY else 0))
+        return found, [
+            replace(event, duration_s=0.0, **first_token(event))
+            for event in found
+            if not isinstance(event, Piece | CallBegan)
+        ]
+
+    def first_token(event: Event) -> dict[str, object]:
+        if isinstance(event, Summary):
+            return {"calls": tuple(replace(call, duration_s=0.0, first_token_s=None) for call in event.calls)}
+        return {"first_token_s": None} if isinstance(event, CallReport) else {}
+
+    (fast, numbers), (slow, slow_numbers) = await events(Pace()), await events(Pace(0.001))
+
+    assert text(slow) == text(fast) and slow_numbers == numbers
+    assert [event for event in slow if isinstance(event, CallBegan)] == [
+        event for event in fast if isinstance(event, CallBegan)
+    ]
