@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from pipelines.export_card.card import model_card
 from pipelines.export_card.finished import finished_run
 from pipelines.export_card.folder import export
 from pipelines.records.evaluations import wilson_interval
+from pipelines.serving.target import server_settings
 from pipelines.wording import percent
 from tests.pipelines.evaluation_rows import row
 from tests.pipelines.export_card.conftest import MakeRun
@@ -50,6 +53,20 @@ def test_stages_that_were_off_are_said_to_be(make_run: MakeRun) -> None:
     run = make_run("grpo.enabled=false", "evaluation.training=[]", "filter.enabled=false", stage="warmup")
     card = model_card(finished_run(run))
     assert "**Data filter.** None" in card and "**GRPO.** None" in card
+
+
+@pytest.mark.parametrize("suffix", ["", ' Put "it" in \\boxed{}.'])
+def test_the_servers_file_can_be_served(
+    make_run: MakeRun, tmp_path: Path, shipped: dict[str, Path], monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    run = make_run("data.prompt_suffix=" + json.dumps(suffix), "evaluation.limits.max_calls=3")
+    folder = export(run, tmp_path / "out")
+    (text,) = re.findall(r"```yaml\n(name.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    (folder / "server.yaml").write_text(text)
+    monkeypatch.chdir(folder)
+    settings = server_settings(Path("server.yaml"), [f"teacher.path={shipped['teacher']}"])
+    assert Path(settings.student.path).samefile(folder) and settings.prompt_suffix == suffix
+    assert settings.limits.max_calls == 3
 
 
 def test_a_run_without_evaluations_says_so(make_run: MakeRun) -> None:
