@@ -118,9 +118,11 @@ async def ask(client: httpx.AsyncClient, url: str, one: Asked) -> None:
                     one.choice, one.ending = choice["relay"], "answered"
 
 
-def process_of(name: str) -> psutil.Process:
-    """Return the process of a deployment's replica. Raises `StopIteration` if there is none."""
-    return next(one for one in psutil.process_iter() if f":{name}" in _title(one) and "ServeReplica" in _title(one))
+def process_of(name: str) -> psutil.Process | None:
+    """Return the process of a deployment's replica; None if there is none at this moment."""
+    return next(
+        (one for one in psutil.process_iter() if f":{name}" in _title(one) and "ServeReplica" in _title(one)), None
+    )
 
 
 def _title(process: psutil.Process) -> str:
@@ -137,7 +139,9 @@ async def disturbances(url: str, other: str, own: str, seconds: float) -> list[i
         for what in ("teacher", other, "teacher", own):
             await asyncio.sleep(seconds / 5)
             if what == "teacher":
-                process_of("teacher").kill()
+                while (process := process_of("teacher")) is None:
+                    await asyncio.sleep(0.5)
+                process.kill()
                 continue
             taken = await client.post(f"{url}/admin/student", json={"path": what})
             taken.raise_for_status()
@@ -145,15 +149,15 @@ async def disturbances(url: str, other: str, own: str, seconds: float) -> list[i
     return versions
 
 
-async def storm(load: Storm, streams: int, seconds: float, other: str, own: str) -> list[int]:
-    """Load the server; return the versions of the two changes of the student."""
+async def storm(load: Storm, streams: int, seconds: float, changes: tuple[str, str] | None = None) -> list[int]:
+    """Load the server. With `changes`, disturb it; return the versions of the two changes of the student."""
     limits = httpx.Limits(max_connections=streams, max_keepalive_connections=streams)
     async with httpx.AsyncClient(timeout=REQUEST_S, limits=limits) as client, asyncio.TaskGroup() as group:
         until_s = time.monotonic() + seconds
         for _ in range(streams):
             group.create_task(load.run(client, until_s))
-        changes = group.create_task(disturbances(load.url, other, own, seconds))
-    return changes.result()
+        disturbing = None if changes is None else group.create_task(disturbances(load.url, *changes, seconds))
+    return [] if disturbing is None else disturbing.result()
 
 
 async def again(url: str, asked: Sequence[Asked], streams: int) -> list[Asked]:
@@ -182,7 +186,9 @@ class Held:
 def held(names: Sequence[str]) -> dict[str, Held]:
     """Return what the replicas hold."""
     processes = {name: process_of(name) for name in names}
-    return {name: Held(one.memory_info().rss / 2**20, one.num_fds()) for name, one in processes.items()}
+    return {
+        name: Held(one.memory_info().rss / 2**20, one.num_fds()) for name, one in processes.items() if one is not None
+    }
 
 
 def rows_of(
@@ -221,7 +227,7 @@ def main() -> None:
     settings = server_settings(options.run, ["http.port=0", "outage.probe_s=1"])
     own, other = settings.student.path, str(options.run / "stages" / "warmup" / "model")
     seconds = 30.0 if options.quick else 60 * options.minutes
-    names = ("ingress", "student", "teacher")
+    names = ("ingress", "student")  # the teacher's process is another one at the end
 
     def engine(name: str, method: str) -> Any:
         handle = serve.get_deployment_handle(name, settings.name)
@@ -229,15 +235,16 @@ def main() -> None:
 
     with running_server(settings) as url:
         warm = Storm(url, settings.name, settings.examples, random.Random(options.seed + 1))
-        asyncio.run(storm_without_disturbance(warm, options.streams, seconds / 10))
+        asyncio.run(storm(warm, options.streams, seconds / 10))
         before = held(names)
         load = Storm(url, settings.name, settings.examples, random.Random(options.seed))
-        versions = asyncio.run(storm(load, options.streams, seconds, other, own))
+        versions = asyncio.run(storm(load, options.streams, seconds, (other, own)))
         time.sleep(5)
         left = {name: engine(name, "unfinished") for name in ("student", "teacher")}
         repeated: dict[int, tuple[list[Asked], list[Asked]]] = {}
         used: Counter[str] = Counter()
         counted: Counter[str] = Counter()
+        # The last weights are the first ones under another version, so what was written under either can be asked again now.
         for version, path in ((versions[1], None), (0, None), (versions[0], other)):
             first = [one for one in load.asked if one.version == version]
             if path is not None:
@@ -280,13 +287,6 @@ def main() -> None:
         *(f"{count} ×: {ending}" for ending, count in wrong.most_common(5)),
     ]
     report("serving_soak", rows, options, notes)
-
-
-async def storm_without_disturbance(load: Storm, streams: int, seconds: float) -> None:
-    """Load the server, so that its memory is what it is under load."""
-    async with httpx.AsyncClient(timeout=REQUEST_S) as client, asyncio.TaskGroup() as group:
-        for _ in range(streams):
-            group.create_task(load.run(client, time.monotonic() + seconds))
 
 
 if __name__ == "__main__":
