@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
 from actors.engines.chunks import Chunk, as_chunks
-from actors.engines.pacing import Pace
 from actors.engines.vllm import EngineLoad, VllmEngine
 from actors.settings import EngineSettings
 from cluster.devices import Device, own_gpus
@@ -38,8 +37,6 @@ class EngineHost:
 
     def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
         self.finished = 0
-        self.pace = Pace()
-        """of the turns that are followed from other processes"""
         self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)
         self._waits = sleeps and _restarted()
         if not self._waits:
@@ -104,7 +101,7 @@ class EngineHost:
 
     async def chunks(self, request: GenerationRequest) -> AsyncIterator[Chunk | Generation]:
         """Yield one turn as `as_chunks` does; a dead engine ends the process."""
-        async with aclosing(as_chunks(self, request, self.pace)) as chunks:
+        async with aclosing(as_chunks(self, request)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

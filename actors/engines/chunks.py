@@ -28,21 +28,20 @@ async def as_chunks(
     never waits. Closing the iterator cancels the turn. Raises `EngineError`.
     """
     waiting = Chunk([], [])
-    is_first = True
 
     def on_tokens(token_ids: list[int], logprobs: list[float]) -> None:
         waiting.token_ids.extend(token_ids)
         waiting.logprobs.extend(logprobs)
-        news.tell(urgent=is_first)
+        signal.tell()
 
-    with (pace or Pace()).stream() as news:
+    with (pace or Pace()).stream() as signal:
         turn = asyncio.ensure_future(engine.generate(request, on_tokens))
-        turn.add_done_callback(lambda _: news.tell(urgent=True))
+        turn.add_done_callback(lambda _: signal.tell(urgent=True))
         try:
             while waiting.token_ids or not turn.done():
-                await news.wait()
+                await signal.wait()
                 if waiting.token_ids:
-                    chunk, waiting, is_first = waiting, Chunk([], []), False
+                    chunk, waiting = waiting, Chunk([], [])
                     yield chunk
             yield turn.result()
         finally:

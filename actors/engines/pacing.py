@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+LONGEST_S = 0.25
+"""from one part of a stream to the next, however many streams there are"""
 
-class News:
-    """Wakes the task that sends one stream: at once for what is urgent, else when the stream's turn has come."""
+
+class SendSignal:
+    """Wakes the task that sends one stream: at once for what is urgent, else when the stream may send its next part."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -19,7 +22,7 @@ class News:
         self._next_s = 0.0
 
     def tell(self, *, urgent: bool = False) -> None:
-        """Say that there is something to send."""
+        """Say that there is something to send. The first part never waits."""
         if self._due.is_set() or (self._timer is not None and not urgent):
             return
         if urgent or self._next_s == 0.0:
@@ -32,7 +35,7 @@ class News:
             self._timer = loop.call_at(self._next_s, self._due.set)
 
     async def wait(self) -> None:
-        """Return when something should be sent. What is told from now on is sent at the next time."""
+        """Return when something should be sent. What is told from now on is part of the next."""
         await self._due.wait()
         self._due.clear()
         self.stop()
@@ -59,15 +62,15 @@ class Pace:
     @property
     def interval_s(self) -> float:
         """Seconds from one part of a stream to the next."""
-        return self._streams / self.parts_per_s
+        return min(self._streams / self.parts_per_s, LONGEST_S)
 
     @contextmanager
-    def stream(self) -> Iterator[News]:
-        """Count one more stream until the block ends, and yield its news."""
-        news = News(self)
+    def stream(self) -> Iterator[SendSignal]:
+        """Count one more stream until the block ends, and yield its signal."""
+        signal = SendSignal(self)
         self._streams += 1
         try:
-            yield news
+            yield signal
         finally:
             self._streams -= 1
-            news.stop()
+            signal.stop()

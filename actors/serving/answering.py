@@ -68,9 +68,8 @@ class Answerer:
     async def answer(self, request: AnswerRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of an answer as they happen; the last one is its `Summary`.
 
-        All events that wait come together, as often as `pace` allows. Closing the iterator
-        aborts the turn under way, in whichever engine it is.
-        Raises `EngineError` if the student fails.
+        All events that wait come together, as often as `pace` allows. Closing the iterator aborts the turn under way, in
+        whichever engine it is. Raises `EngineError` if the student fails.
         """
         started = time.perf_counter()
         state = self._teacher_state(request)
@@ -80,14 +79,14 @@ class Answerer:
             engine = self.teachers.engine(request.session)
         sequence = self._sequence(request, 0 if engine is None else request.max_calls)
         text = AnswerText(self.tokenizer, self.teacher_tokenizer, self.handoff, request.stops, request.shows_commands)
-        with self.pace.stream() as news:
-            recorder = Recorder(text, ended=None if self.teachers is None else self.teachers.ended, news=news)
+        with self.pace.stream() as signal:
+            recorder = Recorder(text, ended=None if self.teachers is None else self.teachers.ended, signal=signal)
             recorder.begin(sequence)
             writing = asyncio.ensure_future(relay(sequence, self.student, engine, recorder))
-            writing.add_done_callback(lambda _: news.tell(urgent=True))
+            writing.add_done_callback(lambda _: signal.tell(urgent=True))
             try:
                 while not (writing.done() or text.stopped):
-                    await news.wait()
+                    await signal.wait()
                     if events := recorder.take():
                         yield events
                 if not text.stopped:

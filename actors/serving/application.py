@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from actors.serving.guards.keys import with_digests
 from actors.serving.remote_teacher import remote_teacher
 from actors.serving.settings import ServedModelSettings, ServerSettings
-from actors.serving.transport import replica_environment
+from actors.serving.transport import REPLICA_ENVIRONMENT
 from cluster.devices import Device, common_environment, engine_environment
 
 if TYPE_CHECKING:
@@ -78,5 +78,5 @@ def _actor(cpus: float, gpus: float, environment: dict[str, str]) -> dict[str, A
     return {
         "num_cpus": cpus,
         "num_gpus": gpus,
-        "runtime_env": {"env_vars": environment | replica_environment() | {"PYTHONPATH": path}},
+        "runtime_env": {"env_vars": environment | REPLICA_ENVIRONMENT | {"PYTHONPATH": path}},
     }

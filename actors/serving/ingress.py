@@ -15,7 +15,7 @@ from actors.serving.events import Event
 from actors.serving.request import AnswerRequest, ModelKind
 from actors.serving.settings import ServerSettings
 from actors.serving.teachers import cancelled_elsewhere
-from actors.serving.transport import following
+from actors.serving.transport import following, wait_for_port
 from actors.serving.weights_board import StudentWeights
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class IngressReplica:
     ) -> None:
         self._settings, self._student, self._teacher, self._board = settings, student, teacher, board
         self._remote = remote
+        wait_for_port(settings.http.host)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from actors.serving.app import create_app

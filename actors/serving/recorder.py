@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 
-from actors.engines.pacing import News, Pace
+from actors.engines.pacing import Pace, SendSignal
 from actors.relay.sequence import RelaySequence
 from actors.relay.turns import TeacherTurn
 from actors.serving.answer_text import AnswerText
@@ -46,16 +46,16 @@ class PieceLog:
 
 @dataclass(slots=True)
 class Recorder:
-    """A `Follower` of relay decoding. `news` tells when there are events to take, or when a stop text was found.
+    """A `Follower` of relay decoding. `signal` tells when there are events to take, or when a stop text was found.
 
-    A writer's first text, calls and stop texts are urgent news. Tokens after a first text are read when they are taken.
+    A writer's first text, calls and stop texts are urgent. Tokens after a first text are read when events are taken.
     """
 
     text: AnswerText
     ended: Callable[[CallReport], None] | None = None
     """is told each call when it has ended"""
     clock: Callable[[], float] = time.perf_counter
-    news: News = field(default_factory=lambda: News(Pace()))
+    signal: SendSignal = field(default_factory=lambda: SendSignal(Pace()))
     calls: list[CallReport] = field(default_factory=list)
     shown: PieceLog = field(default_factory=PieceLog)
     """the visible text"""
@@ -68,6 +68,8 @@ class Recorder:
     """tokens that were not read"""
     _is_fresh: bool = True
     """whether the present writer has shown no text yet"""
+    _is_urgent: bool = False
+    """whether one of the events should not wait"""
 
     def begin(self, sequence: RelaySequence) -> None:
         """Learn the limits of the answer. Call it before the first turn."""
@@ -80,8 +82,8 @@ class Recorder:
         self._waiting.append((source, ids, logprobs))
         if self._is_fresh or self.text.has_stops:
             self._read()
-        else:
-            self.news.tell()
+        if self._waiting or self._has_news:
+            self.signal.tell(urgent=self._is_urgent)
 
     def wrote(self, sequence: RelaySequence) -> None:
         """See `Follower`."""
@@ -95,11 +97,14 @@ class Recorder:
         if not self.text.stopped and isinstance(turn := sequence.next_turn(), TeacherTurn):
             self._begins(turn.requested, len(turn.request.prompt_ids))
         self._take_pieces()
+        if self._has_news:
+            self.signal.tell(urgent=self._is_urgent)
 
     def take(self) -> list[Event]:
         """Return the events since the last call."""
         self._read()
         events, self._events = self._events, []
+        self._is_urgent = False
         return events
 
     def end(self) -> list[Event]:
@@ -130,12 +135,14 @@ class Recorder:
 
     def _begins(self, requested: int, prompt_tokens: int) -> None:
         self._turn_to(Source.TEACHER)
+        self._is_urgent = True
         self._open = _OpenCall(self._position(), requested, self.clock(), prompt_tokens)
         self._events.append(CallBegan(self._open.start, requested))
 
     def _ended(self, call: Call, sequence: RelaySequence) -> None:
         """Report a call. One that had no turn of its own, because no token was allowed, begins and ends at once."""
         self._turn_to(Source.STUDENT)
+        self._is_urgent = True
         opened, self._open = self._open, None
         if opened is None:
             opened = _OpenCall(self._position(), call.requested, self.clock(), 0)
@@ -168,10 +175,13 @@ class Recorder:
     def _take_pieces(self) -> None:
         shown = self.shown.add(self.text.take())
         self._events += shown
-        calls = any(not isinstance(event, Piece) for event in self._events)
-        if self._events or self.text.stopped:
-            self.news.tell(urgent=calls or self.text.stopped or (self._is_fresh and bool(shown)))
+        if self.text.stopped or (self._is_fresh and shown):
+            self._is_urgent = True
         self._is_fresh = self._is_fresh and not shown
+
+    @property
+    def _has_news(self) -> bool:
+        return bool(self._events) or self.text.stopped
 
     def _read(self) -> None:
         """Give the tokens that wait to the text, those of one writer together."""

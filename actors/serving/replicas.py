@@ -40,7 +40,7 @@ class TeacherReplica(EngineHost):
         assert teacher is not None
         assert teacher.path is not None
         super().__init__(teacher.path, teacher.engine, settings.device, settings.seed)
-        self.pace = Pace(settings.parts_per_s)
+        self._pace = Pace(settings.parts_per_s)
         self._context_tokens, self._prices = teacher.engine.max_model_len, settings.prices
 
     def check_health(self) -> None:
@@ -49,7 +49,7 @@ class TeacherReplica(EngineHost):
 
     async def answer(self, request: AnswerRequest) -> AsyncIterator[list[Event]]:
         """See `solo_answer`."""
-        answer = solo_answer(self, self.engine.grammar, self._context_tokens, self._prices, self.pace, request)
+        answer = solo_answer(self, self.engine.grammar, self._context_tokens, self._prices, self._pace, request)
         async with aclosing(answer) as batches:
             async for events in batches:
                 yield events
@@ -67,7 +67,7 @@ class StudentReplica(EngineHost):
     ) -> None:
         """Start the engine with the newest weights. `teacher` are replicas, `remote` is a server; at most one is given."""
         super().__init__(settings.student.path, settings.student.engine, settings.device, settings.seed)
-        self.pace = Pace(settings.parts_per_s)
+        self._pace = Pace(settings.parts_per_s)
         from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
         own = AutoTokenizer.from_pretrained(settings.student.path)
@@ -95,7 +95,7 @@ class StudentReplica(EngineHost):
             teacher_context_tokens=settings.teacher_context_tokens,
             limits=settings.limits_in_force,
             prices=settings.prices,
-            pace=self.pace,
+            pace=self._pace,
             version=lambda: self.engine.version,
         )
         self._weights = FollowedWeights(board, settings.student.path, self._take)
@@ -111,7 +111,7 @@ class StudentReplica(EngineHost):
         if request.kind is ModelKind.TEACHER:
             settings = self._settings
             context_tokens = settings.teacher_context_tokens
-            answer = solo_answer(self._remote, self._solo, context_tokens, settings.prices, self.pace, request)
+            answer = solo_answer(self._remote, self._solo, context_tokens, settings.prices, self._pace, request)
         async with aclosing(answer) as batches:
             async for events in batches:
                 yield events

@@ -98,8 +98,9 @@ class ServerSettings(Settings):
     parts_per_s: float = Field(
         500.0,
         gt=0.0,
-        description="parts of answers that a replica sends in a second, over all its streams; with many streams, several tokens "
-        "leave together. A first text, a call and an end never wait",
+        description="parts of answers that a replica sends in a second, over all its streams: with many streams, several tokens "
+        "leave together, but no stream waits longer than a quarter of a second. First texts, calls and ends go out at once, "
+        "beside them",
     )
     ingress_replicas: int = Field(1, ge=1, description="processes that speak HTTP; each has its own /metrics")
     http: HttpSettings = HttpSettings()

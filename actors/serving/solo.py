@@ -53,7 +53,9 @@ async def solo_answer(
         want_logprobs=request.want_logprobs,
         seed=request.seed,
     )
-    async with aclosing(_chunks(engine, turn, Pace() if request.stops else pace)) as chunks:
+    if request.stops:
+        pace = Pace()  # so that the teacher stops at a stop text, and writes nothing that nobody reads
+    async with aclosing(_chunks(engine, turn, pace)) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, Chunk):
                 ids += chunk.token_ids

@@ -64,8 +64,7 @@ class HandleEngine:
             raise EngineError(f"the teacher's replicas died: {error}") from error
 
     async def _turn(self, request: GenerationRequest, on_tokens: OnTokens) -> Generation:
-        from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
-        from ray.serve.exceptions import RayServeException
+        from ray.exceptions import ActorDiedError, ActorUnavailableError
 
         stream = following(self.handle, self.session).chunks.remote(request)
         try:
@@ -77,7 +76,9 @@ class HandleEngine:
                 raise EngineError("the teacher's replica stopped") from error
             stream.cancel()
             raise
-        except (RayError, RayServeException) as error:
+        except EngineError:
+            raise
+        except Exception as error:  # whatever breaks between two processes ends this call, and not the answer
             cause = getattr(error, "cause", None)
             raise EngineError(
                 str(cause) if isinstance(cause, EngineError) else f"the teacher failed: {error}"

@@ -1,8 +1,10 @@
-"""How the server's replicas talk to each other and to clients: over gRPC, in one event loop, and without Serve's proxy where it can."""
+"""How the server's replicas talk to each other and to clients: over gRPC, and without Serve's proxy where that can be."""
 
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,30 +26,45 @@ def following(handle: DeploymentHandle[Any], session: str) -> DeploymentHandle[A
     )
 
 
-def replica_environment() -> dict[str, str]:
-    """Return what makes a replica run Serve's code and its own in one event loop, so that no token changes threads."""
-    return {
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-        # Replicas and the controller must agree on it.
-        "RAY_SERVE_ENABLE_DIRECT_INGRESS": str(int(has_no_proxy())),
-    }
+REPLICA_ENVIRONMENT = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+}
+"""makes a replica run Serve's code and its own in one event loop, so that a token does not change threads between them"""
+
+_NICENESS = "RAY_worker_niceness"
+_PORT = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
+_TIME_WAIT_S = 90.0
+"""longer than Linux keeps a port that had connections"""
 
 
-def has_no_proxy() -> bool:
-    """Return whether clients reach the ingress replicas without Serve's proxy. Serve's own variables say so."""
-    return "1" in map(os.environ.get, ("RAY_SERVE_ENABLE_DIRECT_INGRESS", "RAY_SERVE_ENABLE_HA_PROXY"))
+def environment_of_own_ray(port: int) -> dict[str, str]:
+    """Return the environment of a Ray that is started for one server with one ingress replica, which listens to clients on `port`.
 
-
-def without_proxy(port: int) -> dict[str, str]:
-    """Return the environment of a cluster whose one ingress replica listens to clients itself, on `port`.
-
-    Set it before Ray starts and before Serve is imported. Serve's proxy is then not in the way of a token.
+    Set it before Ray starts. Serve's proxy is then not in the way of a token.
     """
     return {
+        # By default every other program of the machine goes before the replicas.
+        _NICENESS: os.environ.get(_NICENESS, "0"),
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(port),
+        _PORT: str(port),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # there is no load balancer that has to notice
         "RAY_SERVE_PORT_QUARANTINE_S": "0",  # a restarted ingress replica takes the same port
     }
+
+
+def wait_for_port(host: str) -> None:
+    """Wait until this replica can listen on the port of `environment_of_own_ray`; return at once in any other Ray.
+
+    If a replica died with connections open, Linux keeps the port for a minute. Serve tries it once, and then never again.
+    """
+    port, until_s = os.environ.get(_PORT), time.monotonic() + _TIME_WAIT_S
+    while port is not None and time.monotonic() < until_s:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, int(port)))
+            except OSError:
+                time.sleep(0.5)
+            else:
+                return

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from actors.serving.settings import HttpSettings, ServerSettings
-from actors.serving.transport import has_no_proxy, without_proxy
+from actors.serving.transport import environment_of_own_ray
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
 from cluster.session import address_of, ray_session, verbose
@@ -43,25 +43,27 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
     teacher = settings.teacher
     variables = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
     with ExitStack() as ends:
-        ends.enter_context(_variables(without_proxy(settings.http.port) if alone else {}))
+        ends.enter_context(_variables(environment_of_own_ray(settings.http.port) if alone else {}))
         bound = application(settings)
         until_ray_has_ended = ends.enter_context(ExitStack())
         ends.enter_context(ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables))
         ends.callback(lambda: until_ray_has_ended.enter_context(_hidden()))
-        yield ends.enter_context(deployed(settings, bound))
+        yield ends.enter_context(deployed(settings, bound, _port_beside(settings.http) if alone else None))
 
 
 @contextmanager
-def deployed(settings: ServerSettings, bound: Application) -> Iterator[str]:
-    """Do the same with the server's application, on the cluster that this process is connected to."""
+def deployed(settings: ServerSettings, bound: Application, proxy_port: int | None = None) -> Iterator[str]:
+    """Do the same with the server's application, on the cluster that this process is connected to.
+
+    Clients talk to Serve's proxy, unless it gets a `proxy_port` of its own beside the server's.
+    """
     from ray import serve
 
     if not verbose():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = _with_port(settings.http)
-    proxy = _with_port(http.model_copy(update={"port": 0})) if has_no_proxy() else http
     try:
-        serve.start(http_options={"host": proxy.host, "port": proxy.port})
+        serve.start(http_options={"host": http.host, "port": proxy_port or http.port})
         try:
             serve.run(bound, name=settings.name, route_prefix="/", blocking=False)
         except RuntimeError as error:
@@ -85,23 +87,22 @@ def serve_until_stopped(settings: ServerSettings, ready: Callable[[str], None]) 
 
 
 def _watch(settings: ServerSettings) -> None:
-    """Raise `ServerError` when the server has been broken for as long as a start may take. Serve restarts what died."""
+    """Raise `ServerError` when the server has not worked for as long as a start may take. Serve restarts what died."""
     worked_s = time.monotonic()
     is_told = False
     while True:
         time.sleep(10 * _POLL_S)
-        try:
-            _check(settings)
-        except ServerError as error:
-            if time.monotonic() - worked_s > settings.start_timeout_s:
-                raise
-            if not is_told:
-                logger.warning("%s. What died is restarted", error)
-            is_told = True
-        else:
+        status = _status(settings)
+        if status.status == "RUNNING":
             if is_told:
                 logger.warning("the server works again")
             worked_s, is_told = time.monotonic(), False
+            continue
+        if time.monotonic() - worked_s > settings.start_timeout_s:
+            raise ServerError(_broken(status))
+        if not is_told:
+            logger.warning("%s. What died is being restarted", _broken(status))
+            is_told = True
 
 
 def curl_example(settings: ServerSettings, url: str) -> str:
@@ -142,6 +143,13 @@ def _with_port(http: HttpSettings) -> HttpSettings:
         return http.model_copy(update={"port": probe.getsockname()[1]})
 
 
+def _port_beside(http: HttpSettings) -> int:
+    """Return another free port of the same address."""
+    while (port := _with_port(http.model_copy(update={"port": 0})).port) == http.port:
+        pass
+    return port
+
+
 def _reachable(host: str) -> str:
     """Return a host to ask from this machine."""
     named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
@@ -158,7 +166,7 @@ def _variables(given: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
@@ -193,8 +201,12 @@ def _wait_until_running(settings: ServerSettings) -> None:
 def _check(settings: ServerSettings) -> None:
     status = _status(settings)
     if status.status in ("DEPLOY_FAILED", "UNHEALTHY", "NOT_STARTED"):
-        broken = [f"{name}: {one.message}" for name, one in status.deployments.items() if one.message]
-        raise ServerError(f"the server is {status.status.lower()}: {'; '.join([status.message, *broken])}")
+        raise ServerError(_broken(status))
+
+
+def _broken(status: Any) -> str:
+    parts = [f"{name}: {one.message}" for name, one in status.deployments.items() if one.message]
+    return f"the server is {status.status.lower()}: {'; '.join(filter(None, [status.message, *parts]))}"
 
 
 def _drain(settings: ServerSettings) -> None:

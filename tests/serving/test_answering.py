@@ -1,12 +1,12 @@
 """Answers over scripted engines: what is aborted, what a broken call leaves, and when the teacher counts as away."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
+from actors.engines.base import Engine, EngineError, Generation, GenerationRequest, OnTokens
 from actors.engines.pacing import Pace
 from actors.relay.handoff import RelayPrompt
 from actors.serving.events import CallBegan, CallReport, Event, Summary, TeacherState
@@ -173,25 +173,69 @@ async def test_a_call_that_the_budget_leaves_no_token_for_is_told_too() -> None:
 
 @pytest.mark.parametrize("stops", [(), ("7012", "34")])
 @pytest.mark.parametrize("kind", [ModelKind.RELAY, ModelKind.STUDENT])
-async def test_a_slow_pace_changes_no_answer_only_how_often_it_is_sent(kind: ModelKind, stops: tuple[str, ...]) -> None:
+async def test_a_slow_pace_changes_no_answer(kind: ModelKind, stops: tuple[str, ...]) -> None:
     async def events(pace: Pace) -> tuple[list[Event], list[Event]]:
         turns = ["94<call>3</call>", "70123456789<call>2</call>", "0123456789"]
         of = Stack(scripted(turns), scripted(["701", "34"]), settings(), pace=pace)
         found = await answered(of, request(kind=kind, stops=stops, max_calls=3 if kind is ModelKind.RELAY else 0))
-        return found, [
-            replace(event, duration_s=0.0, **first_token(event))
-            for event in found
-            if not isinstance(event, Piece | CallBegan)
-        ]
+        return found, [without_times(event) for event in found if not isinstance(event, Piece | CallBegan)]
 
-    def first_token(event: Event) -> dict[str, object]:
-        if isinstance(event, Summary):
-            return {"calls": tuple(replace(call, duration_s=0.0, first_token_s=None) for call in event.calls)}
-        return {"first_token_s": None} if isinstance(event, CallReport) else {}
+    def without_times(event: CallReport | Summary) -> CallReport | Summary:
+        if isinstance(event, CallReport):
+            return replace(event, duration_s=0.0, first_token_s=None)
+        return replace(event, duration_s=0.0, calls=tuple(map(without_times, event.calls)))  # type: ignore[arg-type]
 
     (fast, numbers), (slow, slow_numbers) = await events(Pace()), await events(Pace(0.001))
 
     assert text(slow) == text(fast) and slow_numbers == numbers
-    assert [event for event in slow if isinstance(event, CallBegan)] == [
-        event for event in fast if isinstance(event, CallBegan)
-    ]
+    began = [[event for event in found if isinstance(event, CallBegan)] for found in (slow, fast)]
+    assert began[0] == began[1]
+
+
+@pytest.mark.parametrize(("pace", "together"), [(Pace(), False), (Pace(0.001), True)])
+async def test_under_a_slow_pace_only_first_texts_calls_and_the_end_go_out_at_once(pace: Pace, together: bool) -> None:
+    """The teacher waits within its turn and the student within its last, so what has to be seen by then cannot come later."""
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    def slow(turns: list[str], place: tuple[int, int], gate: asyncio.Event) -> Engine:
+        """Return an engine that tells its tokens one by one, and waits at one place: before a token of a turn."""
+        inner, turn = scripted(turns), -1
+
+        class Slow:
+            async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
+                nonlocal turn
+                turn += 1
+                generation = await inner.generate(request)
+                assert on_tokens is not None
+                for i, token in enumerate(generation.token_ids.tolist()):
+                    if (turn, i) == place:
+                        await gate.wait()
+                    on_tokens([token], [0.0])
+                    await asyncio.sleep(0)
+                return generation
+
+        return Slow()
+
+    student = slow(["94<call>3</call>", "8123"], (1, 3), gates[1])
+    teacher = slow(["701"], (0, 2), gates[0])
+    seen: list[list[Event]] = []
+    answer = Stack(student, teacher, settings(), pace=pace).answerer().answer(request(max_tokens=15))
+    reader = asyncio.ensure_future(_collect(answer, seen))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    events = [event for batch in seen for event in batch]
+    assert text(events).startswith("947") and any(isinstance(event, CallBegan) for event in events)
+    assert (text(events) == "947") is together
+    gates[0].set()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    events = [event for batch in seen for event in batch]
+    assert text(events).startswith("947018") and any(isinstance(event, CallReport) for event in events)
+    gates[1].set()
+    await reader
+    assert isinstance(seen[-1][-1], Summary)
+
+
+async def _collect(answer: AsyncIterator[list[Event]], seen: list[list[Event]]) -> None:
+    async for events in answer:
+        seen.append(events)
