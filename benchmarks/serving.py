@@ -92,11 +92,16 @@ def requests_of(model: str, questions: Sequence[str], count: int, tokens: int) -
 
 
 def compared(
-    urls: dict[str, str], models: dict[str, str], questions: Sequence[str], tokens: int, runs: int
+    urls: dict[str, str],
+    models: dict[str, str],
+    questions: Sequence[str],
+    loads: Sequence[int],
+    tokens: int,
+    runs: int,
 ) -> list[Row]:
     """Return the rows of both servers with the student alone: time to first token and tokens per second."""
     rows: list[Row] = []
-    for streams in STREAMS:
+    for streams in loads:
         count = max(2 * streams, 16)
         found: dict[str, list[Load]] = {name: [] for name in urls}
 
@@ -144,8 +149,14 @@ def _answers(url: str) -> bool:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--server", type=Path, default=Path("runs/demo"), help="a finished run, or a server's file")
+    parser.add_argument(
+        "--server",
+        type=Path,
+        default=Path("runs/demo"),
+        help="a finished run, or a server's file; no calls without a teacher",
+    )
     parser.add_argument("--tokens", type=int, default=48, help="most tokens of an answer")
+    parser.add_argument("--streams", type=int, nargs="+", default=STREAMS, help="how many answers at a time")
     options = parser.parse_args()
     runs = 1 if options.quick else RUNS
     ports = [free_port() for _ in range(3)]
@@ -156,17 +167,19 @@ def main() -> None:
         settings = httpx.get(f"{ours}/admin/settings").json()
         environment = engine_environment(Device.CPU, settings["engine_threads"])
         servers = []
-        for model, port in ((settings["student"], ports[1]), (settings["teacher"], ports[2])):
-            command = vllm_server(model, model["engine"], port)
+        roles = [
+            role for role in ("student", "teacher") if settings[role] is not None and settings[role]["path"] is not None
+        ]
+        for role, port in zip(roles, ports[1:], strict=False):
+            command = vllm_server(settings[role], settings[role]["engine"], port)
             servers.append(ends.enter_context(serving(command, port, environment)))
         name, questions = about["id"], about["relay"]["examples"]
         urls, models = {THEIRS: servers[0], OURS: ours}, {THEIRS: "model", OURS: f"{name}/student"}
-        rows = compared(urls, models, questions, options.tokens, runs)
-        rows += calls(ours, servers[1], name, questions, options.tokens, runs)
-    notes = [
-        f"student {settings['student']['path']}, teacher {settings['teacher']['path']}, at most {options.tokens} tokens "
-        "an answer; client and all servers share the machine's cores",
-    ]
+        rows = compared(urls, models, questions, options.streams, options.tokens, runs)
+        if "teacher" in roles:
+            rows += calls(ours, servers[1], name, questions, options.tokens, runs)
+    notes = [f"{role} of the server {settings['name']!r}: {settings[role]['engine']['dtype']}" for role in roles]
+    notes.append(f"at most {options.tokens} tokens an answer; client and all servers share the machine's cores")
     report("serving", rows, options, notes)
 
 
