@@ -283,7 +283,8 @@ def main() -> None:
         ]
     wrong = Counter(one.ending for one in load.asked if one.ending not in ("answered", "refused", "dropped"))
     notes = [
-        f"{options.streams} streams for {seconds:g} s, seed {options.seed}; the first weights are those of {own}, the others of {other}",
+        f"{options.streams} streams for {seconds:g} s, seed {options.seed}",
+        "the student changes to the one after the run's warm-up, and back",
         *(f"{count} ×: {ending}" for ending, count in wrong.most_common(5)),
     ]
     report("serving_soak", rows, options, notes)
