@@ -33,7 +33,7 @@ REPLICA_ENVIRONMENT = {
 """makes a replica run Serve's code and its own in one event loop, so that a token does not change threads between them"""
 
 _NICENESS = "RAY_worker_niceness"
-_PORT = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"
+_PORT, _PORT_AFTER = "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT", "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"
 _TIME_WAIT_S = 90.0
 """longer than Linux keeps a port that had connections"""
 
@@ -48,22 +48,24 @@ def environment_of_own_ray(port: int) -> dict[str, str]:
         _NICENESS: os.environ.get(_NICENESS, "0"),
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         _PORT: str(port),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(port + 1),
+        _PORT_AFTER: str(port + 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",  # there is no load balancer that has to notice
         "RAY_SERVE_PORT_QUARANTINE_S": "0",  # a restarted ingress replica takes the same port
     }
 
 
 def wait_for_port(host: str) -> None:
-    """Wait until this replica can listen on the port of `environment_of_own_ray`; return at once in any other Ray.
+    """Wait until this replica can listen on the one port of `environment_of_own_ray`. Return at once where there is none, or a choice.
 
     If a replica died with connections open, Linux keeps the port for a minute. Serve tries it once, and then never again.
     """
-    port, until_s = os.environ.get(_PORT), time.monotonic() + _TIME_WAIT_S
-    while port is not None and time.monotonic() < until_s:
+    port, until_s = int(os.environ.get(_PORT, 0)), time.monotonic() + _TIME_WAIT_S
+    if os.environ.get(_PORT_AFTER) != str(port + 1):
+        return
+    while time.monotonic() < until_s:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             try:
-                probe.bind((host, int(port)))
+                probe.bind((host, port))
             except OSError:
                 time.sleep(0.5)
             else:
