@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from actors.serving.answer_forms import ChatAnswer, ChatChunk, PublishedStudent, TextAnswer, TextChunk
 from actors.serving.error_answers import add_error_handlers
 from actors.serving.errors import ApiError, bad
 from actors.serving.guards.budgets import until_answered
@@ -17,7 +18,15 @@ from actors.serving.guards.keys import admin_of, caller_of
 from actors.serving.guards.middleware import GuardMiddleware
 from actors.serving.guards.rails import GuardRails
 from actors.serving.metrics import CONTENT_TYPE, ServerMetrics
-from actors.serving.openapi import ADMIN_BODY, chat_body, completion_body, with_body
+from actors.serving.openapi import (
+    ADMIN_BODY,
+    REFUSED,
+    chat_body,
+    completion_body,
+    describe_streams,
+    or_stream,
+    with_body,
+)
 from actors.serving.page import page_routes
 from actors.serving.protocol import MOST_CHOICES, MOST_STOPS, Asked, RequestReader
 from actors.serving.service import Service, not_noted
@@ -59,12 +68,22 @@ def create_app(
         first = await anext(chunks)
         return StreamingResponse(_after(first, chunks), media_type="text/event-stream", headers=_SSE_HEADERS)
 
-    @app.post("/v1/chat/completions", openapi_extra=with_body(chat_body(reader.models(), MOST_CHOICES, MOST_STOPS)))
+    @app.post(
+        "/v1/chat/completions",
+        response_model=ChatAnswer,
+        responses=or_stream(ChatChunk),
+        openapi_extra=with_body(chat_body(reader.models(), MOST_CHOICES, MOST_STOPS)),
+    )
     async def chat_completions(request: Request, answered: Answered) -> Response:
         """Answer a conversation."""
         return await answer(request, reader.chat, answered)
 
-    @app.post("/v1/completions", openapi_extra=with_body(completion_body(reader.models(), MOST_CHOICES, MOST_STOPS)))
+    @app.post(
+        "/v1/completions",
+        response_model=TextAnswer,
+        responses=or_stream(TextChunk),
+        openapi_extra=with_body(completion_body(reader.models(), MOST_CHOICES, MOST_STOPS)),
+    )
     async def completions(request: Request, answered: Answered) -> Response:
         """Continue a text."""
         return await answer(request, reader.completion, answered)
@@ -74,7 +93,7 @@ def create_app(
         """List the relay model and the two models alone."""
         return {"object": "list", "data": [_model(settings, name, await version()) for name in reader.models()]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", responses=REFUSED)
     async def model(name: str) -> dict[str, Any]:
         """Describe one model."""
         if name not in reader.models():
@@ -102,12 +121,18 @@ def create_app(
         """Return the metrics for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    @app.get("/admin/settings", dependencies=[Depends(admin_of)])
+    @app.get("/admin/settings", dependencies=[Depends(admin_of)], responses=REFUSED)
     async def show_settings() -> dict[str, Any]:
         """Return the server's settings, without what identifies API keys."""
         return settings.without_secrets
 
-    @app.post("/admin/student", dependencies=[Depends(admin_of)], openapi_extra=with_body(ADMIN_BODY))
+    @app.post(
+        "/admin/student",
+        dependencies=[Depends(admin_of)],
+        response_model=PublishedStudent,
+        responses=REFUSED,
+        openapi_extra=with_body(ADMIN_BODY),
+    )
     async def new_student(request: Request) -> dict[str, Any]:
         """Give new weights to all student replicas. Answers that are being written go on."""
         body = await _json(request)
@@ -116,6 +141,7 @@ def create_app(
             raise bad("path", "path should name the folder of a model or of a finished run")
         return await publish(path)
 
+    describe_streams(app)
     return app
 
 

@@ -1,11 +1,18 @@
-"""What /openapi.json says about the bodies of requests."""
+"""What /openapi.json says about requests and answers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from actors.serving.answer_forms import ChatChunk, ErrorAnswer, TextChunk
 from actors.serving.relay_keys import RelayKeys
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 Schema = dict[str, Any]
 
@@ -80,6 +87,32 @@ def completion_body(models: Collection[str], most_choices: int, most_stops: int)
 def with_body(schema: Schema) -> dict[str, Any]:
     """Return the part of an operation that describes its body."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+REFUSED: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "The request is refused. The message says what would be right."},
+    "5XX": {"model": ErrorAnswer, "description": "The server could not answer now."},
+}
+"""the answers of a route to what it does not answer"""
+
+_CHUNKS = (ChatChunk, TextChunk)
+_COMPONENTS = "#/components/schemas/"
+
+
+def or_stream(chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a route that can stream, beside the whole answer. `chunk` is the form of an event."""
+    schema = {"$ref": f"{_COMPONENTS}{chunk.__name__}"}
+    stream = {
+        "description": "The whole answer, or with `stream` its events.",
+        "content": {"text/event-stream": {"schema": schema}},
+    }
+    return {200: stream} | REFUSED
+
+
+def describe_streams(app: FastAPI) -> None:
+    """Add the forms of events to the app's document. Its routes must be there."""
+    _, forms = models_json_schema([(chunk, "serialization") for chunk in _CHUNKS], ref_template=_COMPONENTS + "{model}")
+    app.openapi()["components"]["schemas"] |= forms["$defs"]
 
 
 ADMIN_BODY: Schema = {

@@ -63,14 +63,15 @@ def statuses(server_url: str) -> list[int]:
 def check(response: httpx.Response, operation: Operation, document: dict[str, Any]) -> None:
     """Assert that an answer is no fault, and has the form that the document or OpenAI's error form gives it."""
     assert response.status_code < 500, response.text
-    if response.status_code >= 400:
-        check_error(response.json())
-    elif response.headers["content-type"].startswith("text/event-stream"):
-        check_stream(response.text)
+    status = str(response.status_code) if response.is_success else f"{response.status_code // 100}XX"
+    media = response.headers["content-type"].partition(";")[0]
+    schema = operation.responses[status]["content"][media]["schema"]
+    form = Draft202012Validator({**schema, "components": document["components"]})
+    if media == "text/event-stream":
+        check_stream(response.text, form)
     else:
-        content = operation.responses[str(response.status_code)]["content"]["application/json"]
-        schema = {**content["schema"], "components": document.get("components", {})}
-        Draft202012Validator(schema).validate(response.json())
+        form.validate(response.json())
+        assert response.is_success or "Traceback" not in response.json()["error"]["message"]
 
 
 def check_error(body: Any) -> None:
@@ -79,11 +80,11 @@ def check_error(body: Any) -> None:
     assert "Traceback" not in body["error"]["message"]
 
 
-def check_stream(text: str) -> None:
+def check_stream(text: str, form: Draft202012Validator) -> None:
     events = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
     *before, last = events
     for event in before:
-        json.loads(event)
+        form.validate(json.loads(event))
     if last != "[DONE]":
         check_error(json.loads(last))
 
