@@ -8,7 +8,6 @@ the teacher's first token at vLLM's own server, for a prompt that its prefix cac
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from actors.learner.distributed import free_port
 from benchmarks._streaming_client import Load, load
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 from cluster.devices import Device, engine_environment
@@ -32,13 +32,6 @@ FIRST_TOKEN = Goal("ratio", "<=", 1.15)
 THROUGHPUT = Goal("ratio", ">=", 0.9)
 CALL = Goal("ratio", "<=", 1.5)
 THEIRS, OURS = "vLLM's server", "relay server"
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

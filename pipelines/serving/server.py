@@ -55,13 +55,19 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
 def deployed(settings: ServerSettings, bound: Application, proxy_port: int | None = None) -> Iterator[str]:
     """Do the same with the server's application, on the cluster that this process is connected to.
 
-    Clients talk to Serve's proxy, unless it gets a `proxy_port` of its own beside the server's.
+    Clients talk to Serve's proxy, unless it gets a `proxy_port` of its own beside the server's. Raises `ServerError` if Serve
+    runs something else on this cluster: it has one HTTP address for all.
     """
     from ray import serve
 
     if not verbose():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = _with_port(settings.http)
+    if others := ", ".join(sorted(serve.status().applications)):
+        raise ServerError(
+            f"Ray Serve on this cluster already runs: {others}. Stop that first (where `relayllm serve` runs it, with Ctrl-C), or "
+            "unset RAY_ADDRESS to serve on a Ray of its own"
+        )
     try:
         serve.start(http_options={"host": http.host, "port": proxy_port or http.port})
         try:
@@ -73,7 +79,10 @@ def deployed(settings: ServerSettings, bound: Application, proxy_port: int | Non
         _drain(settings)
     finally:
         with _hidden():
-            serve.shutdown()
+            if serve.status().applications.keys() - {settings.name}:  # somebody deployed another one beside this
+                serve.delete(settings.name)
+            else:
+                serve.shutdown()
 
 
 def serve_until_stopped(settings: ServerSettings, ready: Callable[[str], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from actors.learner.distributed import free_port
 from cluster.devices import Device, engine_environment
 
 ROOT = Path(__file__).parents[2]
@@ -150,13 +150,6 @@ def run_with(
             return await scenario(server), server
 
     return asyncio.run(both())
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from actors.learner.distributed import free_port
 from pipelines.records.answers import AnswerTable
 from pipelines.records.run_directory import RunDirectory
+from tests.clusters import RAY, REPOSITORY, Cluster, cluster_of_its_own
 
-REPOSITORY = Path(__file__).parents[2]
-RAY = str(Path(sys.executable).parent / "ray")
 SMALL = """
 extends: {demo}
 name: small
@@ -193,40 +191,19 @@ def test_runs_share_what_does_not_depend_on_their_difference(small_experiment: P
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Start a Ray cluster of its own on loopback; return its dashboard's address and a client's environment."""
-    ports = [free_port() for _ in range(3)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # of the job's `python`
-    (tmp_path / "token").write_text("0" * 64)
-    options = zip(("port", "dashboard-port", "dashboard-agent-listen-port"), ports, strict=True)
-    head = subprocess.Popen(
-        [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=4", "--disable-usage-stats"]
-        + [f"--{name}={port}" for name, port in options],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert head.stdout is not None
-    assert any("runtime started" in line for line in head.stdout)
-    yield f"http://127.0.0.1:{ports[1]}", environment
-    head.terminate()
-    head.communicate(timeout=60)
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster_of_its_own(tmp_path) as cluster:
+        yield cluster
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_submitted_job_shows_its_named_actors(
-    small_experiment: Path, tmp_path: Path, cluster: tuple[str, dict[str, str]]
-) -> None:
-    dashboard, environment = cluster
+def test_a_submitted_job_shows_its_named_actors(small_experiment: Path, tmp_path: Path, cluster: Cluster) -> None:
     run_dir = tmp_path / "run"
     job = ["python", "-m", "pipelines", "run", str(small_experiment), f"run_dir={run_dir}", "tracking.mode=disabled"]
     submitted = subprocess.Popen(
-        [RAY, "job", "submit", "--address", dashboard, "--working-dir", str(REPOSITORY), "--", *job],
-        env=environment,
+        [RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(REPOSITORY), "--", *job],
+        env=cluster.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -239,12 +216,8 @@ def test_a_submitted_job_shows_its_named_actors(
             break
     else:
         pytest.fail("".join(printed)[-6000:])
-    listed = subprocess.run(
-        [RAY, "list", "actors", "--address", dashboard, "--format", "json", "--filter", "state=ALIVE"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    listed = cluster.run(
+        *("ray", "list", "actors", "--address", cluster.dashboard, "--format", "json", "--filter", "state=ALIVE")
     )
     assert listed.returncode == 0, listed.stderr
     names = {actor["name"] for actor in json.loads(listed.stdout)}

@@ -9,9 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -20,6 +23,7 @@ from pipelines.experiment.loading import load, resolved_yaml
 from pipelines.experiment.schema import Experiment
 from pipelines.serving.target import server_settings
 from tests.pipelines.page_blocks import Block, blocks_of, run_in
+from tests.serving.conftest import CALLS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = "http://127.0.0.1:8000"
@@ -104,6 +108,24 @@ def test_the_commands_of_the_page_work_on_a_server(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_killed_ingress_comes_back_at_the_same_address(
+    serving: tuple[str, subprocess.Popen[str], list[str]],
+) -> None:
+    url, server, _ = serving
+    (ingress,) = _replicas(server, "ingress")
+    with httpx.Client(timeout=60, trust_env=False) as connected:  # so that Linux keeps the port for a while
+        connected.get(f"{url}/health").raise_for_status()
+        ingress.kill()
+        deadline = time.monotonic() + 240
+        while not (answer := _asked(url)):
+            assert time.monotonic() < deadline, "the ingress did not come back"
+            time.sleep(0.5)
+    assert answer["relay"]["teacher_tokens"] > 0
+    assert [one.pid for one in _replicas(server, "ingress")] != [ingress.pid]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ctrl_c_leaves_no_process_and_ray_says_nothing(
     serving: tuple[str, subprocess.Popen[str], list[str]],
 ) -> None:
@@ -118,7 +140,7 @@ def test_ctrl_c_leaves_no_process_and_ray_says_nothing(
         "starting Ray and the engines of demo\n",
         "relay server demo is ready: ",
     ]
-    curl, *others = [line for line in rest.splitlines() if line]
+    curl, *others = [line for line in rest.splitlines() if line and not _RESTART.search(line)]
     assert curl.startswith(f"curl -N {url}")
     assert len(others) == 2
     assert "Ctrl-C" in others[0] and "finishing the requests" in others[1]
@@ -133,6 +155,27 @@ def test_the_clients_start_the_server_of_a_run_and_end_it(folder: Path, name: st
     assert "starting a server" in said and "it is killed" not in said
     assert "call ratio" in said
     assert not [process for process in psutil.process_iter(["cmdline"]) if _serves(process, folder)]
+
+
+_RESTART = re.compile("is being restarted|the server works again")
+"""what the server may say of the ingress that was killed"""
+
+
+def _replicas(server: subprocess.Popen[str], deployment: str) -> list[psutil.Process]:
+    name = f"ray::ServeReplica:demo:{deployment}"
+    return [one for one in psutil.Process(server.pid).children(recursive=True) if name in " ".join(one.cmdline())]
+
+
+def _asked(url: str) -> dict[str, Any]:
+    """Return the answer to a question that makes the student call; nothing if the server does not answer."""
+    body = {"messages": [{"role": "user", "content": CALLS}], "temperature": 0}
+    try:
+        answer: dict[str, Any] = (
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).raise_for_status().json()
+        )
+    except httpx.HTTPError:
+        return {}
+    return answer
 
 
 def _serves(process: psutil.Process, folder: Path) -> bool:
