@@ -39,8 +39,9 @@ def server_for(target: str, api_key: str | None = None, serve: Sequence[str] = S
     * A URL is the address of a server that somebody else runs.
     * A run's folder or a server's YAML file: if a server of that name answers where `relayllm serve` listens (the YAML's
       `http`, by default port 8000 of this machine), its address. Else a child process is started by `serve`, the target
-      and `--port 0`. The first address that it prints is its own. It is ended with the block, by SIGTERM, as a
-      server that drains; a child that does not end within 30 s is killed with all its own children.
+      and `--port 0 --until-input-ends`. The first address that it prints is its own. It is ended with the block, by SIGTERM, as
+      a server that drains; a child that does not end within 30 s is killed with all its own children. Its input ends
+      when this process is killed.
 
     Raises `ServerError` if the child ends before it names its address, with the last lines of its log, and
     `click.UsageError` if the target is nothing of that.
@@ -56,7 +57,7 @@ def server_for(target: str, api_key: str | None = None, serve: Sequence[str] = S
         click.echo(f"a server of {expected.name} runs at {expected.address}", err=True)
         yield expected.address
         return
-    with _child([*serve, target, "--port", "0"]) as address:
+    with _child([*serve, target, "--port", "0", "--until-input-ends"]) as address:
         yield address
 
 
@@ -103,7 +104,7 @@ def _child(command: Sequence[str]) -> Iterator[str]:
         click.echo(f"starting a server: {' '.join(command[1:])} (its log: {path})", err=True)
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is written to it; it closes when this process ends, however that happens
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

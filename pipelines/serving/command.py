@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 import click
@@ -17,6 +20,11 @@ from cluster.session import VERBOSE
 @click.option("--port", type=click.IntRange(0, 65535), help="Port, in place of http.port; 0 takes a free one.")
 @click.option("--dry-run", is_flag=True, help="Check the target, print the server's settings, and stop.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser, if this machine has a display.")
+@click.option(
+    "--until-input-ends",
+    is_flag=True,
+    help="Also stop when standard input ends, as it does with the program that wrote to it.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the replicas.")
 def serve(
     target: Path,
@@ -25,6 +33,7 @@ def serve(
     port: int | None,
     dry_run: bool,
     opens: bool,
+    until_input_ends: bool,
     verbose: bool,
 ) -> int:
     """Serve the student of a finished run, or the models of a server's file, with an OpenAI-compatible interface.
@@ -48,6 +57,8 @@ def serve(
     from pipelines.terminal.logs import begin_logging
 
     begin_logging()
+    if until_input_ends:
+        threading.Thread(target=_stop_when_input_ends, daemon=True).start()
 
     def ready(url: str) -> None:
         click.echo(f"relay server {settings.name} is ready: {url}  (a page for the browser; Ctrl-C stops it)")
@@ -58,3 +69,8 @@ def serve(
     click.echo(f"starting Ray and the engines of {settings.name}")
     serve_until_stopped(settings, ready)
     return 0
+
+
+def _stop_when_input_ends() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)

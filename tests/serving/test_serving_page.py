@@ -157,6 +157,25 @@ def test_the_clients_start_the_server_of_a_run_and_end_it(folder: Path, name: st
     assert not [process for process in psutil.process_iter(["cmdline"]) if _serves(process, folder)]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_server_of_a_killed_client_ends(folder: Path) -> None:
+    command = [sys.executable, "-m", "pipelines", "chat", "runs/demo"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    client = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert client.stderr is not None
+    assert "starting a server" in client.stderr.readline()
+    (server,) = psutil.Process(client.pid).children()
+    while not (family := server.children(recursive=True)):
+        time.sleep(0.1)
+    client.kill()
+    client.communicate()
+    _, alive = psutil.wait_procs([server, *family], timeout=120)
+    assert alive == []
+
+
 _RESTART = re.compile("is being restarted|the server works again")
 """what the server may say of the ingress that was killed"""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import click
+import psutil
 import pytest
 
 from pipelines.client import server as servers
@@ -25,8 +27,8 @@ from tests.serving.stand_in import StandIn
 pathlib.Path("asked").write_text(" ".join(sys.argv[1:]))
 print("getting ready", file=sys.stderr)
 with StandIn() as server:
-    print("ready:", server.url, "curl", server.url + "/v1/models", flush=True)
     pathlib.Path("pid").write_text(str(os.getpid()))
+    print("ready:", server.url, "curl", server.url + "/v1/models", flush=True)
     try:
         signal.pause()
     except KeyboardInterrupt:
@@ -52,7 +54,7 @@ def test_a_server_is_started_for_a_run_and_drained_at_the_end(run: Path) -> None
     script = SERVES.format(root=str(ROOT))
     with server_for(str(run), serve=[sys.executable, "-c", script]) as address, Connection(address) as connection:
         assert connection.models()["relay"].id == "demo"
-        assert Path("asked").read_text() == "runs/demo --port 0"
+        assert Path("asked").read_text() == "runs/demo --port 0 --until-input-ends"
         pid = int(Path("pid").read_text())
     assert Path("drained").exists()
     with pytest.raises(ProcessLookupError):
@@ -88,6 +90,26 @@ def test_a_server_that_does_not_end_is_killed(run: Path, monkeypatch: pytest.Mon
         pid = int(Path("pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_servers_input_ends_when_its_client_is_killed(run: Path) -> None:
+    waits = "import os, sys; print('http://127.0.0.1:9', os.getpid(), flush=True); sys.stdin.read(); open('ended', 'w')"
+    client = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from pipelines.client.server import server_for
+with server_for("runs/demo", serve=[sys.executable, "-c", {waits!r}]):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", client], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    (server,) = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    psutil.wait_procs([server], timeout=60)
+    assert Path("ended").exists()
 
 
 def test_what_is_neither_url_nor_file_is_refused() -> None:
