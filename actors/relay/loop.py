@@ -107,8 +107,10 @@ async def _call(sequence: RelaySequence, turn: TeacherTurn, teacher: Engine, fol
 
     def on_tokens(ids: list[int], logprobs: list[float]) -> None:
         assert follower is not None
-        arrived.extend(ids)
-        follower.writes(Source.TEACHER, ids, logprobs)
+        left = turn.request.max_tokens - len(arrived)  # an engine that writes more is refused at the end of its turn
+        arrived.extend(ids[:left])
+        if left > 0:
+            follower.writes(Source.TEACHER, ids[:left], logprobs[:left])
 
     try:
         async with asyncio.timeout(deadline_s):

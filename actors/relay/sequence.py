@@ -165,8 +165,8 @@ class RelaySequence:
         ids = self.setup.handoff.student_ids(written[:-1] if ended else written)
         if ended:
             ids.append(self.setup.grammar.tokenizer.eos_token_id)
-        cut = len(ids) > self.room
-        ids = ids[: self.room]
+        cut = len(ids) > turn.most
+        ids = ids[: turn.most]
         if ended and not cut:
             ending = CallEnding.END_OF_TEXT
         elif cut or turn.request.max_tokens < turn.requested:
@@ -201,7 +201,7 @@ class RelaySequence:
         prompt_tokens = len(turn.request.prompt_ids)
         self.usage.teacher.add_turn(prompt_tokens, 0, len(arrived))
         eos = self.setup.grammar.tokenizer.eos_token_id
-        ids = [token for token in self.setup.handoff.student_ids(arrived) if token != eos][: self.room]
+        ids = [token for token in self.setup.handoff.student_ids(arrived) if token != eos][: turn.most]
         position = len(self.output)
         self.output.by_teacher(ids)
         self.failures.append(reason)
@@ -223,6 +223,11 @@ class RelaySequence:
     def room(self) -> int:
         """Output tokens that the answer may still have, in the student's vocabulary."""
         return self._longest - len(self.output)
+
+    @property
+    def turn_room(self) -> int:
+        """Output tokens that the turn under way may add, in the student's vocabulary."""
+        return self._turn.most if isinstance(self._turn, TeacherTurn) else self.room
 
     @property
     def _calls_left(self) -> bool:
@@ -333,7 +338,7 @@ class RelaySequence:
             want_logprobs=self.setup.want_teacher_logprobs,
             seed=self._turn_seed(),
         )
-        return TeacherTurn(request, requested, commanded)
+        return TeacherTurn(request, requested, commanded, self.room if allowed is None else min(self.room, allowed))
 
     def _finished(self, reason: FinishReason) -> Finished:
         self._reject(parse_commands(self._unread))

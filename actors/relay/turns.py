@@ -24,6 +24,8 @@ class TeacherTurn:
     """tokens by the command, the fixed length or the plan, before limits cut them"""
     commanded: int
     """n as the student wrote it; 0 for a planned call"""
+    most: int
+    """output tokens that it may add to the answer, in the student's vocabulary"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,8 @@ from actors.trajectory import Source
 _REPLACEMENT = "\ufffd"
 _MOST_BYTES = 4
 """of one character in UTF-8"""
+_MOST_TOKENS = 16
+"""that may each end within a character, so that none of them has a text of its own"""
 
 
 class Written(Protocol):
@@ -26,7 +28,7 @@ class Written(Protocol):
     def output(self) -> Output: ...
 
     @property
-    def room(self) -> int: ...
+    def turn_room(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,48 @@ class _Unit:
 
     tokens: tuple[_Token, ...]
     text: str
+
+
+class _Pending:
+    """Groups tokens, so that each group is the fewest that end with a whole character."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.units: list[_Unit] = []
+        self._unfinished: list[_Token] = []
+
+    @property
+    def tokens(self) -> list[_Token]:
+        """All tokens, in order."""
+        return [token for unit in self.units for token in unit.tokens] + self._unfinished
+
+    def add(self, tokens: Iterable[_Token]) -> None:
+        """Append tokens."""
+        for token in tokens:
+            self._unfinished.append(token)
+            text = self._text()
+            if not self._is_unfinished(text):
+                self._finish(text)
+
+    def end(self) -> None:
+        """Take the last group as it is. Nothing follows."""
+        if self._unfinished:
+            self._finish(self._text())
+
+    def _text(self) -> str:
+        return self._tokenizer.decode([token.id for token in self._unfinished])
+
+    def _finish(self, text: str) -> None:
+        self.units.append(_Unit(tuple(self._unfinished), text))
+        self._unfinished.clear()
+
+    def _is_unfinished(self, text: str) -> bool:
+        if not text.endswith(_REPLACEMENT):
+            return False
+        # More than one at the end are bytes that are no text, and not the beginning of one character.
+        most = _MOST_BYTES if text.endswith(2 * _REPLACEMENT) else _MOST_TOKENS
+        ids = [token.id for token in self._unfinished]
+        return len(ids) < most and self._tokenizer.encode(text) != ids
 
 
 class AnswerText:
@@ -65,7 +109,7 @@ class AnswerText:
         self._released: list[Piece] = []
         self._writer = Source.STUDENT
         """of the segment under way"""
-        self._pending: list[_Token] = []
+        self._pending = _Pending(student)
         """tokens of the segment whose text is not given out"""
         self._given = 0
         """tokens of the output whose text is given out"""
@@ -109,7 +153,7 @@ class AnswerText:
 
     def begin(self, sequence: Written) -> None:
         """Learn how many tokens the answer may have. Call it before the first turn."""
-        self._room = sequence.room
+        self._room = sequence.turn_room
 
     def writes(self, source: Source, ids: list[int], logprobs: list[float]) -> None:
         """Take tokens of the turn under way. See `Follower`."""
@@ -119,19 +163,19 @@ class AnswerText:
         if source is Source.TEACHER and not isinstance(self._handoff, IdHandoff):
             self._writes_other_vocabulary(ids)
             return
-        self._pending += map(_Token, ids, logprobs)
+        self._pending.add(map(_Token, ids, logprobs))
         self._give_out()
 
     def wrote(self, sequence: Written) -> None:
         """Replace the tokens of the turn by those that the sequence kept. See `Follower`."""
         output = sequence.output
-        told, self._pending, self._turn = self._pending, [], 0
-        self._room = sequence.room
+        told, self._pending, self._turn = self._pending.tokens, _Pending(self._student), 0
+        self._room = sequence.turn_room
         for i, (token, source) in enumerate(zip(output.ids[self._given :], output.sources[self._given :], strict=True)):
             if source is not self._writer:
                 self._end_segment(source)
             logprob = told[i].logprob if i < len(told) and told[i].id == token else 0.0
-            self._pending.append(_Token(token, logprob))
+            self._pending.add([_Token(token, logprob)])
         if self._early:
             self._end_other_vocabulary()
         self._give_out()
@@ -160,10 +204,11 @@ class AnswerText:
 
     def _end_other_vocabulary(self) -> None:
         """Give out the rest of the teacher's turn, now that its tokens are known."""
-        text = self._student.decode([token.id for token in self._pending])
+        tokens = self._pending.tokens
+        text = self._student.decode([token.id for token in tokens])
         self._release(Piece(text[len(self._early) :], Source.TEACHER))
-        self._given += len(self._pending)
-        self._pending, self._teacher_ids, self._early = [], [], ""
+        self._given += len(tokens)
+        self._pending, self._teacher_ids, self._early = _Pending(self._student), [], ""
 
     def _end_segment(self, next_writer: Source) -> None:
         self._give_out(is_whole=True)
@@ -171,12 +216,14 @@ class AnswerText:
 
     def _give_out(self, is_whole: bool = False) -> None:
         """Give out the pending text that is certain; all of it if the segment is whole."""
-        units = _units(self._student, self._pending, is_whole)
+        if is_whole:
+            self._pending.end()
+        units = self._pending.units
         text = "".join(unit.text for unit in units)
         hides = self._writer is Source.STUDENT and not self._shows_commands
         settled = len(text) if is_whole or self._writer is Source.TEACHER else settled_end(text)
         spans = hidden_spans(text) if hides else []
-        start = 0
+        start = given = 0
         for unit in units:
             end = start + len(unit.text)
             if end > settled:
@@ -184,30 +231,10 @@ class AnswerText:
             visible = "".join(outside(text, start, end, spans))
             logprobs = tuple(TokenLogprob(unit.text, token.logprob) for token in unit.tokens[-1:])
             self._release(Piece(visible, self._writer, logprobs if visible == unit.text else ()))
-            del self._pending[: len(unit.tokens)]
             self._given += len(unit.tokens)
-            start = end
+            given, start = given + 1, end
+        del units[:given]
 
     def _release(self, piece: Piece) -> None:
         if piece.text:
             self._released += self._stops.pass_on(piece)
-
-
-def _units(tokenizer: Tokenizer, tokens: Sequence[_Token], is_whole: bool) -> list[_Unit]:
-    """Group tokens so that each group ends with a whole character. Without `is_whole`, an unfinished group is left out."""
-    units: list[_Unit] = []
-    group: list[_Token] = []
-    for token in tokens:
-        group.append(token)
-        text = tokenizer.decode([one.id for one in group])
-        if (
-            text.endswith(_REPLACEMENT)
-            and len(group) < _MOST_BYTES
-            and tokenizer.encode(text) != [one.id for one in group]
-        ):
-            continue
-        units.append(_Unit(tuple(group), text))
-        group = []
-    if group and is_whole:
-        units.append(_Unit(tuple(group), tokenizer.decode([one.id for one in group])))
-    return units

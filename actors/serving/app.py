@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from actors.serving.answer_forms import ChatAnswer, ChatChunk, PublishedStudent, TextAnswer, TextChunk
 from actors.serving.error_answers import add_error_handlers
@@ -28,7 +30,7 @@ from actors.serving.openapi import (
     with_body,
 )
 from actors.serving.page import page_routes
-from actors.serving.protocol import MOST_CHOICES, MOST_STOPS, Asked, RequestReader
+from actors.serving.protocol import Asked, RequestReader
 from actors.serving.service import Service, not_noted
 from actors.serving.settings import ServerSettings
 from actors.serving.spending import bounds_of, within
@@ -39,6 +41,13 @@ Version = Callable[[], Awaitable[int]]
 
 Answered = Annotated[AsyncExitStack, Depends(until_answered)]
 
+_EXACT = 2.0**53
+"""the largest float that is certainly the integer that it looks like"""
+_LONG_BODY = 16 * 1024
+"""bytes of a body that is read in a thread"""
+_LONG_READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-request")
+_STUCK_S = 5.0
+"""beyond its deadline, an answer ends whatever its client does"""
 _SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -52,19 +61,26 @@ def create_app(
     version: Version,
 ) -> FastAPI:
     """Return the application."""
-    app = FastAPI(title=f"relay server {settings.name}", docs_url=None, redoc_url=None)
-    app.add_middleware(GuardMiddleware, settings=guards.settings, keys=guards.keys, admission=guards.admission)
+    app = FastAPI(title=f"relay server {settings.name}", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_middleware(
+        GuardMiddleware,
+        settings=guards.settings,
+        keys=guards.keys,
+        admission=guards.admission,
+        longest_s=settings.deadline_s + _STUCK_S,
+    )
     add_error_handlers(app)
     page_routes(app)
 
     async def answer(request: Request, read: Callable[[object], Asked], answered: AsyncExitStack) -> Response:
-        asked, note = read(await _json(request)), not_noted
+        asked, note = await _read(request, read), not_noted
         bounds = bounds_of(asked)
         if (allowance := await guards.allowance(caller_of(request), bounds, answered)) is not None:
             asked, note = within(asked, allowance.per_choice(bounds)), allowance.note
         if not asked.streams:
             return JSONResponse(await service.whole(asked, note))
         chunks = service.stream(asked, note)
+        answered.push_async_callback(chunks.aclose)  # Starlette leaves it open when the client goes, or reads no more
         first = await anext(chunks)
         return StreamingResponse(_after(first, chunks), media_type="text/event-stream", headers=_SSE_HEADERS)
 
@@ -72,7 +88,7 @@ def create_app(
         "/v1/chat/completions",
         response_model=ChatAnswer,
         responses=or_stream(ChatChunk),
-        openapi_extra=with_body(chat_body(reader.models(), MOST_CHOICES, MOST_STOPS)),
+        openapi_extra=with_body(chat_body(reader.models())),
     )
     async def chat_completions(request: Request, answered: Answered) -> Response:
         """Answer a conversation."""
@@ -82,7 +98,7 @@ def create_app(
         "/v1/completions",
         response_model=TextAnswer,
         responses=or_stream(TextChunk),
-        openapi_extra=with_body(completion_body(reader.models(), MOST_CHOICES, MOST_STOPS)),
+        openapi_extra=with_body(completion_body(reader.models(), reader.tokens)),
     )
     async def completions(request: Request, answered: Answered) -> Response:
         """Continue a text."""
@@ -116,7 +132,7 @@ def create_app(
         """Say that the server answers."""
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
         """Return the metrics for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
@@ -135,7 +151,7 @@ def create_app(
     )
     async def new_student(request: Request) -> dict[str, Any]:
         """Give new weights to all student replicas. Answers that are being written go on."""
-        body = await _json(request)
+        body = _json(await request.body())
         path = body.get("path") if isinstance(body, dict) else None
         if not isinstance(path, str) or not path:
             raise bad("path", "path should name the folder of a model or of a finished run")
@@ -145,19 +161,32 @@ def create_app(
     return app
 
 
-async def _json(request: Request) -> object:
+async def _read(request: Request, read: Callable[[object], Asked]) -> Asked:
+    """Return the request. A long one is read in a thread, because its tokens take seconds. Long ones wait for each other."""
+    body = await request.body()
+    if len(body) < _LONG_BODY:
+        return read(_json(body))
+    return await asyncio.get_running_loop().run_in_executor(_LONG_READER, lambda: read(_json(body)))
+
+
+def _json(body: bytes) -> object:
     try:
-        return json.loads(await request.body(), parse_constant=_no_number)
+        return json.loads(body, parse_float=_number, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}") from error
+
+
+def _number(text: str) -> float:
+    """Return a number. JSON has one kind of them, so 3.0 is the integer 3."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= _EXACT else value
 
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
 
 
-async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):
-        yield first
-        async for chunk in rest:
-            yield chunk
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk

@@ -87,7 +87,9 @@ class ChoiceText:
     """The visible text of one choice, as far as it has arrived."""
 
     texts: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    logprobs: list[tuple[int, TokenLogprob]] = field(default_factory=list)
+    """each token with the place in the text where it begins"""
+    length: int = 0
     summary: Summary | None = None
 
     def take(self, events: Iterable[Event]) -> None:
@@ -95,7 +97,8 @@ class ChoiceText:
         for event in events:
             if isinstance(event, Piece):
                 self.texts.append(event.text)
-                self.logprobs += event.logprobs
+                self.logprobs += _placed(event.logprobs, self.length)
+                self.length += len(event.text)
             elif isinstance(event, Summary):
                 self.summary = event
 
@@ -161,7 +164,7 @@ class AnswerBodies:
         return {
             "index": index,
             **({"message": message} if self._asked.is_chat else {"text": choice.text}),
-            "logprobs": self._logprobs(choice.logprobs, 0),
+            "logprobs": self._logprobs(choice.logprobs),
             "finish_reason": choice.summary.finish.value,
             "relay": summary_json(choice.summary),
         }
@@ -171,7 +174,7 @@ class AnswerBodies:
             case Piece():
                 start, self._lengths[index] = self._lengths[index], self._lengths[index] + len(event.text)
                 text = {"delta": {"content": event.text}} if self._asked.is_chat else {"text": event.text}
-                logprobs = self._logprobs(event.logprobs, start)
+                logprobs = self._logprobs(_placed(event.logprobs, start))
                 return {"index": index, **text, "logprobs": logprobs, "relay": {"writer": WRITERS[event.writer]}}
             case CallBegan():
                 relay: Json = {"call": asdict(event)}
@@ -182,7 +185,7 @@ class AnswerBodies:
         part: Json = {"index": index, **({"delta": {}} if self._asked.is_chat else {"text": ""}), "relay": relay}
         return part | {"finish_reason": event.finish.value} if isinstance(event, Summary) else part
 
-    def _logprobs(self, tokens: Sequence[TokenLogprob], start: int) -> Json | None:
+    def _logprobs(self, placed: Sequence[tuple[int, TokenLogprob]]) -> Json | None:
         if not self._asked.logprobs:
             return None
         if self._asked.is_chat:
@@ -194,16 +197,13 @@ class AnswerBodies:
                         "bytes": list(one.text.encode(errors="replace")),
                         "top_logprobs": [],
                     }
-                    for one in tokens
+                    for _, one in placed
                 ]
             }
-        offsets = [start]
-        for one in tokens:
-            offsets.append(offsets[-1] + len(one.text))
         return {
-            "text_offset": offsets[:-1],
-            "token_logprobs": [one.logprob for one in tokens],
-            "tokens": [one.text for one in tokens],
+            "text_offset": [offset for offset, _ in placed],
+            "token_logprobs": [one.logprob for _, one in placed],
+            "tokens": [one.text for _, one in placed],
             "top_logprobs": [],
         }
 
@@ -216,15 +216,30 @@ def as_sse(data: Json) -> bytes:
 DONE = b"data: [DONE]\n\n"
 
 
+def _placed(tokens: Iterable[TokenLogprob], start: int) -> list[tuple[int, TokenLogprob]]:
+    """Return tokens of one piece with the places where they begin. The piece begins at `start`."""
+    placed = []
+    for one in tokens:
+        placed.append((start, one))
+        start += len(one.text)
+    return placed
+
+
 def _joined(events: Iterable[Event]) -> list[Event]:
     joined: list[Event] = []
     for event in events:
         last = joined[-1] if joined else None
-        if isinstance(event, Piece) and isinstance(last, Piece) and last.writer is event.writer:
+        if isinstance(event, Piece) and isinstance(last, Piece) and _may_join(last, event):
             joined[-1] = Piece(last.text + event.text, event.writer, last.logprobs + event.logprobs)
         else:
             joined.append(event)
     return joined
+
+
+def _may_join(first: Piece, second: Piece) -> bool:
+    """Return whether both are by one writer, and the tokens' texts still say where each token begins."""
+    known = sum(len(one.text) for one in first.logprobs) == len(first.text)
+    return first.writer is second.writer and (known or not second.logprobs)
 
 
 def _usage(usage: ModelUsage) -> Json:

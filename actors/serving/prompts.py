@@ -35,6 +35,8 @@ class Prompts:
         self.teacher_takes_chats_only = remote is not None and remote.wire.mode is Mode.CHAT
         self._equal = self._own.get_vocab() == self._its.get_vocab()
         self._suffix = settings.prompt_suffix
+        self.tokens = len(self._own)
+        """of the student's vocabulary"""
 
     def chat(self, messages: Sequence[Message]) -> RelayPrompt:
         """Return the prompt of a conversation."""
@@ -60,8 +62,8 @@ class Prompts:
 
     def ids(self, ids: Sequence[int]) -> RelayPrompt:
         """Return the prompt of token ids in the student's vocabulary."""
-        if unknown := [token for token in ids if not 0 <= token < len(self._own)]:
-            raise bad("prompt", f"prompt has the token id {unknown[0]}; ids are from 0 to {len(self._own) - 1}")
+        if unknown := [token for token in ids if not 0 <= token < self.tokens]:
+            raise bad("prompt", f"prompt has the token id {unknown[0]}; ids are from 0 to {self.tokens - 1}")
         if self._equal and not self._as_text:
             return RelayPrompt(tuple(ids), tuple(ids))
         text = self._own.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -89,15 +91,15 @@ def _digest(beginning: object) -> str:
     return hashlib.blake2b(repr(beginning).encode(), digest_size=16).hexdigest()
 
 
-def check_room(tokens: int, context_tokens: int, whose: str) -> None:
-    """Raise `ApiError` if a prompt of so many tokens leaves no room for an answer."""
+def check_room(tokens: int, context_tokens: int, whose: str, where: str) -> None:
+    """Raise `ApiError` if a prompt of so many tokens leaves no room for an answer. The request has it at the key `where`."""
     if tokens == 0:
-        raise bad("prompt", "the prompt is empty: it should have at least one token")
+        raise bad(where, "the prompt is empty: it should have at least one token")
     if tokens >= context_tokens:
         raise ApiError(
             400,
             f"the prompt has {tokens} tokens, but the {whose}'s context of {context_tokens} tokens must hold it and at "
             "least one more: shorten it",
-            param="messages",
+            param=where,
             code="context_length_exceeded",
         )

@@ -17,13 +17,15 @@ from actors.relay.handoff import RelayPrompt
 from actors.relay.seeds import derived_seed
 from actors.serving.errors import ApiError, bad
 from actors.serving.prompts import Prompts, check_room, session_of_ids, session_of_messages
-from actors.serving.relay_keys import as_api_error, read_relay_keys
+from actors.serving.relay_keys import RelayKeys, as_api_error, read_relay_keys
 from actors.serving.request import AnswerRequest, ModelKind
 from actors.serving.settings import ServerSettings
 from actors.settings import SamplingSettings
 
 MOST_CHOICES = 128
-MOST_STOPS = 16
+MOST_STOPS = 4
+SEEDS = range(-9 * 10**18, 9 * 10**18 + 1)
+"""vLLM takes 64 bits. These bounds also mean the same to those readers of JSON that have no such integers"""
 _ROLES = ("system", "developer", "user", "assistant")
 _USED = {
     "model",
@@ -39,9 +41,10 @@ _USED = {
     "max_tokens",
     "relay",
 }
+_READ_HERE = {"relay", "stop"}
 USED_IN_CHATS = _USED | {"messages", "max_completion_tokens", "top_logprobs"}
 USED_IN_COMPLETIONS = _USED | {"prompt"}
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "user",
     "metadata",
     "store",
@@ -91,6 +94,11 @@ class RequestReader:
         kinds = {name: ModelKind.RELAY, f"{name}/student": ModelKind.STUDENT}
         return kinds if self._settings.teacher is None else kinds | {f"{name}/teacher": ModelKind.TEACHER}
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens the student's vocabulary has."""
+        return self._prompts.tokens
+
     def chat(self, body: object) -> Asked:
         """Read a body of /v1/chat/completions."""
         given = _object(body)
@@ -100,7 +108,8 @@ class RequestReader:
         )
         if request.top_logprobs:
             raise bad("top_logprobs", "top_logprobs should be 0: only the log-prob of the sampled token is known")
-        asked = given.get("max_completion_tokens", given.get("max_tokens"))
+        limits = [_max_tokens(name, given.get(name)) for name in ("max_completion_tokens", "max_tokens")]
+        asked = next(filter(None, limits), None)
         prompt, session = self._prompts.chat(messages), session_of_messages(messages)
         return self._asked(request, given, [(prompt, session)], asked, logprobs=bool(request.logprobs), is_chat=True)
 
@@ -114,7 +123,12 @@ class RequestReader:
         prompts = [self._prompts.text(one) if isinstance(one, str) else self._prompts.ids(one) for one in asked]
         sessions = [(prompt, session_of_ids(prompt.student_ids)) for prompt in prompts]
         return self._asked(
-            request, given, sessions, request.max_tokens, logprobs=request.logprobs is not None, is_chat=False
+            request,
+            given,
+            sessions,
+            _max_tokens("max_tokens", request.max_tokens),
+            logprobs=request.logprobs is not None,
+            is_chat=False,
         )
 
     def _asked(
@@ -122,7 +136,7 @@ class RequestReader:
         request: ChatCompletionRequest | CompletionRequest,
         given: Mapping[str, Any],
         prompts: Sequence[tuple[RelayPrompt, str]],
-        max_tokens: object,
+        max_tokens: int | None,
         *,
         logprobs: bool,
         is_chat: bool,
@@ -132,30 +146,32 @@ class RequestReader:
         kind = self.models().get(model)
         if kind is None:
             known = ", ".join(self.models())
-            raise ApiError(404, f"the model {model!r} is not served here; there are {known}", code="model_not_found")
+            message = f"the model {model!r:.80} is not served here; there are {known}"
+            raise ApiError(404, message, param="model", code="model_not_found")
         keys = read_relay_keys(given.get("relay"))
-        if kind is ModelKind.TEACHER and keys.teacher == "off":
-            raise bad("relay.teacher", f"relay.teacher is off, but {model} is the teacher: leave it out")
+        if kind is ModelKind.TEACHER:
+            _check_teacher_alone(keys, model)
         if kind is ModelKind.TEACHER or (kind is ModelKind.RELAY and keys.teacher == "on"):
             self._check_remote(model, is_chat, logprobs)
         limits = settings.limits_in_force
         calls = limits.max_calls if keys.max_calls is None else min(keys.max_calls, limits.max_calls)
+        where = "messages" if is_chat else "prompt"
         for prompt, _ in prompts:
             if kind is ModelKind.TEACHER:
-                check_room(len(prompt.teacher_ids), settings.teacher_context_tokens, "teacher")
+                check_room(len(prompt.teacher_ids), settings.teacher_context_tokens, "teacher", where)
             else:
-                check_room(len(prompt.student_ids), settings.student.engine.max_model_len, "student")
+                check_room(len(prompt.student_ids), settings.student.engine.max_model_len, "student", where)
         n = 1 if request.n is None else request.n
         if not 1 <= n <= MOST_CHOICES:
             raise bad("n", f"n is {n}, but should be from 1 to {MOST_CHOICES}")
         first = AnswerRequest(
             kind=kind,
             prompt=prompts[0][0],
-            max_tokens=min(_max_tokens(max_tokens, limits.max_new_tokens), limits.max_new_tokens),
+            max_tokens=min(max_tokens or limits.max_new_tokens, limits.max_new_tokens),
             max_calls=calls if kind is ModelKind.RELAY and keys.teacher == "on" else 0,
             student_sampling=_sampling(settings.sampling.student, given),
             teacher_sampling=_sampling(settings.sampling.teacher, given),
-            stops=_stops(request.stop),
+            stops=_stops(given.get("stop")),
             want_logprobs=logprobs,
             max_call_ratio=keys.max_call_ratio,
             max_cost=None if keys.max_cost is None else keys.max_cost / (len(prompts) * n),
@@ -205,16 +221,24 @@ def _validated(model: type[Any], given: dict[str, Any], used: set[str]) -> Any:
     """Return the request. A field that would change the answer but is not supported is refused by its name."""
     known: dict[str, Any] = model.model_fields
     for name, value in given.items():
-        if name in used or name in _WITHOUT_EFFECT or not value or value == _NEUTRAL.get(name):
+        if name in used or name in WITHOUT_EFFECT or value is None:
             continue
         if name not in known and name not in _NEUTRAL:
             near = get_close_matches(name, used, n=1)
-            raise bad(name, f"{name} is not a known field" + (f": did you mean {near[0]}?" if near else ""))
-        if name not in known or value != known[name].get_default(call_default_factory=True):
+            raise bad(
+                f"{name:.80}", f"{name:.80} is not a known field" + (f": did you mean {near[0]}?" if near else "")
+            )
+        default = known[name].get_default(call_default_factory=True) if name in known else None
+        neutral = [default, *([_NEUTRAL[name]] if name in _NEUTRAL else [])]
+        if value not in neutral and (value or any(neutral)):
             raise bad(name, f"{name} is not supported by this server: leave it out", "unsupported_parameter")
-    fields = {name: value for name, value in given.items() if name in used and name != "relay"}
+    fields = {
+        name: value
+        for name, value in given.items()
+        if name in used and name not in _READ_HERE and value is not None  # null asks for the default
+    }
     try:
-        request: BaseModel = model.model_validate(fields)
+        request: BaseModel = model.model_validate(fields, strict=True)
     except ValidationError as error:
         raise as_api_error(error, "") from error
     except VLLMClientError as error:
@@ -273,11 +297,9 @@ def _unicode(text: str, where: str) -> str:
     return text
 
 
-def _max_tokens(value: object, default: int) -> int:
-    if value is None:
-        return default
-    if type(value) is not int or value < 1:
-        raise bad("max_tokens", f"max_tokens is {value!r:.80}, but should be a number of at least 1")
+def _max_tokens(name: str, value: object) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise bad(name, f"{name} is {value!r:.80}, but should be a number of at least 1")
     return value
 
 
@@ -291,15 +313,30 @@ def _sampling(default: SamplingSettings, given: Mapping[str, Any]) -> SamplingSe
         raise as_api_error(error, "") from error
 
 
-def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
-    stops = [stop] if isinstance(stop, str) else list(stop or [])
-    if len(stops) > MOST_STOPS or not all(stops):
-        raise bad("stop", f"stop should have at most {MOST_STOPS} texts, and none of them empty")
+def _stops(stop: object) -> tuple[str, ...]:
+    stops: list[Any] = [] if stop is None else stop if isinstance(stop, list) else [stop]
+    if len(stops) > MOST_STOPS or not all(isinstance(one, str) and one for one in stops):
+        raise bad(
+            "stop", f"stop is {stop!r:.80}, but should be a text or at most {MOST_STOPS} texts, and none of them empty"
+        )
     return tuple(_unicode(one, "stop") for one in stops)
 
 
 def _seed(seed: int | None, choice: int) -> int | None:
-    return None if seed is None else derived_seed(seed, choice)
+    if seed is None:
+        return None
+    if seed not in SEEDS:
+        raise bad("seed", f"seed is {seed}, but should be from {SEEDS[0]} to {SEEDS[-1]}")
+    return derived_seed(seed, choice)
+
+
+def _check_teacher_alone(keys: RelayKeys, model: str) -> None:
+    """Raise `ApiError` for a key that has no meaning where the teacher writes the whole answer."""
+    given: dict[str, object] = {"teacher": keys.teacher if keys.teacher == "off" else None}
+    given |= {"max_call_ratio": keys.max_call_ratio, "max_calls": keys.max_calls}
+    for name, value in given.items():
+        if value is not None:
+            raise bad(f"relay.{name}", f"relay.{name} is {value}, but {model} is the teacher alone: leave it out")
 
 
 def _shares(tokens: int | None, choices: int) -> list[int | None]:

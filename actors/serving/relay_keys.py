@@ -14,17 +14,17 @@ from actors.serving.errors import ApiError, bad
 class RelayKeys(BaseModel):
     """All keys are optional."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    max_teacher_tokens: int | None = Field(None, ge=0, strict=True)
+    max_teacher_tokens: int | None = Field(None, ge=0)
     """most output tokens that the teacher may write, in all choices together"""
     max_call_ratio: float | None = Field(None, ge=0.0, le=1.0)
     """most output tokens of the teacher, as a share of all output tokens"""
-    max_calls: int | None = Field(None, ge=0, strict=True)
+    max_calls: int | None = Field(None, ge=0)
     max_cost: float | None = Field(None, ge=0.0)
     """most that the request may cost, in the server's currency"""
     teacher: Literal["on", "off"] = "on"
-    show_commands: bool = Field(False, strict=True)
+    show_commands: bool = False
 
 
 def read_relay_keys(value: object) -> RelayKeys:
@@ -32,7 +32,7 @@ def read_relay_keys(value: object) -> RelayKeys:
     if value is None:
         return RelayKeys()
     if not isinstance(value, dict):
-        raise bad("relay", f"relay is {value!r}, but should be an object with keys such as max_call_ratio")
+        raise bad("relay", f"relay is {value!r:.80}, but should be an object with keys such as max_call_ratio")
     try:
         return RelayKeys.model_validate(value)
     except ValidationError as error:
@@ -42,7 +42,9 @@ def read_relay_keys(value: object) -> RelayKeys:
 def as_api_error(error: ValidationError, where: str, known: Sequence[str] = ()) -> ApiError:
     """Return the first problem of a validation as a client's error."""
     first: Any = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in [*([where] if where else []), *first["loc"]])
+    path = ".".join(
+        f"{part:.80}" if isinstance(part, str) else str(part) for part in [*filter(None, [where]), *first["loc"]]
+    )
     if first["type"] == "extra_forbidden":
         near = get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

@@ -25,7 +25,7 @@ from actors.trajectory import Source
 @dataclass(frozen=True, slots=True)
 class _Solo:
     output: Output
-    room: int
+    turn_room: int
 
 
 async def solo_answer(
@@ -58,8 +58,9 @@ async def solo_answer(
     async with aclosing(_chunks(engine, turn, pace)) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, Chunk):
-                ids += chunk.token_ids
-                text.writes(Source.TEACHER, chunk.token_ids, chunk.logprobs)
+                new = chunk.token_ids[: room - len(ids)]
+                ids += new
+                text.writes(Source.TEACHER, new, chunk.logprobs[: len(new)])
             else:
                 cached = chunk.cached_tokens
                 finish = Finish.LENGTH if chunk.stop is StopReason.LENGTH else Finish.STOP

@@ -8,8 +8,10 @@ from dataclasses import replace
 from actors.relay.usage import ModelUsage, Prices
 from actors.serving.events import CallBegan, CallReport, Event, Summary
 from actors.serving.guards.budgets import AnswerBounds
+from actors.serving.pieces import Piece
 from actors.serving.protocol import Asked
 from actors.serving.request import AnswerRequest, ModelKind
+from actors.trajectory import Source
 
 
 def bounds_of(asked: Asked) -> AnswerBounds:
@@ -42,8 +44,8 @@ def within(asked: Asked, each: AnswerBounds) -> Asked:
 class Spending:
     """What the choices of a request took so far.
 
-    A call under way counts as if the teacher wrote all that was asked for. What the student wrote is counted at the end of
-    a choice.
+    A call under way counts as if the teacher wrote all that was asked for. While a choice is written, its student counts as if
+    it read the prompt once and wrote the visible tokens only, and no choice counts more than it may use.
     """
 
     def __init__(self, asked: Asked, prices: Prices) -> None:
@@ -53,6 +55,8 @@ class Spending:
         """by choice: teacher tokens and cost of each call that has ended"""
         self._open = [self._worst(i, self._most(i)) if asked.kind is ModelKind.TEACHER else None for i in self._indexes]
         """by choice: the same of the teacher's turn under way"""
+        self._visible = [0 for _ in asked.choices]
+        """by choice: tokens of the student that can be seen"""
         self._ended: dict[int, tuple[int, float]] = {}
 
     @property
@@ -63,8 +67,11 @@ class Spending:
         """Count events of a choice."""
         for event in events:
             match event:
+                case Piece(writer=Source.STUDENT):
+                    self._visible[index] += len(event.logprobs)
                 case CallBegan():
-                    self._open[index] = self._worst(index, min(event.requested, self._most(index)))
+                    written = sum(tokens for tokens, _ in self._calls[index])
+                    self._open[index] = self._worst(index, max(min(event.requested, self._most(index) - written), 0))
                 case CallReport():
                     self._open[index] = None
                     usage = ModelUsage(1, event.prompt_tokens, event.cached_tokens, event.written)
@@ -80,8 +87,13 @@ class Spending:
     def _parts(self, index: int) -> list[tuple[int, float]]:
         if index in self._ended:
             return [self._ended[index]]
-        under_way = self._open[index]
-        return self._calls[index] + ([] if under_way is None else [under_way])
+        choice, under_way = self._choices[index], self._open[index]
+        student = ModelUsage(1, len(choice.prompt.student_ids), 0, self._visible[index])
+        parts = [*self._calls[index], *([] if under_way is None else [under_way])]
+        if self._visible[index]:
+            parts.append((0, student.cost(self._prices.student)))
+        tokens, cost = sum(tokens for tokens, _ in parts), sum(cost for _, cost in parts)
+        return [(tokens, cost if choice.max_cost is None else min(cost, choice.max_cost))]
 
     def _most(self, index: int) -> int:
         choice = self._choices[index]
@@ -90,8 +102,7 @@ class Spending:
     def _worst(self, index: int, tokens: int) -> tuple[int, float]:
         choice = self._choices[index]
         usage = ModelUsage(1, _prompt_tokens(choice) + choice.max_tokens, 0, tokens)
-        cost = usage.cost(self._prices.teacher)
-        return tokens, cost if choice.max_cost is None else min(cost, choice.max_cost)
+        return tokens, usage.cost(self._prices.teacher)
 
 
 def _prompt_tokens(choice: AnswerRequest) -> int:

@@ -11,7 +11,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionStrea
 from vllm.entrypoints.openai.completion.protocol import CompletionStreamResponse
 
 from actors.engines.base import EngineError, GenerationRequest
-from actors.serving.protocol import USED_IN_CHATS, USED_IN_COMPLETIONS
+from actors.serving.protocol import USED_IN_CHATS, USED_IN_COMPLETIONS, WITHOUT_EFFECT
 from tests.serving.stack import Stack, chat, chunks, scripted, settings, stack
 
 CALLING = ["94<call>3</call>", "+1"]
@@ -262,4 +262,4 @@ def test_openapi_describes_the_fields_that_are_used() -> None:
     for path, used in (("/v1/chat/completions", USED_IN_CHATS), ("/v1/completions", USED_IN_COMPLETIONS)):
         body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         jsonschema.Draft202012Validator.check_schema(body)
-        assert set(body["properties"]) == used
+        assert set(body["properties"]) == used | WITHOUT_EFFECT

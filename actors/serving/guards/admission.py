@@ -50,7 +50,7 @@ class Admission:
         self._now = now
         self._running: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
-        self._arriving = 0
+        self._arriving: Counter[str] = Counter()
         self._mean_s = _FIRST_GUESS_S
         self._draining = False
         self._empty = asyncio.Event()
@@ -78,15 +78,24 @@ class Admission:
 
     @asynccontextmanager
     async def arriving(self, key: str) -> AsyncIterator[None]:
-        """Count a request whose body is on its way. Raises `ApiError` if there is no place in the queue for it."""
+        """Count a request whose body is on its way. Raises `ApiError` if there is no place in the queue for it.
+
+        One key may not take all places, if it may not run all requests.
+        """
         self.check_open()
-        if self._arriving + len(self._waiting) >= self._most_unadmitted:
-            raise self._too_many(key, "and as many wait as may wait")
-        self._arriving += 1
+        settings = self._settings
+        of_key = self._arriving[key] + sum(waiting.key == key for waiting in self._waiting)
+        most_of_key = (settings.max_concurrent_per_key or settings.max_concurrent) + settings.queue.max_waiting
+        unadmitted = self._arriving.total() + len(self._waiting)
+        if unadmitted >= settings.max_concurrent + settings.queue.max_waiting or of_key >= most_of_key:
+            raise self._too_many(key, f"and {unadmitted} others wait or are on their way, which is the most")
+        self._arriving[key] += 1
         try:
             yield
         finally:
-            self._arriving -= 1
+            self._arriving[key] -= 1
+            if not self._arriving[key]:
+                del self._arriving[key]
 
     async def admit(self, key: str) -> Place:
         """Wait for a place, and return it.
@@ -130,11 +139,6 @@ class Admission:
         except TimeoutError:
             return False
         return True
-
-    @property
-    def _most_unadmitted(self) -> int:
-        """Bodies that may be on their way or in the queue: as many as could be admitted or wait."""
-        return self._settings.max_concurrent + self._settings.queue.max_waiting
 
     async def _wait(self, key: str) -> None:
         """Wait in the queue until this request is entered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,10 +27,14 @@ class GuardMiddleware:
 
     Every path needs an API key if there are any, except those of `OPEN_PATHS` and `OPEN_FOLDER`. Requests that the models
     answer, which are POSTs to `/v1/`, are limited in number. Nothing of this touches the answer: each message goes out as it
-    comes. The app sees when the client goes; a client that goes while it waits gives its place in the queue back.
+    comes. A client that goes gives its place back, in the queue or in the engines.
     """
 
-    def __init__(self, app: ASGIApp, settings: GuardSettings, keys: KeyRing, admission: Admission) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: GuardSettings, keys: KeyRing, admission: Admission, longest_s: float
+    ) -> None:
+        """A request of the models ends after `longest_s` seconds at most, also if its client has stopped to read."""
+        self._longest_s = longest_s
         self._app = app
         self._settings = settings
         self._keys = keys
@@ -57,20 +62,34 @@ class GuardMiddleware:
                 if not is_open or self._keys.empty:
                     remember_caller(scope, caller := self._keys.identify(scope))
                 if reads:
-                    replay: Receive = receive
+                    answer = self._app(scope, receive, send)
                 elif not asks_models:
-                    replay = ReplayedBody(await self._body(scope, receive), receive)
+                    answer = self._app(scope, ReplayedBody(await self._body(scope, receive), receive), send)
                 else:
                     async with self._admission.arriving(caller.name):
                         body = await self._body(scope, receive)
-                    replayed = ReplayedBody(body, receive)
-                    held.push_async_callback(replayed.close)
-                    await self._admit(caller.name, replayed, held)
-                    replay = replayed
+                    client = ReplayedBody(body, receive)
+                    held.push_async_callback(client.close)
+                    await self._admit(caller.name, client, held)
+                    answer = self._while_there(client, self._app(scope, client, send))
             except ApiError as error:
                 await answer_of(error)(scope, receive, send)
                 return
-            await self._app(scope, replay, send)
+            await answer
+
+    async def _while_there(self, client: ReplayedBody, answer: Awaitable[None]) -> None:
+        """Answer until the client goes, and for `longest_s` at most."""
+        answering, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(client.client_gone())
+        try:
+            await asyncio.wait((answering, leaving), timeout=self._longest_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering])
+        if answering.cancelled():
+            raise ClientGoneError
+        answering.result()
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         return await read_body(scope, receive, self._settings.max_body_kib * _KIB, self._settings.body_timeout_s)

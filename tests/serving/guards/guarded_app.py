@@ -31,7 +31,8 @@ PRICES = Prices(teacher=ModelPrices(output=1.0))
 class Guarded:
     """The app, its guard rails, and events that tests wait for. Answers are held until `go` is set."""
 
-    def __init__(self, folder: Path, **values: object) -> None:
+    def __init__(self, folder: Path, longest_s: float = 60.0, **values: object) -> None:
+        self.longest_s = longest_s
         self.settings = GuardSettings.model_validate(values)
         environ = {"USER_KEY": KEY, "ADMIN_KEY": ADMIN_KEY}
         self.admission = Admission(self.settings)
@@ -42,7 +43,9 @@ class Guarded:
 
     def _app(self, keys: KeyRing) -> FastAPI:
         app = FastAPI()
-        app.add_middleware(GuardMiddleware, settings=self.settings, keys=keys, admission=self.admission)
+        app.add_middleware(
+            GuardMiddleware, settings=self.settings, keys=keys, admission=self.admission, longest_s=self.longest_s
+        )
         add_error_handlers(app)
 
         @app.get("/health")
@@ -60,15 +63,21 @@ class Guarded:
         @app.post("/v1/held")
         async def held() -> str:
             self.begun.set()
-            await self.go.wait()
+            try:
+                await self.go.wait()
+            finally:
+                self.gone.set()
             return "done"
 
-        @app.post("/v1/listens")
-        async def listens(request: Request) -> None:
-            self.begun.set()
-            while not await request.is_disconnected():
-                await asyncio.sleep(0.005)
-            self.gone.set()
+        @app.post("/v1/floods")
+        async def floods() -> StreamingResponse:
+            async def text() -> AsyncIterator[bytes]:
+                self.begun.set()
+                while True:
+                    yield b"x" * 65536
+                    await asyncio.sleep(0)
+
+            return StreamingResponse(text())
 
         @app.post("/v1/answer")
         async def answer(

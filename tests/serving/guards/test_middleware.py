@@ -177,15 +177,26 @@ async def test_a_client_that_leaves_the_queue_frees_its_place(tmp_path: Path) ->
         await first
 
 
-async def test_the_app_sees_a_client_go_and_its_place_is_free_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/v1/held", "/v1/floods"])
+async def test_an_answer_ends_with_its_client_and_its_place_is_free_again(tmp_path: Path, path: str) -> None:
     guarded = Guarded(tmp_path, max_concurrent=1)
     async with served(guarded.app) as url:
         _, writer = await connect(url)
-        writer.write(b"POST /v1/listens HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}".encode())
         await guarded.begun.wait()
         writer.close()
-        await asyncio.wait_for(guarded.gone.wait(), 20)
         assert await guarded.admission.drained(20)
+        assert guarded.gone.is_set() == (path == "/v1/held")
+
+
+async def test_a_client_that_never_reads_keeps_its_place_for_the_longest_answer_only(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path, longest_s=0.5, max_concurrent=1)
+    async with served(guarded.app) as url:
+        _, writer = await connect(url)
+        writer.write(b"POST /v1/floods HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        await guarded.begun.wait()
+        assert await guarded.admission.drained(20)
+        writer.close()
 
 
 async def test_a_stream_goes_out_piece_by_piece(tmp_path: Path) -> None:
