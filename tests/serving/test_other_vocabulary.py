@@ -31,7 +31,7 @@ def with_other_ids(student: Path, folder: Path) -> None:
     rows = model.get_input_embeddings().weight
     before = rows.detach().clone()
     with torch.no_grad():
-        rows.zero_()
+        rows[:] = before[-1]  # no token of the old vocabulary, so the model never writes it
         for token, id in old.items():
             rows[new[token]] = before[id]
     end = new["<|end|>"]

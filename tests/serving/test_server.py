@@ -83,7 +83,12 @@ async def test_a_seed_gives_equal_answers_streamed_and_plain_also_beside_others(
 
 
 def test_curl_sees_text_by_writer_and_then_done(server: Server) -> None:
-    body = {"model": server.settings.name, "messages": [{"role": "user", "content": CALLS}], "stream": True}
+    body = {
+        "model": server.settings.name,
+        "messages": [{"role": "user", "content": CALLS}],
+        "stream": True,
+        "temperature": 0,
+    }
     command = ["curl", "-sN", f"{server.url}/v1/chat/completions", "-H", "content-type: application/json"]
     command += ["-H", f"authorization: Bearer {KEY}"]
     said = subprocess.run([*command, "-d", json.dumps(body)], capture_output=True, text=True, timeout=120).stdout

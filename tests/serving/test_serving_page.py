@@ -176,7 +176,7 @@ def test_the_server_of_a_killed_client_ends(folder: Path) -> None:
     assert alive == []
 
 
-_RESTART = re.compile("is being restarted|the server works again")
+_RESTART = re.compile(r"is being restarted|the server works again|\(raylet\)")
 """what the server may say of the ingress that was killed"""
 
 
