@@ -30,12 +30,8 @@ class Budget:
             return True
         return self.teacher_tokens is not None and teacher_tokens >= self.teacher_tokens
 
-    def call_tokens(self, usage: Usage, teacher_tokens: int, output_tokens: int, context_tokens: int) -> int | None:
-        """Return how many tokens the teacher may write now; None if there is no limit.
-
-        So far the output has `output_tokens`, and the teacher wrote `teacher_tokens` of them. The teacher would have to read
-        a context of `context_tokens`.
-        """
+    def output_tokens(self, teacher_tokens: int, output_tokens: int) -> int | None:
+        """Return how many of the answer's next tokens may be the teacher's; None if there is no limit. See `call_tokens`."""
         limits: list[int] = []
         if self.teacher_tokens is not None:
             limits.append(self.teacher_tokens - teacher_tokens)
@@ -43,6 +39,16 @@ class Budget:
             # (written + n) / (all + n) <= ratio, solved for n.
             most = (self.call_ratio * output_tokens - teacher_tokens) / (1.0 - self.call_ratio)
             limits.append(math.floor(most + _SLACK))
+        return max(min(limits), 0) if limits else None
+
+    def call_tokens(self, usage: Usage, teacher_tokens: int, output_tokens: int, context_tokens: int) -> int | None:
+        """Return how many tokens the teacher may write now; None if there is no limit.
+
+        So far the output has `output_tokens`, and the teacher wrote `teacher_tokens` of them. The teacher would have to read
+        a context of `context_tokens`.
+        """
+        of_output = self.output_tokens(teacher_tokens, output_tokens)
+        limits = [] if of_output is None else [of_output]
         if self.cost is not None:
             limits.append(self._affordable(usage, self.prices.teacher, context_tokens))
         return max(min(limits), 0) if limits else None

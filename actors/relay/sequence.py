@@ -338,7 +338,8 @@ class RelaySequence:
             want_logprobs=self.setup.want_teacher_logprobs,
             seed=self._turn_seed(),
         )
-        return TeacherTurn(request, requested, commanded, self.room if allowed is None else min(self.room, allowed))
+        most = self._budget.output_tokens(self.output.teacher_tokens, len(self.output))
+        return TeacherTurn(request, requested, commanded, self.room if most is None else min(self.room, most))
 
     def _finished(self, reason: FinishReason) -> Finished:
         self._reject(parse_commands(self._unread))

@@ -37,43 +37,37 @@ from actors.serving.spending import bounds_of, within
 
 Publish = Callable[[str], Awaitable[dict[str, Any]]]
 """brings the weights in a folder to all student replicas, and returns what they now hold. Raises `ApiError`"""
+Read = Callable[[RequestReader, object], Asked]
 Version = Callable[[], Awaitable[int]]
 
 Answered = Annotated[AsyncExitStack, Depends(until_answered)]
 
 _EXACT = 2.0**53
-"""the largest float that is certainly the integer that it looks like"""
+"""below it, a float is the integer that it looks like"""
 _LONG_BODY = 16 * 1024
 """bytes of a body that is read in a thread"""
 _LONG_READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-request")
-_STUCK_S = 5.0
-"""beyond its deadline, an answer ends whatever its client does"""
 _SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def create_app(
     settings: ServerSettings,
     reader: RequestReader,
+    long_reader: RequestReader,
     service: Service,
     metrics: ServerMetrics,
     guards: GuardRails,
     publish: Publish,
     version: Version,
 ) -> FastAPI:
-    """Return the application."""
+    """Return the application. `long_reader` works in a thread, so it must share no tokenizer with `reader`."""
     app = FastAPI(title=f"relay server {settings.name}", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.add_middleware(
-        GuardMiddleware,
-        settings=guards.settings,
-        keys=guards.keys,
-        admission=guards.admission,
-        longest_s=settings.deadline_s + _STUCK_S,
-    )
+    app.add_middleware(GuardMiddleware, settings=guards.settings, keys=guards.keys, admission=guards.admission)
     add_error_handlers(app)
     page_routes(app)
 
-    async def answer(request: Request, read: Callable[[object], Asked], answered: AsyncExitStack) -> Response:
-        asked, note = await _read(request, read), not_noted
+    async def answer(request: Request, read: Read, answered: AsyncExitStack) -> Response:
+        asked, note = await _read(await request.body(), read, reader, long_reader), not_noted
         bounds = bounds_of(asked)
         if (allowance := await guards.allowance(caller_of(request), bounds, answered)) is not None:
             asked, note = within(asked, allowance.per_choice(bounds)), allowance.note
@@ -92,7 +86,7 @@ def create_app(
     )
     async def chat_completions(request: Request, answered: Answered) -> Response:
         """Answer a conversation."""
-        return await answer(request, reader.chat, answered)
+        return await answer(request, lambda reader, body: reader.chat(body), answered)
 
     @app.post(
         "/v1/completions",
@@ -102,7 +96,7 @@ def create_app(
     )
     async def completions(request: Request, answered: Answered) -> Response:
         """Continue a text."""
-        return await answer(request, reader.completion, answered)
+        return await answer(request, lambda reader, body: reader.completion(body), answered)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -161,12 +155,11 @@ def create_app(
     return app
 
 
-async def _read(request: Request, read: Callable[[object], Asked]) -> Asked:
-    """Return the request. A long one is read in a thread, because its tokens take seconds. Long ones wait for each other."""
-    body = await request.body()
+async def _read(body: bytes, read: Read, reader: RequestReader, long_reader: RequestReader) -> Asked:
+    """Return the request. A long one is read in a thread, where it holds up nothing but other long ones."""
     if len(body) < _LONG_BODY:
-        return read(_json(body))
-    return await asyncio.get_running_loop().run_in_executor(_LONG_READER, lambda: read(_json(body)))
+        return read(reader, _json(body))
+    return await asyncio.get_running_loop().run_in_executor(_LONG_READER, lambda: read(long_reader, _json(body)))
 
 
 def _json(body: bytes) -> object:
@@ -179,7 +172,7 @@ def _json(body: bytes) -> object:
 def _number(text: str) -> float:
     """Return a number. JSON has one kind of them, so 3.0 is the integer 3."""
     value = float(text)
-    return int(value) if value.is_integer() and abs(value) <= _EXACT else value
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def _no_number(name: str) -> None:

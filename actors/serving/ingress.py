@@ -52,10 +52,10 @@ class IngressReplica:
         from actors.serving.service import Service
 
         settings, metrics = self._settings, ServerMetrics()
-        reader = RequestReader(settings, Prompts(settings, self._remote))
+        reader, long_reader = (RequestReader(settings, Prompts(settings, self._remote)) for _ in range(2))
         service = Service(self._answers, settings, metrics)
         self._guards = guards = guard_rails(settings.guards, settings.prices)
-        return create_app(settings, reader, service, metrics, guards, self._publish, self._version)
+        return create_app(settings, reader, long_reader, service, metrics, guards, self._publish, self._version)
 
     async def drain(self) -> str:
         """Refuse new requests, wait for those in flight, and return which replica this is."""

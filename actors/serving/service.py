@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from actors.serving.bodies import DONE, AnswerBodies, ChoiceText, Json, as_sse
@@ -91,7 +92,16 @@ class Service:
         waiting, spending = _Waiting(), Spending(asked, self._prices)
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         with self._metrics.request(asked.kind) as measured:
-            work = [self._pump(index, request, waiting) for index, request in enumerate(asked.choices)]
+
+            def arrived(index: int, events: list[Event]) -> None:
+                waiting.events.setdefault(index, []).extend(events)
+                waiting.news.set()
+                spending.take(index, events)
+                note(*spending.total())
+
+            work = [
+                self._pump(request, partial(arrived, index), waiting) for index, request in enumerate(asked.choices)
+            ]
             async with _running(work) as pumps:
                 while True:
                     try:
@@ -102,11 +112,9 @@ class Service:
                             504, f"the answer was not finished within {self._deadline_s:g} s", code="deadline_exceeded"
                         ) from error
                     batch = waiting.take()
-                    for index, events in batch.items():
+                    for events in batch.values():
                         measured.events(events)
-                        spending.take(index, events)
                     if batch:
-                        note(*spending.total())
                         yield batch
                     for pump in pumps:
                         if pump.done():
@@ -114,13 +122,12 @@ class Service:
                     if all(pump.done() for pump in pumps) and not waiting.events:
                         return
 
-    async def _pump(self, index: int, request: AnswerRequest, waiting: _Waiting) -> None:
-        """Move the events of one choice into `waiting` as they arrive, however slow the client is."""
+    async def _pump(self, request: AnswerRequest, arrived: Callable[[list[Event]], None], waiting: _Waiting) -> None:
+        """Tell the events of one choice as they arrive, however slow the client is."""
         finished = False
         try:
             async for events in self._answers(request):
-                waiting.events.setdefault(index, []).extend(events)
-                waiting.news.set()
+                arrived(events)
                 finished = isinstance(events[-1], Summary)
             if not finished:
                 raise ApiError(503, "the answer ended before it was finished: send the request again")

@@ -69,6 +69,8 @@ async def solo_answer(
             if text.stopped:
                 finish = Finish.STOP
                 break
+            if len(ids) == room and isinstance(chunk, Chunk) and len(new) < len(chunk.token_ids):
+                break  # it writes more than it was asked for
     text.end()
     if ids:
         usage.teacher.add_turn(len(prompt), cached, len(ids))

@@ -72,5 +72,6 @@ def serve(
 
 
 def _stop_when_input_ends() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):  # without a lock, so that the process can end while this waits
+        pass
     os.kill(os.getpid(), signal.SIGTERM)

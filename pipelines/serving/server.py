@@ -63,10 +63,10 @@ def deployed(settings: ServerSettings, bound: Application, proxy_port: int | Non
     if not verbose():
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     http = _with_port(settings.http)
-    if others := ", ".join(sorted(serve.status().applications)):
+    if others := _applications():
         raise ServerError(
-            f"Ray Serve on this cluster already runs: {others}. Stop that first (where `relayllm serve` runs it, with Ctrl-C), or "
-            "unset RAY_ADDRESS to serve on a Ray of its own"
+            f"Ray Serve on this cluster already runs: {', '.join(sorted(others))}. Stop that first: with Ctrl-C where it was "
+            "started, or with `serve shutdown`. Or unset RAY_ADDRESS to serve on a Ray of its own"
         )
     try:
         serve.start(http_options={"host": http.host, "port": proxy_port or http.port})
@@ -79,7 +79,7 @@ def deployed(settings: ServerSettings, bound: Application, proxy_port: int | Non
         _drain(settings)
     finally:
         with _hidden():
-            if serve.status().applications.keys() - {settings.name}:  # somebody deployed another one beside this
+            if _applications() - {settings.name}:  # somebody deployed another one beside this
                 serve.delete(settings.name)
             else:
                 serve.shutdown()
@@ -188,6 +188,18 @@ def _hidden() -> Iterator[None]:
         return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield
+
+
+def _applications() -> set[str]:
+    """Return what Serve runs on this cluster; nothing if it cannot be asked."""
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return set(serve.status().applications)
+    except (RayError, RayServeException):
+        return set()
 
 
 def _status(settings: ServerSettings) -> Any:

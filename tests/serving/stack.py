@@ -154,7 +154,8 @@ class Stack:
 
         metrics = ServerMetrics()
         guards = rails or guard_rails(self.settings.guards, self.settings.prices)
-        return create_app(self.settings, self._reader(), self.service(metrics), metrics, guards, publish, version)
+        readers = self._reader(), self._reader()
+        return create_app(self.settings, *readers, self.service(metrics), metrics, guards, publish, version)
 
     def _reader(self) -> RequestReader:
         if self.remote is None:

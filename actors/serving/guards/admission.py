@@ -86,9 +86,11 @@ class Admission:
         settings = self._settings
         of_key = self._arriving[key] + sum(waiting.key == key for waiting in self._waiting)
         most_of_key = (settings.max_concurrent_per_key or settings.max_concurrent) + settings.queue.max_waiting
-        unadmitted = self._arriving.total() + len(self._waiting)
-        if unadmitted >= settings.max_concurrent + settings.queue.max_waiting or of_key >= most_of_key:
-            raise self._too_many(key, f"and {unadmitted} others wait or are on their way, which is the most")
+        of_all = self._arriving.total() + len(self._waiting)
+        if of_key >= most_of_key:
+            raise self._too_many(key, f"and {of_key} of this API key wait or are on their way, which is the most")
+        if of_all >= settings.max_concurrent + settings.queue.max_waiting:
+            raise self._too_many(key, f"and {of_all} wait or are on their way, which is the most")
         self._arriving[key] += 1
         try:
             yield

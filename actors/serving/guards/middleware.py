@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.serving.error_answers import answer_of
 from actors.serving.errors import ApiError
@@ -30,11 +29,7 @@ class GuardMiddleware:
     comes. A client that goes gives its place back, in the queue or in the engines.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: GuardSettings, keys: KeyRing, admission: Admission, longest_s: float
-    ) -> None:
-        """A request of the models ends after `longest_s` seconds at most, also if its client has stopped to read."""
-        self._longest_s = longest_s
+    def __init__(self, app: ASGIApp, settings: GuardSettings, keys: KeyRing, admission: Admission) -> None:
         self._app = app
         self._settings = settings
         self._keys = keys
@@ -71,17 +66,31 @@ class GuardMiddleware:
                     client = ReplayedBody(body, receive)
                     held.push_async_callback(client.close)
                     await self._admit(caller.name, client, held)
-                    answer = self._while_there(client, self._app(scope, client, send))
+                    answer = self._while_there(scope, client, send)
             except ApiError as error:
                 await answer_of(error)(scope, receive, send)
                 return
             await answer
 
-    async def _while_there(self, client: ReplayedBody, answer: Awaitable[None]) -> None:
-        """Answer until the client goes, and for `longest_s` at most."""
-        answering, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(client.client_gone())
+    async def _while_there(self, scope: Scope, client: ReplayedBody, send: Send) -> None:
+        """Let the app answer until the client goes, or takes no part of the answer for as long as its body may take."""
+        ended = False
+
+        async def sent(message: Message) -> None:
+            nonlocal ended
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            try:
+                async with asyncio.timeout(self._settings.body_timeout_s):
+                    await send(message)
+            except TimeoutError:
+                raise ClientGoneError from None
+
+        answering = asyncio.ensure_future(self._app(scope, client, sent))
+        leaving = asyncio.ensure_future(client.client_gone())
         try:
-            await asyncio.wait((answering, leaving), timeout=self._longest_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if ended:  # the client may go; what is left is to settle
+                await asyncio.wait([answering])
         finally:
             leaving.cancel()
             if not answering.done():

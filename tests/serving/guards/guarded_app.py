@@ -31,8 +31,7 @@ PRICES = Prices(teacher=ModelPrices(output=1.0))
 class Guarded:
     """The app, its guard rails, and events that tests wait for. Answers are held until `go` is set."""
 
-    def __init__(self, folder: Path, longest_s: float = 60.0, **values: object) -> None:
-        self.longest_s = longest_s
+    def __init__(self, folder: Path, **values: object) -> None:
         self.settings = GuardSettings.model_validate(values)
         environ = {"USER_KEY": KEY, "ADMIN_KEY": ADMIN_KEY}
         self.admission = Admission(self.settings)
@@ -43,9 +42,7 @@ class Guarded:
 
     def _app(self, keys: KeyRing) -> FastAPI:
         app = FastAPI()
-        app.add_middleware(
-            GuardMiddleware, settings=self.settings, keys=keys, admission=self.admission, longest_s=self.longest_s
-        )
+        app.add_middleware(GuardMiddleware, settings=self.settings, keys=keys, admission=self.admission)
         add_error_handlers(app)
 
         @app.get("/health")

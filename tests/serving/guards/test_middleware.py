@@ -189,8 +189,8 @@ async def test_an_answer_ends_with_its_client_and_its_place_is_free_again(tmp_pa
         assert guarded.gone.is_set() == (path == "/v1/held")
 
 
-async def test_a_client_that_never_reads_keeps_its_place_for_the_longest_answer_only(tmp_path: Path) -> None:
-    guarded = Guarded(tmp_path, longest_s=0.5, max_concurrent=1)
+async def test_a_client_that_never_reads_loses_its_place(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path, body_timeout_s=0.5, max_concurrent=1)
     async with served(guarded.app) as url:
         _, writer = await connect(url)
         writer.write(b"POST /v1/floods HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
