@@ -81,7 +81,7 @@ class _Pending:
     def _is_unfinished(self, text: str) -> bool:
         if not text.endswith(_REPLACEMENT):
             return False
-        # More than one at the end are bytes that are no text, and not the beginning of one character.
+        # More than one at the end are mostly bytes that are no text. Some tokenizers write one for each byte of an unfinished character.
         most = _MOST_BYTES if text.endswith(2 * _REPLACEMENT) else _MOST_TOKENS
         ids = [token.id for token in self._unfinished]
         return len(ids) < most and self._tokenizer.encode(text) != ids
@@ -152,7 +152,7 @@ class AnswerText:
         return self._stops.held_characters
 
     def begin(self, sequence: Written) -> None:
-        """Learn how many tokens the answer may have. Call it before the first turn."""
+        """Learn how many tokens the first turn may have. Call it before that turn."""
         self._room = sequence.turn_room
 
     def writes(self, source: Source, ids: list[int], logprobs: list[float]) -> None:

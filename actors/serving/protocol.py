@@ -25,7 +25,7 @@ from actors.settings import SamplingSettings
 MOST_CHOICES = 128
 MOST_STOPS = 4
 SEEDS = range(-9 * 10**18, 9 * 10**18 + 1)
-"""vLLM takes 64 bits. These bounds also mean the same to those readers of JSON that have no such integers"""
+"""vLLM takes 64 bits. Both bounds are exact as floats, too, because some readers of JSON have no other numbers"""
 _ROLES = ("system", "developer", "user", "assistant")
 _USED = {
     "model",

@@ -45,7 +45,7 @@ class Spending:
     """What the choices of a request took so far.
 
     A call under way counts as if the teacher wrote all that was asked for. While a choice is written, its student counts as if
-    it read the prompt once and wrote the visible tokens only, and no choice counts more than it may use.
+    it read the prompt once and wrote what can be seen of its text, from its first text on. No choice counts more than it may use.
     """
 
     def __init__(self, asked: Asked, prices: Prices) -> None:

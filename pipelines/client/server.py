@@ -23,7 +23,7 @@ from pipelines.client.errors import ServerError
 from pipelines.terminal.interruption import ended_at_once
 
 SERVE: tuple[str, ...] = (sys.executable, "-m", "pipelines", "serve")
-"""the command that starts a server; its target and `--port 0` follow"""
+"""the command that starts a server; its target and options follow"""
 
 _EXPERIMENT = "experiment.yaml"
 _USUAL = "http://127.0.0.1:8000"

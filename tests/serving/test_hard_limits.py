@@ -1,4 +1,4 @@
-"""Limits that hold whatever an engine writes, whichever vocabulary it has, and whatever a client does."""
+"""Limits that hold whatever the teacher's engine writes, and whichever vocabulary it has; and requests that hold up no others."""
 
 from __future__ import annotations
 
