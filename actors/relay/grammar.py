@@ -160,6 +160,11 @@ def token_holding(pieces: Sequence[str], end: int) -> int:
     return bisect_left(list(accumulate(map(len, pieces))), end)
 
 
+def may_begin_command(text: str) -> bool:
+    """Return whether the text ends with a part of `<call`. An engine sees only its own turn, so it would not find the whole tag."""
+    return any(text.endswith(CALL_START[:length]) for length in range(1, len(CALL_START)))
+
+
 def _closed(body: str, start: int, end: int) -> Command:
     if not _NUMBER.fullmatch(body):
         return Command(CommandKind.MALFORMED, start, end)

@@ -14,6 +14,7 @@ from actors.relay.grammar import (
     Command,
     CommandGrammar,
     CommandKind,
+    may_begin_command,
     parse_commands,
     token_holding,
 )
@@ -261,7 +262,7 @@ class RelaySequence:
             return self._finished(FinishReason.LENGTH)
         until_planned = self._planned[0].position - self.output.student_tokens if self._planned else self.room
         excluded = self._beginnings if len(self.output) in self._redrawn else ()
-        by_one = bool(excluded) or (not self._calls_left and _may_begin_command(self._unread))
+        by_one = bool(excluded) or (not self._calls_left and may_begin_command(self._unread))
         return StudentTurn(
             GenerationRequest(
                 prompt_ids=prompt_ids,
@@ -345,8 +346,3 @@ class RelaySequence:
         self._reject(parse_commands(self._unread))
         self._unread = ""
         return Finished(reason)
-
-
-def _may_begin_command(text: str) -> bool:
-    """Return whether the text ends with a part of `<call`. An engine sees only its own turn, so it would not find the whole tag."""
-    return any(text.endswith(CALL_START[:length]) for length in range(1, len(CALL_START)))
