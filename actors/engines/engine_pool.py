@@ -1,7 +1,8 @@
-"""Several engines with one model: each request goes to the one that holds its prefix, or else to the least busy one."""
+"""Engines with one model: a request goes to the one that holds its prefix, or to the least busy one, and outlives their restarts."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -19,16 +20,27 @@ _LEAST_EXCESS = 8
 """an engine that holds a prefix may have so many turns more than the least busy one, or half as many again"""
 _AWAY_S = 10.0
 """for this long after an engine was lost, requests go to others if there are any"""
+_AGAIN_S = 0.5
+"""how long a request waits before it asks again, while all engines are lost"""
 
 
 class EnginePool:
-    """An `Engine` over engines with equal weights. A request whose engine is lost is tried once on another one."""
+    """An `Engine` over engines with equal weights.
 
-    def __init__(self, engines: Sequence[Engine], first: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+    A request whose engine is lost goes to another one. While all are lost, it waits until one is back: the caller sets the deadline.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        first: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+        again_s: float = _AGAIN_S,
+    ) -> None:
         """`first` is the engine that gets the first request, so that not all workers begin with the same one."""
         if not engines:
             raise ValueError("a pool needs at least one engine")
-        self._engines, self._clock = engines, clock
+        self._engines, self._clock, self._again_s = engines, clock, again_s
         self._loads = [0] * len(engines)
         self._last_used = [(number - first) % len(engines) - len(engines) for number in range(len(engines))]
         self._back_at = [float("-inf")] * len(engines)
@@ -37,7 +49,10 @@ class EnginePool:
         """which engine has last seen the prefix with this hash"""
 
     async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
-        """Return one turn of one of the engines, or raise its `EngineError`."""
+        """Return one turn of one of the engines, or raise its `EngineError`.
+
+        Raises `EngineLostError` if an engine is lost after its first tokens were told.
+        """
         told = False
 
         def tell(token_ids: list[int], logprobs: list[float]) -> None:
@@ -47,17 +62,27 @@ class EnginePool:
             on_tokens(token_ids, logprobs)
 
         blocks = _blocks(request.prompt_ids)
-        chosen = self._choose(blocks, range(len(self._engines)))
-        listener = tell if on_tokens is not None else None
-        try:
-            return await self._ask(chosen, blocks, request, listener)
-        except EngineLostError as error:
-            self._back_at[chosen] = self._clock() + _AWAY_S
-            others = [number for number in range(len(self._engines)) if number != chosen]
-            if told or not others:
-                raise
-            logger.warning("teacher %d is lost, its call goes to another: %s", chosen, error)
-            return await self._ask(self._choose(blocks, others), blocks, request, listener)
+        left = set(range(len(self._engines)))
+        while True:
+            chosen = self._choose(blocks, sorted(left))
+            try:
+                return await self._ask(chosen, blocks, request, tell if on_tokens is not None else None)
+            except EngineLostError as error:
+                self._lost(chosen, error)
+                if told:
+                    raise
+                left.discard(chosen)
+            if not left:
+                await asyncio.sleep(self._again_s)
+                left.update(range(len(self._engines)))
+
+    def _lost(self, number: int, error: EngineLostError) -> None:
+        now = self._clock()
+        if self._back_at[number] <= now:
+            logger.warning(
+                "teacher %d is lost, its calls go to another or wait for it until their deadline: %s", number, error
+            )
+        self._back_at[number] = now + _AWAY_S
 
     async def _ask(
         self, number: int, blocks: Sequence[int], request: GenerationRequest, on_tokens: OnTokens | None

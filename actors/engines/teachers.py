@@ -71,8 +71,7 @@ class TeacherAccess:
             return self.served.engine(student, self.patience)
         import ray
 
-        engines = [RemoteEngine(ray.get_actor(name)) for name in self.actors]
-        return engines[0] if len(engines) == 1 else EnginePool(engines, first=number)
+        return EnginePool([RemoteEngine(ray.get_actor(name)) for name in self.actors], first=number)
 
 
 class CountedEngine:

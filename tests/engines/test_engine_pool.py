@@ -119,13 +119,26 @@ async def test_a_call_whose_engine_is_lost_goes_to_another_and_later_ones_too() 
     assert 0 in [await writer(pool, prompt(topic)) for topic in range(6, 12)]
 
 
-async def test_it_is_tried_once_on_another() -> None:
-    replicas = [Replica(i) for i in range(3)]
+@pytest.mark.parametrize("engines", [1, 3])
+async def test_while_all_engines_are_lost_a_call_waits_until_one_is_back(engines: int) -> None:
+    replicas = [Replica(i) for i in range(engines)]
     for replica in replicas:
         replica.error = EngineLostError("gone")
-    with pytest.raises(EngineLostError):
-        await EnginePool(replicas).generate(request(*prompt(0)))
-    assert sum(len(replica.seen) for replica in replicas) == 2
+    call = asyncio.create_task(writer(EnginePool(replicas, again_s=0.0), prompt(0)))
+    while min(len(replica.seen) for replica in replicas) < 3:
+        await asyncio.sleep(0)
+    assert not call.done()
+    replicas[-1].error = None
+    assert await call == replicas[-1].number
+
+
+async def test_a_call_that_waits_ends_at_its_deadline() -> None:
+    lost = Replica(0)
+    lost.error = EngineLostError("gone")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await EnginePool([lost], again_s=0.001).generate(request(*prompt(0)))
+    assert lost.seen
 
 
 async def test_an_error_of_the_request_is_not_tried_elsewhere() -> None:
