@@ -21,10 +21,10 @@ from typing import Any
 
 import httpx
 
-from actors.learner.distributed import free_port
 from benchmarks._streaming_client import Load, load
 from benchmarks.harness import RUNS, Goal, Row, arguments, paired, report
 from cluster.devices import Device, engine_environment
+from cluster.ports import free_port
 
 STREAMS = (1, 16, 64)
 START_S = 300.0

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from pathlib import Path
 
 from cluster.devices import Device
+from cluster.ports import free_port
 
 logger = logging.getLogger(__name__)
 
 _STALE_LOCK_S = 900.0
 """an older lock is left over from a killed build, because a build takes a minute or two"""
-
-
-def free_port() -> int:
-    """Return a TCP port of this machine that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def init_distributed(rank: int, world_size: int, master_addr: str, master_port: int, device: Device) -> None:

@@ -12,6 +12,7 @@ from actors.settings import LearnerSettings, OptimizerSettings
 from actors.trajectory import TrajectoryBatch
 from cluster.devices import Device, own_gpus
 from cluster.loading import loading
+from cluster.ports import free_port
 
 if TYPE_CHECKING:
     import ray
@@ -32,8 +33,6 @@ class LearnerRank:
     def address(self) -> tuple[str, int]:
         """Return this node's address and a free port, where the process group can meet."""
         import ray
-
-        from actors.learner.distributed import free_port
 
         return ray.util.get_node_ip_address(), free_port()
 

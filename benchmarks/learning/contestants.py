@@ -58,10 +58,11 @@ class OurLearner:
     """
 
     def __init__(self, task: Task) -> None:
-        from actors.learner.distributed import free_port, init_distributed
+        from actors.learner.distributed import init_distributed
         from actors.learner.trainer import Trainer
         from actors.settings import GrpoLossSettings, LearnerSettings, OptimizerSettings
         from cluster.devices import Device
+        from cluster.ports import free_port
 
         init_distributed(0, 1, "127.0.0.1", free_port(), Device.GPU if task.device == "cuda" else Device.CPU)
         settings = LearnerSettings(dtype=task.dtype, zero_stage=0)  # type: ignore[arg-type]

@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx
 
-from actors.learner.distributed import free_port
 from cluster.devices import Device, engine_environment
+from cluster.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 _START_S = 240.0

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 import actors.learner.trainer as trainer_module
-from actors.learner.distributed import free_port, init_distributed
+from actors.learner.distributed import init_distributed
 from actors.learner.trainer import Trainer
 from actors.settings import LearnerSettings
 from actors.trajectory import FinishReason, RejectedCommands, Source, Trajectory, TrajectoryBatch
 from cluster.devices import Device
+from cluster.ports import free_port
 
 VOCABULARY = 64
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.learner.distributed import free_port
 from actors.trajectory import TrajectoryBatch
+from cluster.ports import free_port
 
 WORKER = Path(__file__).with_name("zero_stages_worker.py")
 ROOT = WORKER.parents[2]

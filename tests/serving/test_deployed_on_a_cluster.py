@@ -14,7 +14,7 @@ import openai
 import pytest
 import yaml
 
-from actors.learner.distributed import free_port
+from cluster.ports import free_port
 from tests.clusters import Cluster, cluster_of_its_own
 from tests.serving.conftest import CALLS, KEY, KEYS
 from tests.serving.stack import ENGINE, settings
