@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.driver_environment import passed_on, worker_setup
+from cluster.errors import ClusterError
 from cluster.starting import told_while
 
 VERBOSE = "RELAYLLM_VERBOSE"
 """environment variable; if it is set, all output of Ray, vLLM and the actors appears on the driver's terminal"""
+
+_START_TOO_SLOW = "timed out during startup"
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """signals that ask a run to stop"""
@@ -39,7 +42,7 @@ def ray_session(
     Yields the address at which other processes of this machine can join during the block. A local cluster offers at least
     `cpus_needed` logical CPUs, so that a run also starts on a laptop, where the actors share the cores. Workers get the
     driver's import path, so the code need not be installed on them. They also get the variables of
-    `cluster.driver_environment`, and those named by `variables`.
+    `cluster.driver_environment`, and those named by `variables`. Raises `ClusterError` if a local cluster does not come up.
     """
     import ray
 
@@ -48,7 +51,7 @@ def ray_session(
         "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
         "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd(), variables)),
     }
-    with _own_signal_handlers(), told_while("Ray is not up yet"):
+    with _own_signal_handlers(), told_while("Ray is not up yet"), _start_in_time():
         if address:
             ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=verbose())
         else:
@@ -67,6 +70,20 @@ def ray_session(
         yield address or ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _start_in_time() -> Iterator[None]:
+    """Raise `ClusterError` if the block's start of Ray takes longer than Ray allows. It raises a bare Exception itself."""
+    try:
+        yield
+    except Exception as error:
+        if _START_TOO_SLOW not in str(error):
+            raise
+        raise ClusterError(
+            "Ray did not come up within the 30 s that it gives its processes: this machine is busy with something else. Try "
+            "again when it is less so, or start Ray first (ray start --head) and set RAY_ADDRESS"
+        ) from error
 
 
 @contextmanager
