@@ -1,4 +1,4 @@
-"""Watches a run's actors. It logs restarts, and ends the run with the reason when an actor is lost for good."""
+"""Watches a run's actors. It logs restarts, restarts actors that hang, and ends the run when one is lost for good."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from cluster.errors import ClusterError
+from cluster.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,11 @@ class _Watched:
     budget: int
     essential: bool
     spare: bool
+    handle: Any
+    heartbeat: Heartbeat | None
     restarts: int = 0
+    hung: str | None = None
+    """why the watch ended it, until Ray has restarted it"""
     lost: str | None = None
     """the reason, once the actor is dead for good; None before"""
 
@@ -50,9 +55,14 @@ class ActorWatch:
     essential actor also interrupts the block, because it may be that no call waits for that actor.
     """
 
-    def __init__(self, remedy: Callable[[str], str], read: Callable[[str], State] | None = None) -> None:
+    def __init__(
+        self,
+        remedy: Callable[[str], str],
+        read: Callable[[str], State] | None = None,
+        end: Callable[[Any], None] | None = None,
+    ) -> None:
         """`remedy` returns, for a role ("teacher", "rollout", …), which settings to change if its memory ran out."""
-        self._remedy, self._read = remedy, read or _read_state
+        self._remedy, self._read, self._end = remedy, read or _read_state, end or _end_process
         self._actors: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -61,14 +71,23 @@ class ActorWatch:
         self._thread = threading.Thread(target=self._poll, name="actor-watch", daemon=True)
         self._before: Any = None
 
-    def add(self, name: str, actor: Any, budget: int, essential: bool, spare: bool = False) -> None:
+    def add(
+        self,
+        name: str,
+        actor: Any,
+        budget: int,
+        essential: bool,
+        spare: bool = False,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
         """Watch an actor that Ray restarts up to `budget` times. The run cannot go on without an `essential` actor.
 
-        Of the actors of a role that are `spare`, one is enough.
+        Of the actors of a role that are `spare`, one is enough. An actor whose `heartbeat` has stopped is ended, which counts
+        as a death.
         """
         role = re.sub(r"-\d+$", "", name)
         with self._lock:
-            self._actors[actor._actor_id.hex()] = _Watched(name, role, budget, essential, spare)
+            self._actors[actor._actor_id.hex()] = _Watched(name, role, budget, essential, spare, actor, heartbeat)
 
     def forget(self, actors: Collection[Any]) -> None:
         """Stop watching these actors, because the run ends them itself."""
@@ -81,7 +100,9 @@ class ActorWatch:
         with self._lock:
             for actor_id, actor in self._actors.items():
                 if actor.lost is None:
-                    self._see(actor, self._read(actor_id))
+                    state = self._read(actor_id)
+                    self._see(actor, state)
+                    self._listen(actor, state)
             actors = list(self._actors.values())
             needed = {actor.role for actor in actors if actor.spare}
             left = {actor.role for actor in actors if actor.spare and actor.lost is None}
@@ -107,15 +128,24 @@ class ActorWatch:
         restarts = int(state.get("NumRestarts", 0))
         if restarts > actor.restarts:
             actor.restarts = restarts
-            why = self._cause(state)
+            why = actor.hung or self._cause(state)
+            actor.hung = None
             logger.warning("%s died and is restarted, %d of %d times: %s", actor.name, restarts, actor.budget, why)
         never_up = restarts == 0 and "creation_task_failure" in str(
             state.get("DeathCause")
         )  # the error of its start says enough
         if state.get("State") == "DEAD" and not never_up:
-            actor.lost = f"{self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
+            actor.lost = (
+                f"{actor.hung or self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
+            )
             if actor.spare:
                 logger.warning("%s is lost; others of its role may go on without it: %s", actor.name, actor.lost)
+
+    def _listen(self, actor: _Watched, state: State) -> None:
+        if actor.heartbeat is not None and actor.hung is None and actor.heartbeat.has_stopped(state):
+            actor.hung = f"it did not answer for {actor.heartbeat.limit_s:g} s"
+            logger.warning("%s does not answer, and is ended so that Ray restarts it: %s", actor.name, actor.hung)
+            self._end(actor.handle)
 
     def _cause(self, state: State) -> str:
         said = cause_of_death(str(state.get("DeathCause") or ""))
@@ -204,6 +234,12 @@ def _by_an_actor(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
+
+
+def _end_process(actor: Any) -> None:
+    import ray
+
+    ray.kill(actor, no_restart=False)  # Ray does so also with a process that is stopped
 
 
 def _read_state(actor_id: str) -> State:

@@ -25,6 +25,7 @@ from actors.weight_files import read_weights
 from cluster.deadlines import START_TIMEOUT, results
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
+from cluster.heartbeat import Heartbeat
 from cluster.placement import Bundle, places, reserve
 from cluster.starting import watch_start
 from cluster.supervision import ActorWatch
@@ -180,7 +181,11 @@ def starting_system(
             actors.append(actor)
             if watch is not None:
                 spare = name.startswith("teacher-")
-                watch.add(name, actor, restarts, not spare and not name.startswith("rollout-"), spare)
+                essential = not spare and not name.startswith("rollout-")
+                ask = actor.health if actor_class is RewardActor else actor.ready
+                # An engine that shares its GPU in turn may start within a call, and answers nobody meanwhile.
+                heartbeat = None if in_turn else Heartbeat(ask.remote, experiment.cluster.hang_timeout_s)
+                watch.add(name, actor, restarts, essential, spare, heartbeat)
             if 0 < options["num_gpus"] < 1:
                 # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.
                 ready = actor.ready.remote()

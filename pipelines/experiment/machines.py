@@ -80,4 +80,8 @@ class ClusterSettings(Settings):
         description="how often each engine, and the reward actor, may be restarted before the run ends",
     )
     placement_timeout_s: Seconds = Field(300.0, description="for the cluster to have room for all actors")
+    hang_timeout_s: Seconds = Field(
+        60.0,
+        description="an engine or the reward actor that does not answer for so long is ended and restarted",
+    )
     start_timeout_s: Seconds = Field(900.0, description="time limit for engines and learner ranks to start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from cluster import supervision
 from cluster.deadlines import results
+from cluster.heartbeat import Heartbeat
 from cluster.supervision import ActorLostError, ActorWatch, cause_of_death
 
 BY_RAY = (
@@ -192,3 +194,63 @@ def test_other_errors_and_a_ctrl_c_go_through(states: States, monkeypatch: pytes
         raise ValueError("bug")
     with pytest.raises(KeyboardInterrupt), watch_of(states, monkeypatch):
         raise KeyboardInterrupt
+
+
+class Answers:
+    """Writes its process id and never waits; the driver of the test stops the process."""
+
+    async def ready(self) -> int:
+        return os.getpid()
+
+
+@pytest.mark.ray
+def test_a_stopped_actor_is_ended_restarted_and_answers_again(
+    ray_cluster: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    stopped = ray.remote(Answers).options(num_cpus=0, max_restarts=1).remote()
+    well = ray.remote(Answers).options(num_cpus=0, max_restarts=1).remote()
+    first, other = ray.get([stopped.ready.remote(), well.ready.remote()])
+    now = 0.0
+    watch = ActorWatch(lambda role: "")
+    for name, watched in {"teacher-0": stopped, "rollout-0": well}.items():
+        watch.add(name, watched, 1, essential=True, heartbeat=Heartbeat(watched.ready.remote, 60.0, lambda: now))
+    os.kill(first, signal.SIGSTOP)
+    try:
+        assert not watch.look()
+        ray.get(well.ready.remote())
+        now = 59.0
+        assert not watch.look() and not caplog.records
+        ray.get(well.ready.remote())
+        now = 61.0
+        assert not watch.look()
+        assert ray.get(stopped.ready.options(max_task_retries=-1).remote(), timeout=60) != first
+        assert ray.get(well.ready.remote()) == other
+        assert not watch.look()
+        assert [record.getMessage() for record in caplog.records] == [
+            "teacher-0 does not answer, and is ended so that Ray restarts it: it did not answer for 60 s",
+            "teacher-0 died and is restarted, 1 of 1 times: it did not answer for 60 s",
+        ]
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(first, signal.SIGKILL)
+        for actor_of in (stopped, well):
+            ray.kill(actor_of)
+
+
+def test_an_actor_that_starts_has_no_limit(states: States) -> None:
+    now, asked, ended = 0.0, [], []
+    watch = ActorWatch(lambda role: "", states, ended.append)
+    watch.add(
+        "teacher",
+        actor("teacher"),
+        3,
+        essential=True,
+        heartbeat=Heartbeat(lambda: asked.append(now), 60.0, lambda: now),
+    )
+    states.of["teacher"] = {"State": "PENDING_CREATION", "NumRestarts": 0, "DeathCause": ""}
+    assert not watch.look()
+    now = 1000.0
+    assert not watch.look()
+    assert asked == ended == []
