@@ -40,7 +40,6 @@ def main() -> None:
     def add_node(name: str, cpus: int, gpus: int) -> None:
         names[cluster.add_node(num_cpus=cpus, num_gpus=gpus, include_dashboard=False).node_id] = name
 
-    add_node("head", 4, 0)
     for name, gpus in {"four": 4, "four too": 4, "two": 2}.items():
         add_node(name, 16, gpus)
     ray.init(address=cluster.address, log_to_driver=False)

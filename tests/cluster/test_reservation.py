@@ -20,11 +20,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def landed() -> dict[str, Any]:
-    """Return what happened on one simulated cluster: a head without GPUs, and nodes with 4, 4 and 2 (see the script)."""
+    """Return what happened on one simulated cluster: nodes with 4, 4 and 2 GPUs, and later one with 8."""
     script = Path(__file__).with_name("reservations_on_nodes.py")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -64,8 +64,7 @@ def test_a_node_that_joins_in_time_is_used(landed: dict[str, Any]) -> None:
 def test_a_refusal_shows_each_node_and_who_holds_what_is_missing(landed: dict[str, Any]) -> None:
     refusal = landed["refused"]
     assert "within 1 s: the run needs 3 GPUs, and of 10 2 are free.\n" in refusal
-    assert [line.split()[-3:] for line in refusal.splitlines() if line.endswith(("of 4", "of 2", "of 0"))] == [
-        ["0", "of", "0"],
+    assert [line.split()[-3:] for line in refusal.splitlines() if line.endswith(("of 4", "of 2"))] == [
         ["0", "of", "4"],
         ["0", "of", "4"],
         ["2", "of", "2"],

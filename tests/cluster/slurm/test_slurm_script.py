@@ -87,15 +87,15 @@ class Job:
         self.steps.parent.mkdir()
         (self.repository / "x.yaml").write_text("name: x\n")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "SLURM_"))}
-        self.environment = kept | {
-            "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "SLURM_LOG": str(self.log),
-            "SLURM_SUBMIT_DIR": str(self.repository),
-            "SLURM_JOB_ID": str(os.getpid()),
-            "SLURM_JOB_NODELIST": "one,two",
-            "SLURM_JOB_NUM_NODES": "2",
-            "SLURM_CPUS_PER_TASK": "2",
-        }
+        self.environment = kept | dict(
+            PATH=f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            SLURM_LOG=str(self.log),
+            SLURM_SUBMIT_DIR=str(self.repository),
+            SLURM_JOB_ID=str(os.getpid()),
+            SLURM_JOB_NODELIST="one,two",
+            SLURM_JOB_NUM_NODES="2",
+            SLURM_CPUS_PER_TASK="2",
+        )
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
