@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 _SETTLED_S = 10.0
 """how long Ray may take to reserve what is free, and to count as free what was released"""
+_PART = "/"
+"""in the name of a placement group, between the name of the run and that of its first actor in the group"""
+_HOLDING = ("CREATED", "RESCHEDULING")
+"""states of placement groups that hold resources"""
 
 
 class PlacementError(ClusterError):
@@ -107,7 +111,10 @@ def _reserved(blocks: Sequence[Block], bundles: Sequence[Bundle], name: str, tim
     groups: list[PlacementGroup] = []
     at: dict[str, tuple[PlacementGroup, int]] = {}
     for block in blocks:
-        groups.append(placement_group([place.resources for place in block.places], strategy=block.strategy, name=name))
+        of_its_own = f"{name}{_PART}{block.places[0].actor}"  # Ray refuses a second group of one name
+        groups.append(
+            placement_group([one.resources for one in block.places], strategy=block.strategy, name=of_its_own)
+        )
         at |= {place.actor: (groups[-1], index) for index, place in enumerate(block.places)}
         if not groups[-1].wait(timeout_s):
             Reservation(groups, {}).release()
@@ -143,13 +150,10 @@ def _refusal(bundles: Sequence[Bundle], name: str, timeout_s: float) -> str:
     from ray.util.placement_group import placement_group_table
 
     nodes = list(nodes_now().values())
-    others = {group["name"] or "a group without a name" for group in placement_group_table().values() if _holds(group)}
-    in_use = f"\nin use by: {', '.join(sorted(others - {name}))}" if others - {name} else ""
+    holding = [group["name"] for group in placement_group_table().values() if group["state"] in _HOLDING]
+    others = sorted({group.partition(_PART)[0] or "a group without a name" for group in holding} - {name})
+    in_use = f"\nin use by: {', '.join(others)}" if others else ""
     return (
         f"the cluster did not offer the resources of this run within {timeout_s:g} s: {misfit(bundles, nodes)}.\n"
         f"{table(bundles)}\n\n{table_of_nodes(nodes)}{in_use}"
     )
-
-
-def _holds(group: Mapping[str, object]) -> bool:
-    return group["state"] in ("CREATED", "RESCHEDULING")

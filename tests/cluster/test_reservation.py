@@ -83,7 +83,7 @@ def test_on_one_node_places_are_as_asked_for_and_released_together(ray_cluster: 
     assert reservation.at["a"] == reservation.at["c"] != reservation.at["b"]
     reservation.release()
     states = {group["name"]: group["state"] for group in ray.util.placement_group_table().values()}
-    assert states["fits"] == "REMOVED"
+    assert states["fits/a"] == "REMOVED"
 
 
 @pytest.mark.ray
@@ -95,4 +95,4 @@ def test_what_does_not_fit_is_refused_with_what_was_asked_and_what_there_is(ray_
     assert "within 0.5 s: teacher needs 64 GPUs on one node, and no node has more than 0.\n" in message
     assert table(asked) in message
     states = {group["name"]: group["state"] for group in ray.util.placement_group_table().values()}
-    assert states["too-large"] == "REMOVED"
+    assert states["too-large/teacher"] == "REMOVED"
