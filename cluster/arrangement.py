@@ -28,7 +28,7 @@ def arranged(wanted: Sequence[Bundle], nodes: Sequence[Node]) -> list[Block] | N
     What needs most of one node comes first, and what lies apart comes last. If no node has room for all places that lie
     together, these are divided among the nodes after the other large places are taken.
     """
-    kinds = {near: tuple(place for place in wanted if place.near is near) for near in Near}
+    kinds = {near: tuple(place for place in wanted if place.near == near) for near in Near}
     others, together = Block("PACK", kinds[Near.ANY]), Block("STRICT_PACK", kinds[Near.TOGETHER])
     undivided = any(_room(node, together.places) == len(together.places) for node in nodes)
     blocks = sorted([together, others], key=_most_of_one_node, reverse=True) if undivided else [others]

@@ -1,10 +1,13 @@
-"""Reserves places for several runs on a simulated cluster, and prints where their actors landed as a line of JSON."""
+"""Reserves places for several runs on a simulated cluster, and prints where their actors landed as a line of JSON.
+
+Its argument is what the actors of the run for two GPUs need, as a JSON list of the arguments of `Bundle`.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
-from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
@@ -12,17 +15,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from cluster.placement import Bundle, Near
 from cluster.reservation import PlacementError, Reservation, reserve
-from pipelines.study.plan import load_study
-
-TWO_GPUS = Path(__file__).parents[2] / "experiments" / "paper" / "study-1.7b-2gpus.yaml"
 
 
 def run(teacher_gpus: float, workers: int, ranks: int) -> list[Bundle]:
     return [
-        Bundle("teacher", 1, teacher_gpus),
-        *(Bundle(f"rollout-{i}", 1, 1, near=Near.APART) for i in range(workers)),
-        Bundle("reward", 1, 0),
-        *(Bundle(f"learner-{i}", 1, 1, near=Near.TOGETHER) for i in range(ranks)),
+        Bundle("teacher", 0.25, teacher_gpus),
+        *(Bundle(f"rollout-{i}", 0.25, 1, near=Near.APART) for i in range(workers)),
+        Bundle("reward", 0.25, 0),
+        *(Bundle(f"learner-{i}", 0.25, 1, near=Near.TOGETHER) for i in range(ranks)),
     ]
 
 
@@ -37,11 +37,11 @@ def main() -> None:
     cluster = Cluster()
     names: dict[str, str] = {}
 
-    def add_node(name: str, cpus: int, gpus: int) -> None:
-        names[cluster.add_node(num_cpus=cpus, num_gpus=gpus, include_dashboard=False).node_id] = name
+    def add_node(name: str, gpus: int) -> None:
+        names[cluster.add_node(num_cpus=4, num_gpus=gpus, include_dashboard=False).node_id] = name
 
     for name, gpus in {"four": 4, "four too": 4, "two": 2}.items():
-        add_node(name, 16, gpus)
+        add_node(name, gpus)
     ray.init(address=cluster.address, log_to_driver=False)
     found: dict[str, object] = {}
 
@@ -63,9 +63,8 @@ def main() -> None:
     except PlacementError as error:
         found["refused"] = str(error)
 
-    # All actors of the paper's runs at once: no run has both of the last two.
-    experiments = [one.experiment for one in load_study(TWO_GPUS).runs.values()]
-    bundles = {bundle.actor: bundle for experiment in experiments for bundle in experiment.bundles()}
+    asked = json.loads(sys.argv[1])
+    bundles = {name: Bundle(name, cpus, gpus, beside, Near(near)) for name, cpus, gpus, beside, near in asked}
     reservation = reserve(list(bundles.values()), "two GPUs", timeout_s=60)
     note("two GPUs: nodes", reservation)
     actors = {
@@ -80,7 +79,7 @@ def main() -> None:
 
     waiting = threading.Thread(target=noted, args=("a node that joins", run(8, 1, 1)))
     waiting.start()
-    add_node("eight", 16, 8)
+    add_node("eight", 8)
     waiting.join()
 
     states = ray.util.placement_group_table().values()
