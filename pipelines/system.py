@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 import ray
 from ray.actor import ActorHandle
-from ray.util.placement_group import PlacementGroup, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.engines.endpoint import Patience
 from actors.engines.teachers import Recording, TeacherAccess
@@ -26,7 +24,7 @@ from cluster.deadlines import START_TIMEOUT, results
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
 from cluster.heartbeat import Heartbeat
-from cluster.placement import Bundle, places, reserve
+from cluster.reservation import reserve
 from cluster.starting import watch_start
 from cluster.supervision import ActorWatch
 from cluster.weight_transport import WeightTransport, weight_transport
@@ -151,7 +149,7 @@ class SystemOnDemand:
 def starting_system(
     experiment: Experiment, models: BaseModels, parts: Collection[Part], watch: ActorWatch | None = None
 ) -> Iterator[Callable[[], System]]:
-    """Start the actors in one placement group, and stop them at the end of the block.
+    """Start the actors at their reserved places, and stop them at the end of the block.
 
     The block gets a function that waits until all actors are up and returns the system. Actors start at the same time,
     but those with a share of a GPU start one after another. The rollout workers start from the base student.
@@ -161,12 +159,18 @@ def starting_system(
     """
     left_out = tuple({"learner", "citer"} - set(parts))
     bundles = [bundle for bundle in experiment.bundles() if not bundle.actor.startswith(left_out)]
-    group = reserve(bundles, experiment.namespace, experiment.cluster.placement_timeout_s)
+    reservation = reserve(bundles, experiment.namespace, experiment.cluster.placement_timeout_s)
     actors: list[ActorHandle[Any]] = []
     learner: LearnerGroup | None = None
     try:
-        place_of = places(bundles)
-        options_of = {bundle.actor: _options(bundle, group, place_of[bundle.actor]) for bundle in bundles}
+        options_of = {
+            bundle.actor: {
+                "num_cpus": bundle.cpus,
+                "num_gpus": bundle.gpus,
+                "scheduling_strategy": reservation.strategy(bundle.actor),
+            }
+            for bundle in bundles
+        }
         device, shares = experiment.cluster.device, experiment.cluster.gpus
         restarts = experiment.cluster.max_restarts
         in_turn = experiment.colocated and "learner" in parts
@@ -248,8 +252,7 @@ def starting_system(
                 device,
                 experiment.namespace,
                 learner_environment(device, experiment.cluster.learner_threads),
-                placement=group,
-                bundles=[place for actor, place in place_of.items() if actor.startswith("learner-")],
+                places=[reservation.strategy(f"learner-{rank}") for rank in range(experiment.learner.ranks)],
                 cpus_per_rank=experiment.cluster.cpus_per_actor,
                 gpus_per_rank=shares.learner if device is Device.GPU else 0.0,
                 wait=False,
@@ -292,7 +295,7 @@ def starting_system(
             learner.shutdown()
         for actor in actors:
             ray.kill(actor)
-        remove_placement_group(group)
+        reservation.release()
 
 
 def teacher_access(experiment: Experiment, models: BaseModels) -> TeacherAccess:
@@ -305,11 +308,3 @@ def teacher_access(experiment: Experiment, models: BaseModels) -> TeacherAccess:
         recording=None if cache is None else Recording(cache.absolute(), described),
         patience=Patience(timeout_s=experiment.rollout.deadline_s),
     )
-
-
-def _options(bundle: Bundle, group: PlacementGroup, index: int) -> dict[str, Any]:
-    return {
-        "num_cpus": bundle.cpus,
-        "num_gpus": bundle.gpus,
-        "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index),
-    }

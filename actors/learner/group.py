@@ -23,7 +23,7 @@ from cluster.weight_transport import InFlight
 if TYPE_CHECKING:
     import ray
     from ray.actor import ActorHandle
-    from ray.util.placement_group import PlacementGroup
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     from actors.learner.model import ModelSpec
 
@@ -86,39 +86,32 @@ class LearnerGroup:
         device: Device,
         namespace: str,
         env: Mapping[str, str],
-        placement: PlacementGroup | None = None,
-        bundles: Sequence[int] | None = None,
+        places: Sequence[PlacementGroupSchedulingStrategy] | None = None,
         cpus_per_rank: float = 1.0,
         gpus_per_rank: float = 0.0,
         seconds: float = 300.0,
         wait: bool = True,
         student: str | None = None,
     ) -> None:
-        """Start the ranks with environment `env`, rank i in bundle `bundles[i]` of `placement`, and connect them.
+        """Start the ranks with environment `env`, rank i at `places[i]`, and connect them.
 
         Without `wait`, they start in the background; then call the method `wait` before any other. Rank 0 checks the model
         folder `student` with `check_model`. If the learner could not train that model, the start fails.
         """
         import ray
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        if placement is not None and (bundles is None or len(bundles) != settings.ranks):
-            raise ValueError(f"{settings.ranks} learner ranks need as many bundles, not {bundles}")
+        if places is not None and len(places) != settings.ranks:
+            raise ValueError(f"{settings.ranks} learner ranks need as many places, not {len(places)}")
         remote_rank = ray.remote(LearnerRank)
         self._ranks: list[Any] = []
         for rank in range(settings.ranks):
-            strategy = (
-                "DEFAULT"
-                if placement is None or bundles is None
-                else PlacementGroupSchedulingStrategy(placement, bundles[rank])
-            )
             options = remote_rank.options(
                 name=f"learner-{rank}",
                 namespace=namespace,
                 num_cpus=cpus_per_rank,
                 num_gpus=gpus_per_rank,
                 runtime_env={"env_vars": dict(env)},
-                scheduling_strategy=strategy,
+                scheduling_strategy="DEFAULT" if places is None else places[rank],
             )
             self._ranks.append(options.remote(settings, rank, device))
         self.pids: list[int] = []

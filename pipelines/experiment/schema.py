@@ -12,7 +12,7 @@ from actors.grading import GradingSettings
 from actors.rollout import Policy
 from actors.settings import LearnerSettings, RelayLimits
 from cluster.devices import Device
-from cluster.placement import Bundle
+from cluster.placement import Bundle, Near
 from cluster.settings import HomePath, Seed, Settings
 from pipelines.data.settings import DataSettings
 from pipelines.experiment.alarms import AlarmSettings
@@ -144,19 +144,26 @@ class Experiment(Settings):
     def bundles(self) -> list[Bundle]:
         """Return what each actor of the run needs, the teachers first."""
         cpus, on_gpu, gpus = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU, self.cluster.gpus
+        workers = Near.TOGETHER if self.colocated else Near.APART  # a worker's place is then that of a learner rank too
         return [
             *(
                 Bundle(name, cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu)
                 for name in self.teachers
             ),
             *(
-                Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu)
+                Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu, near=workers)
                 for i in range(self.rollout.workers)
             ),
             *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
             *(
-                Bundle(f"learner-{i}", cpus, gpus.learner * on_gpu, f"rollout-{i}" if self.colocated else None)
+                Bundle(
+                    f"learner-{i}",
+                    cpus,
+                    gpus.learner * on_gpu,
+                    f"rollout-{i}" if self.colocated else None,
+                    Near.TOGETHER,
+                )
                 for i in range(self.learner.ranks if self.trains else 0)
             ),
         ]

@@ -1,10 +1,8 @@
-"""Placement: what a run asks for, as text, and what is said when the cluster has less."""
+"""Placement: what a run asks for and what the nodes have, as text, and what is said when it does not fit."""
 
 import pytest
-import ray
-from ray.util.placement_group import remove_placement_group
 
-from cluster.placement import Bundle, PlacementError, places, reserve, table, total
+from cluster.placement import Bundle, Node, misfit, place_of, places, table, table_of_nodes, total
 
 BUNDLES = [Bundle("teacher", 1.0, 2), Bundle("rollout-0", 0.5, 1), Bundle("reward", 0.25, 0)]
 
@@ -29,37 +27,31 @@ def test_a_bundle_without_gpus_asks_for_none() -> None:
     assert Bundle("teacher", 1.0, 2).resources == {"CPU": 1.0, "GPU": 2}
 
 
-@pytest.mark.ray
-def test_what_fits_is_reserved_bundle_by_bundle(ray_cluster: None) -> None:
-    group = reserve([Bundle("a", 0.5, 0), Bundle("b", 0.25, 0)], "fits", timeout_s=30)
-    try:
-        assert group.bundle_specs == [{"CPU": 0.5}, {"CPU": 0.25}]
-    finally:
-        remove_placement_group(group)
-
-
-@pytest.mark.ray
-def test_what_does_not_fit_is_refused_with_what_was_asked_and_what_there_is(ray_cluster: None) -> None:
-    cpus = ray.cluster_resources()["CPU"]
-    with pytest.raises(PlacementError) as caught:
-        reserve([Bundle("teacher", 1.0, 64), Bundle("reward", 1.0, 0)], "too-large", timeout_s=0.5)
-    message = str(caught.value)
-    assert "within 0.5 s" in message
-    assert table([Bundle("teacher", 1.0, 64), Bundle("reward", 1.0, 0)]) in message
-    assert f"cluster: {cpus:g} CPUs, 0 GPUs; free now: " in message
-    states = {group["name"]: group["state"] for group in ray.util.placement_group_table().values()}
-    assert states["too-large"] == "REMOVED"
-
-
 def test_actors_beside_each_other_share_a_place_and_its_resources() -> None:
     bundles = [Bundle("teacher", 1, 0.4), Bundle("a", 1, 0.45), Bundle("reward", 1, 0), Bundle("b", 0.5, 0.1, "a")]
-    assert places(bundles) == {"teacher": 0, "a": 1, "reward": 2, "b": 1}
+    assert place_of(bundles) == {"teacher": "teacher", "a": "a", "reward": "reward", "b": "a"}
+    assert places(bundles) == [Bundle("teacher", 1, 0.4), Bundle("a", 1.5, 0.55), Bundle("reward", 1, 0)]
 
 
-@pytest.mark.ray
-def test_what_is_beside_each_other_is_reserved_as_one_bundle(ray_cluster: None) -> None:
-    group = reserve([Bundle("a", 0.5, 0), Bundle("b", 0.25, 0), Bundle("c", 0.25, 0, "a")], "beside", timeout_s=30)
-    try:
-        assert group.bundle_specs == [{"CPU": 0.75}, {"CPU": 0.25}]
-    finally:
-        remove_placement_group(group)
+def test_the_table_of_nodes_has_what_is_free_on_each() -> None:
+    nodes = [Node("gpu-1 (192.0.2.11)", 32, 8, 28, 1.5), Node("head (192.0.2.10)", 4, 0, 4, 0)]
+    assert table_of_nodes(nodes).splitlines() == [
+        "node                       CPUs free   GPUs free",
+        "gpu-1 (192.0.2.11)          28 of 32    1.5 of 8",
+        "head (192.0.2.10)             4 of 4      0 of 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([], "teacher needs 2 GPUs on one node, and no node has more than 0"),
+        ([Node("a", 8, 1, 8, 1)] * 3, "teacher needs 2 GPUs on one node, and no node has more than 1"),
+        ([Node("a", 8, 2, 8, 2)], "the run needs 3 GPUs, and all nodes together have 2"),
+        ([Node("a", 8, 4, 8, 1)], "the run needs 3 GPUs, and of 4 1 are free"),
+        ([Node("a", 1, 4, 1, 4)], "the run needs 1.75 CPUs, and all nodes together have 1"),
+        ([Node("a", 8, 2, 8, 1)] * 3, "some actor, which must be whole on one node, finds no node with room for it"),
+    ],
+)
+def test_what_does_not_fit_is_named(nodes: list[Node], reason: str) -> None:
+    assert reason in misfit(BUNDLES, nodes)

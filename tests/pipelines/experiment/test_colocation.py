@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cluster.placement import places
+from cluster.placement import place_of
 from pipelines.experiment.loading import ConfigError, load
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
@@ -39,19 +39,19 @@ def test_it_is_off_by_default() -> None:
 def test_one_gpu_holds_teacher_worker_and_rank(small: Path) -> None:
     bundles = load(small, [], Experiment).bundles()
     assert sum(bundle.gpus for bundle in bundles) == pytest.approx(1)
-    place = places(bundles)
+    place = place_of(bundles)
     assert place["learner-0"] == place["rollout-0"] != place["teacher"]
 
 
 def test_on_two_gpus_each_rank_is_beside_a_worker_of_its_own(small: Path) -> None:
     settings = [*TWO_RANKS, "teacher.engine.gpu_memory_utilization=0.4"]
-    place = places(load(small, settings, Experiment).bundles())
+    place = place_of(load(small, settings, Experiment).bundles())
     assert place["learner-0"] == place["rollout-0"] != place["rollout-1"] == place["learner-1"]
 
 
 def test_without_the_mode_every_actor_has_a_place_of_its_own(small: Path) -> None:
     bundles = load(small, ["cluster.colocate=false"], Experiment).bundles()
-    assert list(places(bundles).values()) == list(range(len(bundles)))
+    assert place_of(bundles) == {bundle.actor: bundle.actor for bundle in bundles}
 
 
 @pytest.mark.parametrize(
