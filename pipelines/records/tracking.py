@@ -8,15 +8,17 @@ import netrc
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, SupportsFloat, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from cluster.metrics.publisher import Reading
 from pipelines.experiment.alarms import AlarmEvent, AlarmSettings, event_text
 from pipelines.experiment.tracking import TrackingSettings
+from pipelines.records.last_values import LastValues
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.traces import Trace
 
@@ -66,6 +68,7 @@ class Tracker:
         self._started_s = clock() - _last_time_s(run)
         self._not_finite: set[str] = set()
         self._stages: set[str] = set()
+        self._last = LastValues()
         self._alarms = AlarmLog(run, alarms or AlarmSettings())
         self._wandb: wandb.Run | None = None
         mode = resolve_mode(settings.mode, environ)
@@ -86,8 +89,13 @@ class Tracker:
         written = finite_or_none(values)
         row = {"stage": stage, "step": step, "time_s": self._time_s(), "metrics": written}
         self._run.append_jsonl(self._run.metrics.name, row)
+        self._last.logged(stage, step, values)
         self._send(stage, step, values)
         self._send_alarms(self._alarms.step(stage, step, written))
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the run's own metrics show now, for Prometheus."""
+        return self._last.readings({event.alarm for event in self.open_alarms})
 
     @property
     def open_alarms(self) -> list[AlarmEvent]:
