@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import ClassVar
 
 from actors.answer_counts import AnswerCounts
@@ -106,7 +107,6 @@ class RolloutWorker(EngineHost):
         publishing: Publishing | None = None,
     ) -> None:
         """Start the student's engine. `teacher_model` is where the teacher's tokenizer is."""
-        self._counts = AnswerCounts()
         super().__init__(student, student_engine, device, seed, sleeps, publishing)
         from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
@@ -128,10 +128,15 @@ class RolloutWorker(EngineHost):
         own = super().activity()
         return own if self._served is None else replace(own, tokens=own.tokens + self._served.tokens)
 
+    @cached_property
+    def counts(self) -> AnswerCounts:
+        """The answers that the worker has decoded."""
+        return AnswerCounts()
+
     def readings(self) -> Iterator[Reading]:
         """See `EngineHost.readings`."""
         yield from super().readings()
-        yield from self._counts.readings()
+        yield from self.counts.readings()
         if "engine" in vars(self):
             yield Reading("relayllm_policy_version", self.engine.version)
 
@@ -164,9 +169,9 @@ class RolloutWorker(EngineHost):
             self.finished += 1
 
         try:
-            with self._counts.order(len(order.prompts) * order.samples):
+            with self.counts.order(len(order.prompts) * order.samples):
                 batch = TrajectoryBatch.of(await self._decode(order, finished))
-            self._counts.count(batch)
+            self.counts.count(batch)
             return batch
         finally:
             self.finished -= counted

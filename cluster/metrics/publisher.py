@@ -111,7 +111,7 @@ class Publisher:
                 self.publish()
             except Exception:
                 if not self._failed:
-                    logger.warning("metrics could not be published; the process goes on without them", exc_info=True)
+                    logger.warning("metrics could not be published; later failures are not told", exc_info=True)
                 self._failed = True
             if last:
                 return

@@ -70,6 +70,7 @@ class Tracker:
         self._stages: set[str] = set()
         self._last = LastValues()
         self._alarms = AlarmLog(run, alarms or AlarmSettings())
+        self._last.alarms(self.open_alarms)
         self._wandb: wandb.Run | None = None
         mode = resolve_mode(settings.mode, environ)
         if mode != "disabled":
@@ -95,7 +96,7 @@ class Tracker:
 
     def readings(self) -> Iterator[Reading]:
         """Yield what the run's own metrics show now, for Prometheus."""
-        return self._last.readings({event.alarm for event in self.open_alarms})
+        return self._last.readings()
 
     @property
     def open_alarms(self) -> list[AlarmEvent]:
@@ -143,7 +144,11 @@ class Tracker:
         return round(self._clock() - self._started_s, 3)
 
     def _send_alarms(self, events: Sequence[AlarmEvent]) -> None:
-        """Tell W&B which alarms began and ended: `alarms/<name>` is 1 or 0, and an alarm that begins sends an alert."""
+        """Note which alarms are open, and tell W&B of those that began and ended.
+
+        `alarms/<name>` is 1 or 0 there, and an alarm that begins sends an alert.
+        """
+        self._last.alarms(self.open_alarms)
         for event in events:
             if self._wandb is None or event.event == "continued":
                 continue

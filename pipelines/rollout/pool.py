@@ -190,7 +190,7 @@ class RolloutPool:
     @property
     def engines(self) -> list[ActorHandle[Any]]:
         """The workers that are not lost."""
-        return [worker.actor for worker in self._loads]
+        return [worker.actor for worker in list(self._loads)]  # also asked from another thread
 
     @property
     def restarting(self) -> int:
