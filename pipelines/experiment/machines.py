@@ -80,7 +80,9 @@ class ClusterSettings(Settings):
         description="how often each engine, and the reward actor, may be restarted before the run ends",
     )
     placement_timeout_s: Seconds = Field(300.0, description="for the cluster to have room for all actors")
-    metrics_every_s: Seconds | None = Field(
-        5.0, description="how often driver and actors publish metrics for Prometheus; never if empty"
+    metrics_every_s: Annotated[float, Field(gt=0.0, le=10.0)] | None = Field(
+        5.0,
+        description="how often driver and actors publish metrics for Prometheus; never if empty. Ray exports every 10 s, and "
+        "drops gauges that are not set in between",
     )
     start_timeout_s: Seconds = Field(900.0, description="time limit for engines and learner ranks to start")
