@@ -75,7 +75,10 @@ class StateClock:
 
     def _count(self, state: ActorState, change: int) -> None:
         with self._lock:
-            self._active[state] = max(self._active[state] + change, 0)
+            before = self._active[state]
+            self._active[state] = after = max(before + change, 0)
+            if before and after:
+                return  # other turns were, and are, under way
             now = next((state for state in ActorState if self._active[state]), ActorState.IDLE)
             if now is not self._state:
                 self._pass_time()
