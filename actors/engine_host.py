@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import ClassVar
 
+from actors.engine_readings import engine_readings
 from actors.engines.base import EngineError, Generation, GenerationRequest, OnTokens
 from actors.engines.chunks import Chunk, as_chunks
 from actors.engines.vllm import EngineLoad, VllmEngine
 from actors.settings import EngineSettings
 from cluster.devices import Device, own_gpus
+from cluster.metrics.publisher import Publishing, Reading, publish_actor
+from cluster.metrics.states import ActorState, StateClock
+from cluster.names import title_of_actor
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +38,20 @@ class EngineHost:
     """An actor around one engine. When the engine dies, the actor ends, and Ray starts both again."""
 
     engine_type: ClassVar[type[VllmEngine]] = VllmEngine
+    role: ClassVar[str] = "engine"
 
-    def __init__(self, model: str, settings: EngineSettings, device: Device, seed: int, sleeps: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        settings: EngineSettings,
+        device: Device,
+        seed: int,
+        sleeps: bool = False,
+        publishing: Publishing | None = None,
+    ) -> None:
+        """Start the engine. Publish metrics if `publishing` is given."""
         self.finished = 0
+        publish_actor(publishing, self.readings)
         self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)
         self._waits = sleeps and _restarted()
         if not self._waits:
@@ -49,7 +64,8 @@ class EngineHost:
         The learner may hold the GPU's memory until then. Raises `EngineError` if that delayed start fails.
         """
         try:
-            return self._start_engine()
+            with self.states.within(ActorState.STARTING):
+                return self._start_engine()
         except Exception as error:
             if not self._waits:
                 raise
@@ -57,6 +73,21 @@ class EngineHost:
                 "the engine was lost and cannot start again on the GPU that it shares with the learner: "
                 f"{error}. Resume the run; if this happens again, lower gpu_memory_utilization of the engine"
             ) from error
+
+    @cached_property
+    def states(self) -> StateClock:
+        """What the actor is doing."""
+        return StateClock(self.role)
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the actor's metrics show now. Never starts an engine."""
+        yield from self.states.readings()
+        if "engine" in vars(self):
+            yield from engine_readings(self.engine)
+
+    def __repr__(self) -> str:
+        """Ray shows this in its dashboard, and before each line of the actor's output."""
+        return title_of_actor(type(self).__name__)
 
     def ready(self) -> int:
         """Return the process id. An answer means that the engine is up, or that it starts when it is needed."""
@@ -82,6 +113,8 @@ class EngineHost:
     async def sleep(self, keep_weights: bool) -> None:
         """See `VllmEngine.sleep`."""
         await self.done_or_dead(self.engine.sleep(keep_weights))
+        self.states.end(ActorState.ASLEEP)  # if it was asleep already
+        self.states.begin(ActorState.ASLEEP)
 
     async def wake_weights(self) -> None:
         """See `VllmEngine.wake_weights`."""
@@ -90,11 +123,13 @@ class EngineHost:
     async def wake_kv_cache(self) -> None:
         """See `VllmEngine.wake_kv_cache`."""
         await self.done_or_dead(self.engine.wake_kv_cache())
+        self.states.end(ActorState.ASLEEP)
 
     async def generate(self, request: GenerationRequest, on_tokens: OnTokens | None = None) -> Generation:
         """Return one turn, or raise `EngineError`; a dead engine ends the process."""
         try:
-            return await self.engine.generate(request, on_tokens)
+            with self.states.within(ActorState.WRITING):
+                return await self.engine.generate(request, on_tokens)
         except EngineError:
             self.exit_if_dead()
             raise

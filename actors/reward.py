@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from actors.grading import GradingHealth, GradingPool, GradingSettings, Verdict
 from actors.trajectory import Bool, CallEnding, FinishReason, Float32, Source, TrajectoryBatch, UInt8
+from cluster.metrics.publisher import Publishing, Reading, publish_actor
+from cluster.metrics.states import ActorState, StateClock
+from cluster.names import title_of_actor
 from rewards.advantages import group_advantages
 from rewards.scenarios import Outcome, Scenario, scenario_of
 from rewards.schemes import RewardError, RewardSettings, group_rewards, overlong_penalty
@@ -87,9 +90,19 @@ class GradedGroups:
 class RewardActor:
     """Grades groups; the driver wraps this class in `ray.remote`."""
 
-    def __init__(self, rewards: RewardSettings | None = None, grading: GradingSettings | None = None) -> None:
+    def __init__(
+        self,
+        rewards: RewardSettings | None = None,
+        grading: GradingSettings | None = None,
+        publishing: Publishing | None = None,
+    ) -> None:
         self._rewards = rewards or RewardSettings()
         self._pool = GradingPool(grading)
+        self._states, self._queue = StateClock("reward"), 0
+        publish_actor(publishing, self.readings)
+
+    def __repr__(self) -> str:
+        return title_of_actor(type(self).__name__)
 
     async def grade_groups(
         self,
@@ -112,8 +125,22 @@ class RewardActor:
         texts = [answer_text(text) for text in batch.texts]
         items = [(text, golds[row // group_size]) for row, text in enumerate(texts)]
         item_forms = None if forms is None else [forms[row // group_size] for row in range(len(texts))]
-        verdicts = await self._pool.grade(items, item_forms)
-        return graded_groups(batch, verdicts, group_size, self._rewards, golds, max_new_tokens)
+        self._queue += 1
+        try:
+            with self._states.within(ActorState.GRADING):
+                verdicts = await self._pool.grade(items, item_forms)
+                return graded_groups(batch, verdicts, group_size, self._rewards, golds, max_new_tokens)
+        finally:
+            self._queue -= 1
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the actor's metrics show now."""
+        yield from self._states.readings()
+        health = self._pool.health()
+        yield Reading("relayllm_grading_queue", self._queue)
+        yield Reading("relayllm_graded_answers", health.graded)
+        yield Reading("relayllm_grading_failures", health.timed_out, {"reason": "timed_out"})
+        yield Reading("relayllm_grading_failures", health.crashed, {"reason": "crashed"})
 
     def health(self) -> GradingHealth:
         """Return the state of the grading processes."""

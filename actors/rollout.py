@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from typing import ClassVar
 
+from actors.answer_counts import AnswerCounts
 from actors.engine_host import Activity, EngineHost
 from actors.engines.base import Engine, GenerationRequest
 from actors.engines.teachers import CountedEngine, TeacherAccess
@@ -21,6 +24,8 @@ from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings, RelayLimits, SamplingSettings
 from actors.trajectory import Trajectory, TrajectoryBatch
 from cluster.devices import Device
+from cluster.metrics.publisher import Publishing, Reading
+from cluster.metrics.states import ActorState
 from cluster.shared_weights import Weights
 from cluster.transfer_actions import TransferAction
 from cluster.weight_transport import InFlight
@@ -87,6 +92,8 @@ class StaleWeightsError(RuntimeError):
 class RolloutWorker(EngineHost):
     """Decodes orders. Every sequence is a task of its own, and all sequences share the two engines' batches."""
 
+    role: ClassVar[str] = "rollout"
+
     def __init__(
         self,
         student: str,
@@ -97,9 +104,10 @@ class RolloutWorker(EngineHost):
         device: Device,
         seed: int,
         sleeps: bool = False,
+        publishing: Publishing | None = None,
     ) -> None:
         """Start the student's engine. `teacher_model` is where the teacher's tokenizer is."""
-        super().__init__(student, student_engine, device, seed, sleeps)
+        super().__init__(student, student_engine, device, seed, sleeps, publishing)
         from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
@@ -120,14 +128,28 @@ class RolloutWorker(EngineHost):
         own = super().activity()
         return own if self._served is None else replace(own, tokens=own.tokens + self._served.tokens)
 
+    @cached_property
+    def counts(self) -> AnswerCounts:
+        """The answers that the worker has decoded."""
+        return AnswerCounts()
+
+    def readings(self) -> Iterator[Reading]:
+        """See `EngineHost.readings`."""
+        yield from super().readings()
+        yield from self.counts.readings()
+        if "engine" in vars(self):
+            yield Reading("relayllm_policy_version", self.engine.version)
+
     async def update_weights(self, weights: Weights, version: int, in_flight: InFlight = InFlight.FINISH) -> int:
         """Load `weights` as policy `version`, and return the version. Raises `EngineError`; a dead engine ends the process."""
-        await self.done_or_dead(self.engine.update_weights(weights, version, in_flight))
+        with self.states.within(ActorState.SYNCING):
+            await self.done_or_dead(self.engine.update_weights(weights, version, in_flight))
         return version
 
     async def transfer(self, action: TransferAction) -> None:
         """See `VllmEngine.transfer`."""
-        await self.done_or_dead(self.engine.transfer(action))
+        with self.states.within(ActorState.SYNCING):
+            await self.done_or_dead(self.engine.transfer(action))
 
     async def rollout(self, order: RolloutOrder) -> TrajectoryBatch:
         """Return the samples of each prompt side by side, in the order of the prompts.
@@ -147,7 +169,10 @@ class RolloutWorker(EngineHost):
             self.finished += 1
 
         try:
-            return TrajectoryBatch.of(await self._decode(order, finished))
+            with self.counts.order(len(order.prompts) * order.samples):
+                batch = TrajectoryBatch.of(await self._decode(order, finished))
+            self.counts.count(batch)
+            return batch
         finally:
             self.finished -= counted
 

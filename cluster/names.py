@@ -1,4 +1,4 @@
-"""Ensures that a cluster has only one run of each name. A second one is refused with a message about the first."""
+"""The names of runs and actors on a cluster. A second run of a name is refused with a message about the first."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ _SECONDS_TO_GO = 30.0
 
 class NameTakenError(ClusterError):
     """The cluster already has a run of this name."""
+
+
+def title_of_actor(otherwise: str) -> str:
+    """Return the name of the actor that calls this, with its namespace; `otherwise` outside of named actors."""
+    import ray
+
+    if not ray.is_initialized():
+        return otherwise
+    context = ray.get_runtime_context()
+    name = context.get_actor_name() if context.get_actor_id() else None
+    return f"{name} of {context.namespace}" if name else otherwise
 
 
 def require_free(namespace: str, name: str, seconds: float = _SECONDS_TO_GO) -> None:

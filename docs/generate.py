@@ -1,4 +1,4 @@
-"""Writes what the documentation takes from the code: every key of an experiment, and the tables of metrics.
+"""Writes what the documentation takes from the code: every key, the tables of metrics and panels, the Grafana dashboard.
 
 `make docs-generate` runs it. A test holds that the committed pages are what it writes.
 """
@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cluster.metrics.dashboard import dashboard_json
+from cluster.metrics.panels import ROWS
+from cluster.metrics.registry import EXPORTED
 from pipelines.experiment.schema import Experiment
 from pipelines.records.metrics import METRICS
 
 DOCS = Path(__file__).parent
 CONFIGURATION = DOCS / "reference" / "configuration.md"
 METRIC_PAGE = DOCS / "metrics.md"
+MONITORING = DOCS / "monitoring.md"
+DASHBOARD = DOCS.parent / "cluster" / "grafana" / "relayllm.json"
 
 Schema = dict[str, Any]
 
@@ -29,12 +34,34 @@ differs from the block's own defaults.
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 _NAMES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
 _ACRONYMS = ("Citer", "Gpu", "Grpo")
+_EXPORTED_TABLE = re.compile(
+    r"(?<=\| metric \| kind \| unit \| tags \| meaning \|\n\|---\|---\|---\|---\|---\|\n)(?:\|.*\n)+"
+)
+_PANEL_TABLE = re.compile(r"(?<=\| row \| panel \| what it tells \|\n\|---\|---\|---\|\n)(?:\|.*\n)+")
 _METRIC_TABLE = re.compile(r"(?<=\| metric \| unit \| meaning \|\n\|---\|---\|---\|\n)(?:\|.*\n)+")
 
 
 def pages() -> dict[Path, str]:
     """Return the content of each page that is generated, or has generated parts."""
-    return {CONFIGURATION: configuration(), METRIC_PAGE: metrics(METRIC_PAGE.read_text(encoding="utf-8"))}
+    return {
+        CONFIGURATION: configuration(),
+        METRIC_PAGE: metrics(METRIC_PAGE.read_text(encoding="utf-8")),
+        MONITORING: monitoring(MONITORING.read_text(encoding="utf-8")),
+        DASHBOARD: dashboard_json(),
+    }
+
+
+def monitoring(page: str) -> str:
+    """Return the page with its tables of panels and of exported metrics written anew."""
+    exported = "".join(
+        f"| `{name}` | {metric.kind} | {metric.unit} | {', '.join(f'`{tag}`' for tag in metric.tags)} | {_cell(metric.meaning)} |\n"
+        for name, metric in EXPORTED.items()
+    )
+    panels = "".join(
+        f"| {title} | {panel.title} | {_cell(panel.tells)} |\n" for title, row in ROWS.items() for panel in row
+    )
+    page = _EXPORTED_TABLE.sub(lambda found: exported, page)
+    return _PANEL_TABLE.sub(lambda found: panels, page)
 
 
 def metrics(page: str) -> str:

@@ -13,10 +13,12 @@ from pathlib import Path
 from actors.engines.endpoint import UnsuitableServerError
 from actors.learner.kernels import require_liger
 from cluster.machine import Machines, nodes_of_cluster, this_machine
+from cluster.metrics.publisher import memory_readings, published
 from cluster.names import require_free
 from cluster.placement import total
 from cluster.session import address_of, ray_session
 from cluster.supervision import ActorWatch
+from cluster.task_names import stage_readings
 from pipelines.data.prompt_lengths import with_room_for_answers
 from pipelines.data.prompts import PromptBuilder
 from pipelines.data.sources import ProblemSets, load_problem_sets
@@ -82,6 +84,8 @@ def drive(experiment: Experiment) -> Path:
             tracker = ends.enter_context(
                 Tracker(directory, experiment.tracking, config, alarms=experiment.alarms_in_force)
             )
+            shown = tracker.readings, stage_readings, actors.readings, memory_readings
+            ends.enter_context(published(experiment.publishing("driver"), *shown))
             models = models or with_served_teachers(experiment, prepare_base_models(experiment, tracker))
             prompts, problems = prompting.result() if prompting else checked_prompts(experiment, models, problems)
             directory.write_json(PROBLEM_SETS, problems.record())

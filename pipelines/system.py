@@ -24,6 +24,7 @@ from cluster.deadlines import START_TIMEOUT, results
 from cluster.devices import Device, common_environment, engine_environment, learner_environment
 from cluster.gpu_turns import GpuTurns
 from cluster.heartbeat import Heartbeat
+from cluster.metrics.publisher import Reading
 from cluster.reservation import reserve
 from cluster.starting import watch_start
 from cluster.supervision import ActorWatch
@@ -33,6 +34,7 @@ from pipelines.experiment.stage_keys import teacher_model
 from pipelines.models.base_models import BaseModels
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.pool import RolloutPool
+from pipelines.rollout.pool_readings import pool_readings
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +135,11 @@ class SystemOnDemand:
             self._system = self._starting()
         return self._system
 
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the driver's metrics show of its actors now: nothing while there are none."""
+        if (system := self._system) is not None:
+            yield from pool_readings(system.rollout)
+
     def close(self) -> None:
         """Stop the actors."""
         self._teacher = self._starting = self._system = None
@@ -210,6 +217,7 @@ def starting_system(
                 device,
                 experiment.seed,
                 in_turn and shares.teacher < 1,
+                experiment.publishing(name),
             )
             for name in access.actors
         ]
@@ -226,6 +234,7 @@ def starting_system(
                 device,
                 experiment.seed + i,
                 in_turn,
+                experiment.publishing(f"rollout-{i}"),
             )
             for i in range(experiment.rollout.workers)
         ]
@@ -244,8 +253,10 @@ def starting_system(
                 teacher_engine,
                 device,
                 experiment.citer.max_sequences,
+                experiment.publishing("citer"),
             )
-        reward = start("reward", RewardActor, common_environment(threads=1), experiment.reward, experiment.grading)
+        grading = experiment.reward, experiment.grading, experiment.publishing("reward")
+        reward = start("reward", RewardActor, common_environment(threads=1), *grading)
         if "learner" in parts:
             learner = LearnerGroup(
                 experiment.learner,
@@ -257,6 +268,7 @@ def starting_system(
                 gpus_per_rank=shares.learner if device is Device.GPU else 0.0,
                 wait=False,
                 student=models.student,
+                publishing=experiment.publishing,
             )
             if watch is not None:
                 for number, rank in enumerate(learner.actors):

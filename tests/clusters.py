@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ class Cluster:
     dashboard: str
     environment: dict[str, str]
     """of a client"""
+    metrics: str
+    """host and port of the head's endpoint for Prometheus"""
 
     def run(self, *command: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment's programs from the repository's folder."""
@@ -39,14 +41,15 @@ class Cluster:
 
 
 @contextmanager
-def cluster_of_its_own(folder: Path, cpus: int = 4) -> Iterator[Cluster]:
-    """Run a Ray cluster until the block ends. Its token lies in `folder`."""
-    ports = [free_port() for _ in range(3)]
+def cluster_of_its_own(folder: Path, cpus: int = 4, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Run a Ray cluster until the block ends. Its token lies in `folder`. `settings` are Ray's environment variables."""
+    ports = [free_port() for _ in range(4)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"  # of a job's `python`
     (folder / "token").write_text("0" * 64)
-    options = zip(("port", "dashboard-port", "dashboard-agent-listen-port"), ports, strict=True)
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
+    options = zip(names, ports, strict=True)
     head = subprocess.Popen(
         [
             RAY,
@@ -59,7 +62,7 @@ def cluster_of_its_own(folder: Path, cpus: int = 4) -> Iterator[Cluster]:
         ]
         + [f"--{name}={port}" for name, port in options],
         cwd=REPOSITORY,
-        env=environment,
+        env={**environment, **(settings or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -67,7 +70,7 @@ def cluster_of_its_own(folder: Path, cpus: int = 4) -> Iterator[Cluster]:
     try:
         assert head.stdout is not None
         assert any("runtime started" in line for line in head.stdout)
-        yield Cluster(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", environment)
+        yield Cluster(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", environment, f"127.0.0.1:{ports[3]}")
     finally:
         head.terminate()
         head.communicate(timeout=60)

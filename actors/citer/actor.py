@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from actors.answer_counts import AnswerCounts
 from actors.citer.decoding import RoutedDecoder, RoutedPolicy, require_equal_vocabularies
 from actors.citer.fitting import RouterFit, fit_router
 from actors.citer.labels import Label, LabelledTokens, Reference, label_tokens, student_choices
@@ -23,6 +24,9 @@ from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings, SamplingSettings
 from actors.trajectory import TrajectoryBatch
 from cluster.devices import Device
+from cluster.metrics.publisher import Publishing, publish_actor
+from cluster.metrics.states import ActorState, StateClock
+from cluster.names import title_of_actor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +63,7 @@ class CiterActor:
         teacher_engine: EngineSettings,
         device: Device,
         max_sequences: int,
+        publishing: Publishing | None = None,
     ) -> None:
         """Load the student. `teacher_model` is where the teacher's tokenizer is.
 
@@ -66,6 +71,8 @@ class CiterActor:
         """
         from transformers import AutoTokenizer
 
+        self._states, self._counts = StateClock("citer"), AnswerCounts()
+        publish_actor(publishing, self._states.readings, self._counts.readings)
         own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
         require_equal_vocabularies(own.get_vocab(), other.get_vocab())
         self._device = torch.device(device.torch_name)
@@ -82,6 +89,9 @@ class CiterActor:
             teacher_context_tokens=teacher_engine.max_model_len,
         )
         self._routers: dict[str, TokenRouter] = {}
+
+    def __repr__(self) -> str:
+        return title_of_actor(type(self).__name__)
 
     async def ready(self) -> int:
         """Return the process id; answering means that the student is loaded."""
@@ -103,7 +113,10 @@ class CiterActor:
         )
         prompts = [prompt for prompt in order.prompts for _ in range(order.samples)]
         begun = [start for start in order.begun for _ in range(order.samples)]
-        return TrajectoryBatch.of(await self._decoder.decode(prompts, policy, begun))
+        with self._states.within(ActorState.WRITING), self._counts.order(len(prompts)):
+            batch = TrajectoryBatch.of(await self._decoder.decode(prompts, policy, begun))
+        self._counts.count(batch)
+        return batch
 
     async def label(self, references: tuple[Reference, ...], teacher_timeout_s: float) -> LabelledTokens:
         """Return all tokens of the references, labelled as far as that needs no rollout.
@@ -120,7 +133,8 @@ class CiterActor:
 
         Raises `NothingToLearnError` if too few rows are decided.
         """
-        return await asyncio.to_thread(self._fit, tokens, label, settings, seed, folder)
+        with self._states.within(ActorState.LEARNING):
+            return await asyncio.to_thread(self._fit, tokens, label, settings, seed, folder)
 
     def _fit(
         self, tokens: LabelledTokens, label: np.ndarray, settings: RouterSettings, seed: int, folder: str

@@ -16,6 +16,7 @@ from actors.engines.engine_memory import EngineMemory
 from actors.engines.engine_thread import ANY_PHASE, WRITING, EngineThread, Phase, reject, resolve
 from actors.engines.following import Follower, tell
 from actors.engines.live_weights import LiveWeights, token_versions
+from actors.engines.occupancy import core_is_apart, occupancy_of
 from actors.relay.grammar import CALL_CLOSE, CommandGrammar
 from actors.relay.tokenizer import TransformersTokenizer
 from actors.settings import EngineSettings
@@ -85,7 +86,7 @@ class VllmEngine:
                 enable_prefix_caching=True,
                 # After a part of a prompt, vLLM undoes the random draw. A seeded generator on the CPU cannot undo one.
                 enable_chunked_prefill=False if on_cpu else None,
-                disable_log_stats=True,
+                disable_log_stats=not core_is_apart(),  # see `occupancy_of`
                 logprobs_mode="processed_logprobs",
                 worker_extension_cls="actors.engines.vllm_worker.WeightReceiver",
                 seed=seed,
@@ -99,6 +100,7 @@ class VllmEngine:
         self._turns: dict[str, _Turn] = {}
         self._followers: dict[str, Follower] = {}
         self._ids = itertools.count()
+        self.occupancy = occupancy_of(self._engine)
         self._weights = LiveWeights(self._engine)
         self._memory = EngineMemory(self._engine)
         self._phase_before_transfer = Phase.WRITING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,6 +18,8 @@ from actors.trajectory import TrajectoryBatch
 from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.devices import Device, WeightBackend
 from cluster.errors import DeadlineError, as_raised
+from cluster.metrics.publisher import Publishing
+from cluster.task_names import task_name
 from cluster.weight_transport import InFlight
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from actors.learner.model import ModelSpec
 
 T = TypeVar("T")
+_SHOWN_AS = {"grpo_step": "learn", "sft_steps": "learn", "weights": "sync", "send_weights": "sync"}
+"""methods whose tasks are named by a phase of the step"""
 _FOR_THE_RANK_S = 30.0
 """time that a rank has beyond the deadline of what it waits for, so that its own message arrives"""
 
@@ -92,11 +96,13 @@ class LearnerGroup:
         seconds: float = 300.0,
         wait: bool = True,
         student: str | None = None,
+        publishing: Callable[[str], Publishing | None] = lambda actor: None,
     ) -> None:
         """Start the ranks with environment `env`, rank i at `places[i]`, and connect them.
 
         Without `wait`, they start in the background; then call the method `wait` before any other. Rank 0 checks the model
         folder `student` with `check_model`. If the learner could not train that model, the start fails.
+        `publishing` returns what a rank needs to publish its metrics, given its name.
         """
         import ray
 
@@ -113,7 +119,7 @@ class LearnerGroup:
                 runtime_env={"env_vars": dict(env)},
                 scheduling_strategy="DEFAULT" if places is None else places[rank],
             )
-            self._ranks.append(options.remote(settings, rank, device))
+            self._ranks.append(options.remote(settings, rank, device, publishing(f"learner-{rank}")))
         self.pids: list[int] = []
         address = self._ranks[0].address.remote()
         self._joining = [rank.join.remote(address) for rank in self._ranks]
@@ -251,7 +257,9 @@ class LearnerGroup:
     def _start(self, method: str, seconds: float, *arguments: object) -> PendingCall[Any]:
         if not self._ranks:
             raise LearnerError(f"{method}: the learner is shut down")
-        return PendingCall(method, seconds, [getattr(rank, method).remote(*arguments) for rank in self._ranks])
+        name = task_name(_SHOWN_AS.get(method, method))
+        calls = [getattr(rank, method).options(name=name).remote(*arguments) for rank in self._ranks]
+        return PendingCall(method, seconds, calls)
 
 
 def _without_traceback(error: LearnerRefusal | DeadlineError) -> LearnerRefusal | DeadlineError:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from actors.learner.batches import GrpoStep, Int64, TokenSequences
+from actors.learner.learned import Learned
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.settings import LearnerSettings, OptimizerSettings
 from actors.trajectory import TrajectoryBatch
 from cluster.devices import Device, own_gpus
 from cluster.loading import loading
+from cluster.metrics.publisher import Publishing, Reading, publish_actor
+from cluster.metrics.states import ActorState, StateClock
+from cluster.names import title_of_actor
 from cluster.ports import free_port
 
 if TYPE_CHECKING:
@@ -25,10 +29,24 @@ if TYPE_CHECKING:
 class LearnerRank:
     """One rank of a `LearnerGroup`. The group makes it a Ray actor, and makes the same calls on all ranks."""
 
-    def __init__(self, settings: LearnerSettings, rank: int, device: Device) -> None:
+    def __init__(
+        self, settings: LearnerSettings, rank: int, device: Device, publishing: Publishing | None = None
+    ) -> None:
         self._settings, self._rank, self._device = settings, rank, device
         self._trainer: Trainer | None = None
         self._sender: WeightSender | None = None
+        self._states, self._learned = StateClock("learner"), Learned()
+        self._states.begin(ActorState.STARTING)
+        publish_actor(publishing, self.readings)
+
+    def __repr__(self) -> str:
+        return title_of_actor(type(self).__name__)
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the rank's metrics show now. What all ranks have in common, rank 0 shows."""
+        yield from self._states.readings()
+        if self._rank == 0:
+            yield from self._learned.readings()
 
     def address(self) -> tuple[str, int]:
         """Return this node's address and a free port, where the process group can meet."""
@@ -47,6 +65,7 @@ class LearnerRank:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         init_distributed(self._rank, self._settings.ranks, *address, self._device)
         self._trainer = Trainer(self._settings, self._rank, self._settings.ranks)
+        self._states.end(ActorState.STARTING)
         return os.getpid()
 
     @property
@@ -86,20 +105,27 @@ class LearnerRank:
     def sft_steps(self, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
         from actors.learner.sft import sft_steps
 
-        return sft_steps(self.trainer, batch, rows_per_step)
+        with self._states.within(ActorState.LEARNING):
+            taken = sft_steps(self.trainer, batch, rows_per_step)
+        self._learned.sft(taken)
+        return taken
 
     def grpo_step(self, batches: Sequence[ray.ObjectRef | TrajectoryBatch], step: GrpoStep) -> GrpoMetrics:
         """Take a step on the trajectories of all `batches`. Rows are numbered over all of them, in order."""
         from actors.learner.grpo import grpo_step
 
-        return grpo_step(self.trainer, TrajectoryBatch.concatenate(_fetched(batches)), step)
+        with self._states.within(ActorState.LEARNING):
+            taken = grpo_step(self.trainer, TrajectoryBatch.concatenate(_fetched(batches)), step)
+        self._learned.grpo(taken)
+        return taken
 
     def weights(self) -> list[ray.ObjectRef]:
         """Return a reference to the weights on rank 0, and an empty list on other ranks. Ray does not fetch a reference in a list."""
         import ray
 
-        weights = self.trainer.weights(copy=False)  # the object store makes its own copy
-        return [ray.put(weights)] if weights else []
+        with self._states.within(ActorState.SYNCING):
+            weights = self.trainer.weights(copy=False)  # the object store makes its own copy
+            return [ray.put(weights)] if weights else []
 
     def gpus(self) -> set[str]:
         """Return this rank's GPUs, as `own_gpus` names them."""
@@ -117,7 +143,8 @@ class LearnerRank:
         """Send the weights, as policy `version`, to the engines of the last `connect_engines`."""
         if self._sender is None:
             raise RuntimeError("no engines to send weights to: call connect_engines first")
-        self._sender.send(version)
+        with self._states.within(ActorState.SYNCING):
+            self._sender.send(version)
 
     def export(self, path: str) -> None:
         self.trainer.export(path)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -14,9 +15,11 @@ from actors.serving.events import CallReport, Event, Summary
 from actors.serving.pieces import Piece
 from actors.serving.request import ModelKind
 from actors.trajectory import CallEnding
+from cluster.metrics.registry import ANSWERS, SECONDS
+
+T = TypeVar("T", Counter, Gauge, Histogram)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class ServerMetrics:
@@ -28,12 +31,12 @@ class ServerMetrics:
             "relayllm_requests", "requests by model and outcome", ["model", "outcome"], registry=registry
         )
         self.running = Gauge("relayllm_running_requests", "requests that are being answered", registry=registry)
-        self.tokens = Counter("relayllm_output_tokens", "output tokens by writer", ["writer"], registry=registry)
+        self.tokens = self._shared(Counter, "relayllm_output_tokens")
         self.prompt_tokens = Counter(
             "relayllm_prompt_tokens", "tokens that a model had to read, by whether its cache held them", ["reader", "cached"],
             registry=registry,
         )  # fmt: skip
-        self.calls = Counter("relayllm_calls", "calls by ending", ["ending"], registry=registry)
+        self.calls = self._shared(Counter, "relayllm_calls")
         self.cost = Counter("relayllm_cost", "cost of all answers, in the server's currency", registry=registry)
         self.alone_cost = Counter(
             "relayllm_teacher_alone_cost", "cost of the same answers if the teacher had written them", registry=registry
@@ -41,18 +44,21 @@ class ServerMetrics:
         self.first_text_s = Histogram(
             "relayllm_time_to_first_text_seconds",
             "from the request to its first text",
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
-        self.request_s = Histogram("relayllm_request_seconds", "whole requests", buckets=_SECONDS, registry=registry)
-        self.call_s = Histogram("relayllm_call_seconds", "calls of the teacher", buckets=_SECONDS, registry=registry)
+        self.request_s = Histogram("relayllm_request_seconds", "whole requests", buckets=SECONDS, registry=registry)
+        self.call_s = self._shared(Histogram, "relayllm_call_seconds", buckets=SECONDS)
         self.call_first_token_s = Histogram(
-            "relayllm_call_first_token_seconds", "from a command to the teacher's first token", buckets=_SECONDS,
+            "relayllm_call_first_token_seconds", "from a command to the teacher's first token", buckets=SECONDS,
             registry=registry,
         )  # fmt: skip
-        self.version = Gauge(
-            "relayllm_policy_version", "of the student's weights, as answers last named it", registry=registry
-        )
+        self.version = self._shared(Gauge, "relayllm_policy_version")
+
+    def _shared(self, kind: type[T], name: str, **options: Any) -> T:
+        """Return a metric that a run exports too, as the registry defines it."""
+        metric = ANSWERS[name]
+        return kind(name, metric.meaning, metric.tags, registry=self._registry, **options)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text form."""

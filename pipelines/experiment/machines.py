@@ -84,4 +84,9 @@ class ClusterSettings(Settings):
         60.0,
         description="an engine or the reward actor that does not answer for so long is ended and restarted",
     )
+    metrics_every_s: Annotated[float, Field(gt=0.0, le=10.0)] | None = Field(
+        5.0,
+        description="how often driver and actors publish metrics for Prometheus; never if empty. Ray exports every 10 s, and "
+        "drops gauges that are not set in between",
+    )
     start_timeout_s: Seconds = Field(900.0, description="time limit for engines and learner ranks to start")

@@ -12,6 +12,7 @@ from actors.grading import GradingSettings
 from actors.rollout import Policy
 from actors.settings import LearnerSettings, RelayLimits
 from cluster.devices import Device
+from cluster.metrics.publisher import Publishing
 from cluster.placement import Bundle, Near
 from cluster.settings import HomePath, Seed, Settings
 from pipelines.data.settings import DataSettings
@@ -65,6 +66,11 @@ class Experiment(Settings):
     def namespace(self) -> str:
         """The Ray namespace of the run's named actors."""
         return f"relay-{self.name}"
+
+    def publishing(self, actor: str) -> Publishing | None:
+        """Return what an actor, or the driver, needs to publish its metrics; None if none are published."""
+        every_s = self.cluster.metrics_every_s
+        return None if every_s is None else Publishing(self.name, actor, every_s)
 
     @property
     def seeded_sampling(self) -> bool:

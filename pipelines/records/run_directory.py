@@ -16,6 +16,7 @@ import yaml
 from pydantic import JsonValue
 
 from cluster.files import make_directory, sync, write_atomically
+from cluster.task_names import at_stage
 from pipelines.experiment import yaml_values
 
 logger = logging.getLogger(__name__)
@@ -146,12 +147,20 @@ class RunDirectory:
 
     @contextmanager
     def stage(self, stage: str) -> Iterator[bool]:
-        """Yield whether the stage is left to do. During the block, no other run does a shared stage.
+        """Yield whether the stage is left to do. During the block, tasks are named by it, and no other run does a shared stage.
 
         If another run is doing the stage, this waits until the stage is done, or until that run ends without finishing it.
         """
-        if self.stage_done(stage) or not (self.path / "stages" / stage).is_symlink():
+        if self.stage_done(stage):
+            yield False
+            return
+        with at_stage(stage), self._sole_run(stage):
             yield not self.stage_done(stage)
+
+    @contextmanager
+    def _sole_run(self, stage: str) -> Iterator[None]:
+        if not (self.path / "stages" / stage).is_symlink():
+            yield
             return
         with open(self.stage_dir(stage) / "lock", "w") as lock:
             try:
@@ -159,7 +168,7 @@ class RunDirectory:
             except BlockingIOError:
                 logger.info("waiting for another run, which is doing the stage %s", stage)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            yield not self.stage_done(stage)
+            yield
 
     def stage_done(self, stage: str) -> bool:
         """Return whether the stage has finished, in this process or an earlier one."""

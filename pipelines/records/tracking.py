@@ -8,15 +8,17 @@ import netrc
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, SupportsFloat, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from cluster.metrics.publisher import Reading
 from pipelines.experiment.alarms import AlarmEvent, AlarmSettings, event_text
 from pipelines.experiment.tracking import TrackingSettings
+from pipelines.records.last_values import LastValues
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.traces import Trace
 
@@ -66,7 +68,9 @@ class Tracker:
         self._started_s = clock() - _last_time_s(run)
         self._not_finite: set[str] = set()
         self._stages: set[str] = set()
+        self._last = LastValues()
         self._alarms = AlarmLog(run, alarms or AlarmSettings())
+        self._last.alarms(self.open_alarms)
         self._wandb: wandb.Run | None = None
         mode = resolve_mode(settings.mode, environ)
         if mode != "disabled":
@@ -86,8 +90,13 @@ class Tracker:
         written = finite_or_none(values)
         row = {"stage": stage, "step": step, "time_s": self._time_s(), "metrics": written}
         self._run.append_jsonl(self._run.metrics.name, row)
+        self._last.logged(stage, step, values)
         self._send(stage, step, values)
         self._send_alarms(self._alarms.step(stage, step, written))
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what the run's own metrics show now, for Prometheus."""
+        return self._last.readings()
 
     @property
     def open_alarms(self) -> list[AlarmEvent]:
@@ -135,7 +144,11 @@ class Tracker:
         return round(self._clock() - self._started_s, 3)
 
     def _send_alarms(self, events: Sequence[AlarmEvent]) -> None:
-        """Tell W&B which alarms began and ended: `alarms/<name>` is 1 or 0, and an alarm that begins sends an alert."""
+        """Note which alarms are open, and tell W&B of those that began and ended.
+
+        `alarms/<name>` is 1 or 0 there, and an alarm that begins sends an alert.
+        """
+        self._last.alarms(self.open_alarms)
         for event in events:
             if self._wandb is None or event.event == "continued":
                 continue

@@ -13,6 +13,7 @@ from actors.relay.seeds import derived_seed
 from actors.reward import GradedGroups
 from actors.rollout import Policy, RolloutOrder
 from actors.settings import RelayLimits, SamplingSettings
+from cluster.task_names import task_name
 from pipelines.data.problem import Problem
 from pipelines.data.prompts import PromptBuilder
 from pipelines.rollout.order import Order
@@ -109,19 +110,21 @@ class GradedStream:
     def __init__(self, actors: DecodingActors, decoding: Decoding) -> None:
         self._actors, self._decoding = actors, decoding
         self._portions: dict[int, tuple[int, Sequence[Problem]]] = {}
+        self._task_names: dict[int, str] = {}
         self._orders: OrderStream[GradedGroups] = actors.pool.stream(self._grade)
 
     def add(self, problems: Sequence[Problem], first: int) -> int:
         """Order some problems to be decoded, and return the order's number. `first` is the first problem's number."""
         prompts = self._actors.prompts.prompts(problems)
         number = self._orders.add(self._decoding.order(prompts, first, self._actors.seed))
-        self._portions[number] = first, problems
+        self._portions[number], self._task_names[number] = (first, problems), task_name("grade")
         return number
 
     def next(self) -> GradedOrder:
         """Wait for the next finished order and return it. Raises `RolloutError` as `OrderStream.next` does."""
         finished = self._orders.next()
         first, problems = self._portions.pop(finished.number)
+        del self._task_names[finished.number]
         return GradedOrder(problems, finished.batch, finished.graded, first, finished.version)
 
     def started_by(self, number: int) -> int | None:
@@ -136,7 +139,10 @@ class GradedStream:
         """Have the reward actor grade an order's answers, when they are decoded and the actor is there."""
         _, problems = self._portions[number]
         golds, forms = [problem.gold for problem in problems], [problem.form for problem in problems]
-        call = self._actors.reward.grade_groups.options(max_task_retries=-1)  # waits for an actor that restarts
+        name = self._task_names[number]
+        call = self._actors.reward.grade_groups.options(
+            name=name, max_task_retries=-1
+        )  # waits for an actor that restarts
         graded: ray.ObjectRef[GradedGroups] = call.remote(
             batch, golds, self._decoding.samples_per_problem, forms, self._decoding.limits.max_new_tokens
         )

@@ -16,6 +16,7 @@ from ray.exceptions import RayActorError, RayError
 from actors.rollout import StaleWeightsError
 from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.errors import RunError, as_raised
+from cluster.task_names import task_name
 from cluster.weight_transport import InFlight
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.order import Order, is_decoded
@@ -65,6 +66,7 @@ class _QueuedOrder:
     stream: OrderStream[Any]
     number: int
     order: Order
+    task_name: str
     attempts: int = 0
     batch: ray.ObjectRef[Any] | None = None
     """None while it waits"""
@@ -103,7 +105,7 @@ class OrderStream(Generic[Graded]):
     def add(self, order: Order) -> int:
         """Queue an order, and return its number. Decoding may begin later, with the weights that the pool has then."""
         number = next(self._numbers)
-        self._orders[number] = _QueuedOrder(self, number, order)
+        self._orders[number] = _QueuedOrder(self, number, order, task_name("rollout"))
         self._pool.waiting.append(self._orders[number])
         return number
 
@@ -188,7 +190,12 @@ class RolloutPool:
     @property
     def engines(self) -> list[ActorHandle[Any]]:
         """The workers that are not lost."""
-        return [worker.actor for worker in self._loads]
+        return [worker.actor for worker in list(self._loads)]  # also asked from another thread
+
+    @property
+    def restarting(self) -> int:
+        """How many workers get no orders until they have restarted."""
+        return len(self._mending)
 
     @property
     def named_engines(self) -> dict[str, ActorHandle[Any]]:
@@ -252,7 +259,8 @@ class RolloutPool:
             queued = self.waiting.popleft()
             self._loads[worker] += queued.sequences
             queued.version = self.version
-            queued.batch = worker.actor.rollout.remote(queued.order.at_version(self.version))
+            rollout = worker.actor.rollout.options(name=queued.task_name)
+            queued.batch = rollout.remote(queued.order.at_version(self.version))
             self._pending.add(_Running(queued, worker), queued.stream.grade(queued.number, queued.batch))
 
     def _finish_running(self, run: _Running, task: PendingTask[Any]) -> None:
@@ -333,7 +341,7 @@ class RolloutPool:
         return [worker for worker in self._loads if worker not in self._mending]
 
     def _send_weights(self, worker: _Worker) -> ray.ObjectRef[Any]:
-        update = worker.actor.update_weights.options(**_THROUGH_RESTARTS)
+        update = worker.actor.update_weights.options(**_THROUGH_RESTARTS, name=task_name("sync"))
         weights = self._weights() if callable(self._weights) else self._weights
         sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
         return sent

@@ -17,6 +17,7 @@ from actors.learner.metrics import GrpoMetrics
 from actors.relay.seeds import derived_seed
 from actors.rollout import Policy
 from cluster.files import directory_commit, prune
+from cluster.task_names import at_step
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import GRPO, evaluated_steps
 from pipelines.memory.actors import memory_metrics
@@ -68,28 +69,29 @@ def _train(run: Run, problems: list[Problem]) -> None:
         )
         ahead: StepGroups | None = None
         for step in range(first, total):
-            groups = ahead or _roll_out(run, supply)
-            clock.seconds["rollout"] = groups.seconds
-            with run.actors().learning(clock.phase):
-                if settings.async_depth and step + 1 < total:
-                    learned, ahead = _learn_and_roll_out(run, groups, supply, clock)
-                else:
-                    learned, ahead = _learn(run, groups, clock), None
-                supply.learned(groups)
-                with clock.phase("sync"):
-                    run.actors().sync_weights()
-            if step + 1 in evaluated_steps(run.experiment):
-                with clock.phase("evaluate"):
-                    evaluate_within_grpo(run, step + 1)
-            metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
-            if not run.experiment.grpo.loss.kl_coefficient:
-                metrics.pop("learner/kl", None)  # it is measured only if it is in the loss
-            log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
-            clock = PhaseClock()
-            # Save after the log. A resumed run does not repeat steps before a checkpoint, so they have to be logged by then.
-            if (step + 1) % settings.checkpoint_every == 0:
-                with clock.phase("checkpoint"):
-                    _save(run, step + 1, supply.cursor)
+            with at_step(step + 1):
+                groups = ahead or _roll_out(run, supply)
+                clock.seconds["rollout"] = groups.seconds
+                with run.actors().learning(clock.phase):
+                    if settings.async_depth and step + 1 < total:
+                        learned, ahead = _learn_and_roll_out(run, step + 2, groups, supply, clock)
+                    else:
+                        learned, ahead = _learn(run, groups, clock), None
+                    supply.learned(groups)
+                    with clock.phase("sync"):
+                        run.actors().sync_weights()
+                if step + 1 in evaluated_steps(run.experiment):
+                    with clock.phase("evaluate"):
+                        evaluate_within_grpo(run, step + 1)
+                metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
+                if not run.experiment.grpo.loss.kl_coefficient:
+                    metrics.pop("learner/kl", None)  # it is measured only if it is in the loss
+                log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
+                clock = PhaseClock()
+                # Save after the log. A resumed run does not repeat steps before a checkpoint, so they have to be logged by then.
+                if (step + 1) % settings.checkpoint_every == 0:
+                    with clock.phase("checkpoint"):
+                        _save(run, step + 1, supply.cursor)
             progress.update(
                 1, accuracy=percent(metrics["rollout/accuracy"]), calls=percent(metrics["rollout/call_ratio"])
             )
@@ -147,12 +149,13 @@ def mini_batches(groups: int, group_size: int, parts: int, seed: int) -> list[ND
 
 
 def _learn_and_roll_out(
-    run: Run, step: StepGroups, supply: GroupSupply, clock: PhaseClock
+    run: Run, following: int, step: StepGroups, supply: GroupSupply, clock: PhaseClock
 ) -> tuple[GrpoMetrics, StepGroups]:
-    """Learn from one step's groups. Meanwhile the next step's groups are decoded by the policy before this step."""
+    """Learn from one step's groups. Meanwhile the groups of the `following` step are decoded by the policy before this step."""
     started = time.perf_counter()
     learning = _start_learning(run, step)
-    supply.order()
+    with at_step(following):
+        supply.order()
     ahead = supply.take(run.actors().rollout.version + 1)
     rolled_out_s = time.perf_counter() - started
     learned = learning.result()

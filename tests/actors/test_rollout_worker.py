@@ -95,3 +95,13 @@ def test_other_weights_than_the_orders_are_stale(policy: Policy) -> None:
     plans = ((), ()) if policy is Policy.RANDOM_PLACEMENT else ()
     with pytest.raises(StaleWeightsError, match="policy version 3, but the order is for 4"):
         texts(order(policy, version=4, plans=plans))
+
+
+def test_finished_answers_and_their_calls_are_counted() -> None:
+    worker = Worker()
+    asyncio.run(worker.rollout(order(Policy.RELAY)))
+    found = [(reading.name, *reading.tags.values(), reading.value) for reading in worker.counts.readings()]
+    assert ("relayllm_answers", 2) in found and ("relayllm_answers_in_progress", 0) in found
+    assert ("relayllm_output_tokens", "teacher", 4) in found
+    assert ("relayllm_calls", "completed", 2) in found and ("relayllm_calls", "failed", 0) in found
+    assert [one for one in found if one[0] == "relayllm_call_tokens"] == [("relayllm_call_tokens", 2.0)] * 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.settings import SamplingSettings
+from cluster.metrics.publisher import Publishing
 from cluster.placement import table
 from pipelines.__main__ import main
 from pipelines.experiment.loading import ConfigError, load, resolved_yaml, with_defaults
@@ -421,3 +422,10 @@ def test_a_run_with_liger_kernels_stops_before_anything_starts_where_they_are_mi
     assert main(["run", str(small), "learner.liger_kernels=true"]) == 2
     assert "pip install liger-kernel" in capsys.readouterr().err
     assert list(small.parent.iterdir()) == [small]
+
+
+def test_metrics_name_run_and_actor_and_can_be_switched_off(small: Path) -> None:
+    on, off = (load(small, overrides, Experiment) for overrides in ([], ["cluster.metrics_every_s=null"]))
+    assert on.publishing("rollout-0") == Publishing(on.name, "rollout-0", every_s=5.0)
+    assert off.publishing("rollout-0") is None
+    assert "cluster.metrics_every_s" in problems(small, "cluster.metrics_every_s=30")  # Ray would drop the gauges
