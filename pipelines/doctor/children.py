@@ -21,6 +21,8 @@ class Told:
     """its lines, each a JSON object, merged in order; all that was printed before a crash or the limit"""
     failure: str | None
     """how it failed, in words; None if it ended well"""
+    was_killed: bool = False
+    """whether it was ended because it took too long"""
 
 
 def told_by(module: str, arguments: list[str], limit_s: float, environ: Mapping[str, str] | None = None) -> Told:
@@ -37,16 +39,17 @@ def told_by(module: str, arguments: list[str], limit_s: float, environ: Mapping[
             env=dict(os.environ if environ is None else environ),
             start_new_session=True,
         )
+        killed = False
         try:
             status = child.wait(limit_s)
             failure = None if status == 0 else _ending(status, _text(errors))
         except subprocess.TimeoutExpired:
-            failure = f"no answer within {limit_s:g} s"
+            failure, killed = f"no answer within {limit_s:g} s", True
         finally:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-        return Told(_facts(_text(out)), failure)
+        return Told(_facts(_text(out)), failure, killed)
 
 
 def tell(**facts: object) -> None:

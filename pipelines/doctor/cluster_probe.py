@@ -16,13 +16,14 @@ from cluster.session import ray_session
 from pipelines.doctor.checks import first_line, results
 from pipelines.doctor.children import tell
 from pipelines.doctor.findings import Finding, Group, as_mapping, broken, fine, warning
+from pipelines.doctor.libraries import LIMIT_S
 from pipelines.doctor.memory import memory
 from pipelines.doctor.plan import machine_checks
 from pipelines.doctor.storage import nearest
 from pipelines.doctor.versions import versions
 from pipelines.experiment.schema import Experiment
 
-_TASK_S = 240.0
+_TASK_S = LIMIT_S + 60.0
 
 
 def main(address: str, settings: str) -> None:

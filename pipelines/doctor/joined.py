@@ -11,7 +11,7 @@ from pipelines.doctor.children import told_by
 from pipelines.doctor.findings import Finding, Group, broken, of_mapping
 from pipelines.experiment.schema import Experiment
 
-LIMIT_S = 300.0
+LIMIT_S = 480.0
 _CONNECT_S = 5.0
 _START = "start it with ray start --head, and give its address and port; it needs the same token (RAY_AUTH_MODE=token)"
 

@@ -17,7 +17,7 @@ from pipelines.doctor.children import Told, told_by
 from pipelines.doctor.findings import Finding, Group, broken, fine, warning
 from pipelines.doctor.libraries_probe import LIBRARIES
 
-LIMIT_S = 180.0
+LIMIT_S = 300.0
 _GIB = 2**30
 _OPERATOR = "deepspeed_shm_comm"
 _COMPILE = "python -m actors.learner.distributed"
@@ -50,6 +50,11 @@ def loading(told: Told) -> Finding:
     for name in LIBRARIES:
         if f"{name} loads" in told.facts:
             continue
+        if name not in told.facts and told.was_killed:
+            text = f"`import {name}` has not ended within {LIMIT_S:g} s, so nothing is known of what comes after it"
+            return warning(
+                Group.SOFTWARE, "libraries", text, "try again when this machine is idle and its disk is quick"
+            )
         how = f"fails: {told.facts[name]}" if name in told.facts else f"does not end well: {told.failure}"
         remedy = f"run python -c 'import {name}' to see all of it, and repair the environment: make setup"
         return broken(Group.SOFTWARE, "libraries", f"`import {name}` {how}", remedy)

@@ -66,7 +66,7 @@ def test_a_process_that_hangs_is_killed_with_those_that_it_started(
         "tell(child=child.pid)\ntime.sleep(600)\n"
     )
     told = told_by(module(tmp_path, monkeypatch, source), [], limit_s=10)
-    assert told.failure == "no answer within 10 s"
+    assert told.failure == "no answer within 10 s" and told.was_killed
     state = Path(f"/proc/{told.facts['child']}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
 

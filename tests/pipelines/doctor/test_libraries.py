@@ -27,6 +27,11 @@ def test_a_library_that_ends_its_process_is_named() -> None:
     assert found.level is Level.PROBLEM and "`import deepspeed` does not end well: ended by SIGILL" in found.text
 
 
+def test_libraries_that_load_slowly_are_a_warning_because_nothing_is_broken() -> None:
+    found = loading(Told({"torch loads": True}, "no answer within 300 s", was_killed=True))
+    assert found.level is Level.WARNING and "`import transformers` has not ended within 300 s" in found.text
+
+
 def test_libraries_that_load_are_fine() -> None:
     assert loading(Told(LOADED, None)).level is Level.FINE
 
