@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from cluster.session import VERBOSE
 from pipelines.chat.command import chat
+from pipelines.doctor.command import doctor
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import below
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
@@ -70,6 +71,7 @@ def relayllm() -> None:
     relayllm chat runs/demo                              a chat with its student
     relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
     relayllm serve runs/demo                             its student with its teacher, behind OpenAI's interface
+    relayllm doctor experiments/gpu.yaml                 what this machine lacks for a run
     """
 
 
@@ -216,6 +218,7 @@ def export(run_dir: Path, to: Path) -> int:
 
 relayllm.add_command(chat)
 relayllm.add_command(generate)
+relayllm.add_command(doctor)
 
 
 def _keys_of(file: Path) -> set[str]:

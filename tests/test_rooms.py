@@ -80,6 +80,12 @@ ROOMS: dict[str, set[str]] = {
             )
         ),
     },
+    # What a machine or a cluster lacks for a run.
+    "pipelines.doctor": {
+        "cluster",
+        "actors",
+        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "memory", "records")),
+    },
     # Clients of a relay server, over HTTP alone.
     "pipelines.client": {"cluster", "pipelines.terminal"},
     "pipelines.chat": {"pipelines.wording", "pipelines.client"},
@@ -112,6 +118,7 @@ ROOMS: dict[str, set[str]] = {
                 "chat",
                 "generation",
                 "serving",
+                "doctor",
             )
         ),
     },
