@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-_folders = click.argument(
-    "folders", nargs=-1, metavar="[FOLDER]...", type=click.Path(file_okay=False, exists=True, path_type=Path)
-)
+_folders = click.argument("folders", nargs=-1, metavar="[FOLDER]...", type=click.Path(path_type=Path))
 _DEFAULT = Path("runs")
 
 
@@ -60,6 +58,10 @@ def top(folders: tuple[Path, ...], every_s: float) -> int:
 
 
 def _given(folders: tuple[Path, ...]) -> list[Path]:
+    """Return the folders to look in. Raises `click.UsageError` if one of them is none."""
     if not folders and not _DEFAULT.is_dir():
         raise click.UsageError(f"there is no folder {_DEFAULT} here; name the folder that your runs are in")
+    for folder in folders:
+        if not folder.is_dir():
+            raise click.UsageError(f"{folder} is no folder; name a run directory, or a folder with run directories")
     return list(folders) or [_DEFAULT]

@@ -48,7 +48,7 @@ def show(folders: Sequence[Path], every_s: float) -> None:
         Console(width=_PRINTED).print(_view(state, _PRINTED, time.time()))
         return
     with suppress(KeyboardInterrupt), _single_keys():
-        first = _view(fleet.refresh(), console.width, time.time())
+        first = _view(fleet.refresh(), console.width, time.time(), console.height)
         with Live(first, console=console, screen=True, auto_refresh=False) as live:
             while not _quits(every_s):
                 live.update(_view(fleet.refresh(), console.width, time.time(), console.height), refresh=True)
@@ -72,7 +72,7 @@ def _view(state: FleetState, width: int, now: float, height: int | None = None) 
     most = len(state.runs) if height is None else max(height - 8 - _MOST_ALARMS, 3)
     for run in state.runs[:most]:
         table.add_row(*_row(run, wide, now))
-    lines: list[Table | Text] = [table] if state.runs else [Text(f"no run below {', '.join(state.folders)}")]
+    lines: list[Table | Text] = [table] if state.runs else [Text(_safe(f"no run below {', '.join(state.folders)}"))]
     if len(state.runs) > most:
         lines.append(Text(f"… and {len(state.runs) - most} further runs", style="dim"))
     lines += _remarks(state)
@@ -145,7 +145,7 @@ def _spark(values: Sequence[float]) -> str:
     """Return the course of a share as bars, from 0 to the largest value."""
     size = max(-(-len(values) // _SPARK_WIDTH), 1)
     parts = [max(values[i : i + size]) for i in range(0, len(values), size)]
-    top = max(*parts, 1e-9) if len(parts) > 1 else max(parts[0], 1e-9)
+    top = max([*parts, 1e-9])
     return "".join(_BARS[min(int(max(part, 0.0) / top * len(_BARS)), len(_BARS) - 1)] for part in parts)
 
 
@@ -158,7 +158,7 @@ def _ago(seconds: float) -> str:
 
 def _safe(text: str) -> str:
     """Return text of a file without control characters, which could command the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "".join(one if one.isprintable() or one == "\u00a0" else "?" for one in text)
 
 
 @contextmanager

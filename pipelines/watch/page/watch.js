@@ -97,6 +97,7 @@ function tell(fleet) {
 
 let waiting = null;
 let busy = false;
+let again = false;
 
 async function turn() {
   clearTimeout(waiting);
@@ -119,15 +120,16 @@ async function turn() {
   } else if (!document.hidden) waiting = setTimeout(turn, EVERY_MS);
 }
 
-let again = false;
-
 function atOnce() {
   again = busy;
   turn();
 }
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which view is shown
+  byId("content").focus();
+});
 addEventListener("hashchange", () => {
-  if (location.hash === "#content") return byId("content").focus();
   scrollTo(0, 0);
   byId("content").focus({ preventScroll: true });
   atOnce();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ def runs(tmp_path: Path) -> Iterator[Path]:
     for name in ("live", "crashed"):
         write_run(folder / name, CHAIN, steps=24, every=8)
         (folder / name / "evaluations.jsonl").unlink()
-    (folder / "crashed" / "run.lock").write_text("pid 4194304 on " + __import__("socket").gethostname() + "\n")
+    (folder / "crashed" / "run.lock").write_text(f"pid 4194304 on {socket.gethostname()}\n")
     (folder / "broken" / "metrics.jsonl").mkdir(parents=True)
     with RunDirectory(folder / "live"):
         yield folder

@@ -43,7 +43,7 @@ def test_without_runs_it_says_what_to_name(
         assert main([command]) == 2
         assert "there is no folder runs here" in capsys.readouterr().err
         assert main([command, "nowhere"]) == 2
-        assert "'nowhere' does not exist" in capsys.readouterr().err
+        assert "nowhere is no folder" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
