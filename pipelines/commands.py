@@ -21,6 +21,7 @@ from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
 from pipelines.serving.command import serve
+from pipelines.watch.command import top, watch
 
 _COMPLETION = (
     'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
@@ -68,6 +69,7 @@ def relayllm() -> None:
     relayllm run experiments/demo.yaml                   a whole run, from its data to its report
     relayllm run experiments/demo.yaml seed=1 --dry-run  its settings and resources; nothing is run
     relayllm report runs/demo                            the report of a run, also while it is running
+    relayllm watch                                       all runs on a live page; relayllm top: in the terminal
     relayllm chat runs/demo                              a chat with its student
     relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
     relayllm serve runs/demo                             its student with its teacher, behind OpenAI's interface
@@ -219,6 +221,8 @@ def export(run_dir: Path, to: Path) -> int:
 relayllm.add_command(chat)
 relayllm.add_command(generate)
 relayllm.add_command(doctor)
+relayllm.add_command(watch)
+relayllm.add_command(top)
 
 
 def _keys_of(file: Path) -> set[str]:

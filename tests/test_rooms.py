@@ -100,6 +100,11 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(f"pipelines.{room}" for room in ("experiment", "models", "terminal")),
     },
+    # Run directories while runs go on, on a live page and in a terminal.
+    "pipelines.watch": {
+        "actors",
+        *(f"pipelines.{room}" for room in ("wording", "experiment", "records", "terminal", "report", "serving")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
@@ -119,6 +124,7 @@ ROOMS: dict[str, set[str]] = {
                 "generation",
                 "serving",
                 "doctor",
+                "watch",
             )
         ),
     },

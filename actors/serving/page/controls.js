@@ -1,30 +1,8 @@
-// What the reader sets: colours, budget, comparison, key.
+// What the reader sets: budget, comparison, key.
 
 import { percent } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
-
-export function followsTheme() {
-  const theme = byId("theme");
-  const apply = () => {
-    if (theme.value) document.documentElement.dataset.theme = theme.value;
-    else delete document.documentElement.dataset.theme;
-  };
-  try {
-    theme.value = localStorage.getItem("theme") ?? "";
-  } catch {
-    // Storage may be forbidden. Then the choice holds for this page.
-  }
-  theme.addEventListener("change", () => {
-    apply();
-    try {
-      localStorage.setItem("theme", theme.value);
-    } catch {
-      // As above.
-    }
-  });
-  apply();
-}
 
 export function saysTheRatio() {
   const ratio = byId("ratio");

@@ -1,9 +1,10 @@
 // The conversation: questions, the answers of relay, student and teacher, and what they took together.
 
 import { Answer, element } from "./answer.js";
-import { bodyOf, compares, followsTheme, key, saysTheRatio, setsMathematics, wrongField } from "./controls.js";
+import { bodyOf, compares, key, saysTheRatio, setsMathematics, wrongField } from "./controls.js";
 import { showsDetails } from "./details.js";
 import { failurePanel, shareButtons } from "./panels.js";
+import { followsTheme } from "./theme.js";
 import { Failure, ask, models } from "./wire.js";
 import { count, money, percent, seconds } from "./words.js";
 

@@ -30,7 +30,7 @@ def test_page_and_its_parts_are_served_and_are_not_in_the_schema() -> None:
 
 
 def test_page_has_the_colours_of_the_reports() -> None:
-    style = files("actors.serving.page").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("actors.serving.page").joinpath("look.css").read_text(encoding="utf-8")
     found = dict(re.findall(r"--([a-z]+): light-dark\((#\w{6}, #\w{6})\)", style))
     ours = {
         NAMES.get(one.name, one.name): f"{getattr(LIGHT, one.name)}, {getattr(DARK, one.name)}" for one in fields(LIGHT)
