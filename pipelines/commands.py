@@ -7,18 +7,19 @@ import textwrap
 from pathlib import Path
 
 import click
-import click.shell_completion
 import yaml
 from pydantic import BaseModel
 
 from cluster.session import VERBOSE
 from pipelines.chat.command import chat
 from pipelines.experiment import yaml_values
-from pipelines.experiment.errors import below
+from pipelines.experiment.arguments import FILE
+from pipelines.experiment.arguments import overrides as overrides_argument
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
+from pipelines.jobs.command import logs, resume, status, stop, submit
 from pipelines.serving.command import serve
 
 _COMPLETION = (
@@ -26,32 +27,6 @@ _COMPLETION = (
 )
 
 
-class _Keys(click.ParamType):
-    """An override `key.sub=value`. A shell can complete its keys."""
-
-    name = "key.sub=value"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        if "=" in incomplete:
-            return []
-        *above, begun = incomplete.split(".")
-        types: list[object] = [Experiment]
-        for name in above:
-            types = below(types, name)
-        found: list[click.shell_completion.CompletionItem] = []
-        for kind in types:
-            for name in getattr(kind, "model_fields", {}):
-                if name.startswith(begun):
-                    deeper = any(hasattr(one, "model_fields") for one in below([kind], name))
-                    key = ".".join([*above, name]) + ("." if deeper else "=")
-                    found.append(click.shell_completion.CompletionItem(key))
-        return found
-
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_overrides = click.argument("overrides", nargs=-1, metavar="[key.sub=value]...", type=_Keys())
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the actors.")
 
 
@@ -70,6 +45,7 @@ def relayllm() -> None:
     relayllm chat runs/demo                              a chat with its student
     relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
     relayllm serve runs/demo                             its student with its teacher, behind OpenAI's interface
+    relayllm submit experiments/demo.yaml run_dir=/shared/demo   the run, as a job of a Ray cluster
     """
 
 
@@ -77,8 +53,8 @@ relayllm.add_command(serve)
 
 
 @relayllm.command()
-@click.argument("experiment", type=_FILE)
-@_overrides
+@click.argument("experiment", type=FILE)
+@overrides_argument
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -121,8 +97,8 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
 
 
 @relayllm.command()
-@click.argument("study", type=_FILE)
-@_overrides
+@click.argument("study", type=FILE)
+@overrides_argument
 @click.option("--dry-run", is_flag=True, help="Check all files, print every run's resources, and stop.")
 @click.option("--report-only", is_flag=True, help="Run nothing; compare the results that exist.")
 @_verbose
@@ -216,6 +192,8 @@ def export(run_dir: Path, to: Path) -> int:
 
 relayllm.add_command(chat)
 relayllm.add_command(generate)
+for _command in (submit, status, logs, stop, resume):
+    relayllm.add_command(_command)
 
 
 def _keys_of(file: Path) -> set[str]:

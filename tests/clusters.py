@@ -66,7 +66,13 @@ def cluster_of_its_own(folder: Path, cpus: int = 4) -> Iterator[Cluster]:
     )
     try:
         assert head.stdout is not None
-        assert any("runtime started" in line for line in head.stdout)
+        printed = []
+        for line in head.stdout:
+            printed.append(line)
+            if "runtime started" in line:
+                break
+        else:
+            raise AssertionError("".join(printed))
         yield Cluster(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", environment)
     finally:
         head.terminate()

@@ -94,6 +94,11 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(f"pipelines.{room}" for room in ("experiment", "models", "terminal")),
     },
+    # Runs as jobs of a cluster.
+    "pipelines.jobs": {
+        "cluster",
+        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "records", "terminal", "models")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
@@ -111,6 +116,7 @@ ROOMS: dict[str, set[str]] = {
                 "driver",
                 "chat",
                 "generation",
+                "jobs",
                 "serving",
             )
         ),

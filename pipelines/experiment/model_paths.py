@@ -42,8 +42,8 @@ def located(key: str, path: str, of_tokenizer: bool = False) -> str:
     )
 
 
-def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
-    """Return the keys and values of the models that can only be names on the hub. Raises `ConfigError` as `located` does."""
+def given_paths(experiment: Experiment) -> dict[str, str]:
+    """Return the keys that name a model or a tokenizer by a folder or a hub name, and their values."""
     final = experiment.evaluation.teacher
     models = {
         "models.student.path": experiment.models.student.path,
@@ -52,10 +52,14 @@ def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
         "evaluation.teacher.path": final.path if final else None,
         "evaluation.teacher.tokenizer": final.tokenizer if final else None,
     }
-    given = {key: path for key, path in models.items() if path is not None}
+    return {key: path for key, path in models.items() if path is not None}
+
+
+def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the keys and values of the models that can only be names on the hub. Raises `ConfigError` as `located` does."""
     return [
         (key, path)
-        for key, path in given.items()
+        for key, path in given_paths(experiment).items()
         if located(key, path, key.endswith(".tokenizer")) == path and not Path(path).is_absolute()
     ]
 
