@@ -67,6 +67,8 @@ def refusals_in_words(address: str | None) -> Iterator[None]:
             f"the cluster at {where} asks for another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
             "RAY_AUTH_TOKEN_PATH to its token, which `ray get-auth-token` prints there"
         ) from error
+    except BrokenPipeError:  # of the reader of this command's output
+        raise
     except (ConnectionError, requests.RequestException) as error:
         raise JobsError(
             f"no cluster answers at {where}: give the dashboard's address, as in --address http://127.0.0.1:8265, or start "
@@ -110,6 +112,8 @@ async def _follow(client: JobSubmissionClient, job_id: str, show: Callable[[str]
             status = await asyncio.to_thread(client.get_job_status, job_id)
             if status.is_terminal():
                 return status
+        except BrokenPipeError:  # of the reader of this command's output
+            raise
         except (aiohttp.ClientError, requests.RequestException, RuntimeError, OSError) as error:
             failures += 1
             if failures == _ATTEMPTS:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.jobs.job import Job, local_run_directory
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
@@ -44,8 +45,8 @@ def print_table(jobs: Sequence[Job]) -> None:
         table.add_column(title, overflow="fold")
     for job in jobs:
         since = _clock(job.started_s if job.active else job.ended_s)
-        state = f"[{style}]{job.state}[/]" if (style := _STYLES.get(job.state)) else job.state
-        table.add_row(job.notes.run, state, stage_and_step(job), since, job.notes.run_dir, job.id)
+        state = Text(job.state, _STYLES.get(job.state, ""))
+        table.add_row(job.notes.run, state, stage_and_step(job), since, Text(job.notes.run_dir), job.id)
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False).print(table)
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.clusters import PROGRAMS, REPOSITORY, Cluster, cluster_of_its_own
 from tests.pipelines.small import SMALL
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(560)]
 
 PLANTED = "planted-0123456789abcdef-planted"
 SCRIPT = """
@@ -63,7 +63,7 @@ class Project:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=200
+            self.command(*words), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=400
         )
 
     def submit(self, run: str, how: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -116,7 +116,7 @@ def test_a_run_is_submitted_followed_stopped_and_resumed_by_its_name(project: Pr
     begun = next(line for line in following.stdout if line.startswith("begun "))
     assert begun.split()[1:] == ["pipelines", "small.yaml"]
     following.send_signal(signal.SIGINT)
-    _, told = following.communicate(timeout=60)
+    _, told = following.communicate(timeout=200)
     assert following.returncode == 130
     assert "no longer following; first goes on" in told and "to stop it: relayllm stop first" in told
 
