@@ -11,11 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 PREFIX = "HF_"
+_HUB = ("HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "TRANSFORMERS_OFFLINE")
 NAMES = (
-    "HUGGING_FACE_HUB_TOKEN",
-    "HUGGINGFACE_HUB_CACHE",
-    "TRANSFORMERS_CACHE",
-    "TRANSFORMERS_OFFLINE",
+    *_HUB,
     *(name for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (proxy, proxy.lower())),
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -60,6 +58,11 @@ def passed_on(environ: Mapping[str, str], folder: Path, others: Collection[str] 
         name: str(folder / Path(value).expanduser()) if name in _PATHS and value else value
         for name, value in chosen.items()
     }
+
+
+def is_of_the_hub(name: str) -> bool:
+    """Return whether a variable is about the model hub and means the same on every machine. So it is no path."""
+    return (name.startswith(PREFIX) or name in _HUB) and name not in _PATHS | SET_FOR_ACTORS
 
 
 def worker_setup(variables: Mapping[str, str]) -> Callable[[], None]:

@@ -7,7 +7,6 @@ import textwrap
 from pathlib import Path
 
 import click
-import click.shell_completion
 import yaml
 from pydantic import BaseModel
 
@@ -15,11 +14,13 @@ from cluster.session import VERBOSE
 from pipelines.chat.command import chat
 from pipelines.doctor.command import doctor
 from pipelines.experiment import yaml_values
-from pipelines.experiment.errors import below
+from pipelines.experiment.arguments import FILE
+from pipelines.experiment.arguments import overrides as overrides_argument
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
+from pipelines.jobs.command import logs, resume, status, stop, submit
 from pipelines.serving.command import serve
 from pipelines.watch.command import top, watch
 
@@ -28,32 +29,6 @@ _COMPLETION = (
 )
 
 
-class _Keys(click.ParamType):
-    """An override `key.sub=value`. A shell can complete its keys."""
-
-    name = "key.sub=value"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        if "=" in incomplete:
-            return []
-        *above, begun = incomplete.split(".")
-        types: list[object] = [Experiment]
-        for name in above:
-            types = below(types, name)
-        found: list[click.shell_completion.CompletionItem] = []
-        for kind in types:
-            for name in getattr(kind, "model_fields", {}):
-                if name.startswith(begun):
-                    deeper = any(hasattr(one, "model_fields") for one in below([kind], name))
-                    key = ".".join([*above, name]) + ("." if deeper else "=")
-                    found.append(click.shell_completion.CompletionItem(key))
-        return found
-
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_overrides = click.argument("overrides", nargs=-1, metavar="[key.sub=value]...", type=_Keys())
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the actors.")
 
 
@@ -74,6 +49,7 @@ def relayllm() -> None:
     relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
     relayllm serve runs/demo                             its student with its teacher, behind OpenAI's interface
     relayllm doctor experiments/gpu.yaml                 what this machine lacks for a run
+    relayllm submit experiments/demo.yaml run_dir=/shared/demo   the run, as a job of a Ray cluster
     """
 
 
@@ -81,8 +57,8 @@ relayllm.add_command(serve)
 
 
 @relayllm.command()
-@click.argument("experiment", type=_FILE)
-@_overrides
+@click.argument("experiment", type=FILE)
+@overrides_argument
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -125,8 +101,8 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
 
 
 @relayllm.command()
-@click.argument("study", type=_FILE)
-@_overrides
+@click.argument("study", type=FILE)
+@overrides_argument
 @click.option("--dry-run", is_flag=True, help="Check all files, print every run's resources, and stop.")
 @click.option("--report-only", is_flag=True, help="Run nothing; compare the results that exist.")
 @_verbose
@@ -223,6 +199,8 @@ relayllm.add_command(generate)
 relayllm.add_command(doctor)
 relayllm.add_command(watch)
 relayllm.add_command(top)
+for _command in (submit, status, logs, stop, resume):
+    relayllm.add_command(_command)
 
 
 def _keys_of(file: Path) -> set[str]:

@@ -46,6 +46,7 @@ def cluster_of_its_own(folder: Path, cpus: int = 4, settings: Mapping[str, str] 
     ports = [free_port() for _ in range(4)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    environment["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = "300"  # beside other tests, Ray's 60 seconds may be too short
     environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"  # of a job's `python`
     (folder / "token").write_text("0" * 64)
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
@@ -69,7 +70,13 @@ def cluster_of_its_own(folder: Path, cpus: int = 4, settings: Mapping[str, str] 
     )
     try:
         assert head.stdout is not None
-        assert any("runtime started" in line for line in head.stdout)
+        printed = []
+        for line in head.stdout:
+            printed.append(line)
+            if "runtime started" in line:
+                break
+        else:
+            raise AssertionError("".join(printed))
         yield Cluster(f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", environment, f"127.0.0.1:{ports[3]}")
     finally:
         head.terminate()

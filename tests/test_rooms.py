@@ -105,6 +105,11 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(f"pipelines.{room}" for room in ("wording", "experiment", "records", "terminal", "report", "serving")),
     },
+    # Runs as jobs of a cluster.
+    "pipelines.jobs": {
+        "cluster",
+        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "records", "terminal", "models")),
+    },
     # The command line.
     "pipelines.commands": {
         "cluster",
@@ -122,6 +127,7 @@ ROOMS: dict[str, set[str]] = {
                 "driver",
                 "chat",
                 "generation",
+                "jobs",
                 "serving",
                 "doctor",
                 "watch",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
@@ -106,13 +107,23 @@ def load_problem_sets(data: DataSettings, warms_up: bool = True) -> ProblemSets:
     return ProblemSets(train, warmup, tuple(evaluation))
 
 
-def check_local_sources(data: DataSettings, warms_up: bool = True) -> None:
-    """Read the sources that have a path, so that what is wrong with them is known before a run. Raises `DataError`."""
-    named = {"data.train": data.train} | {f"data.evaluation.{i}": source for i, source in enumerate(data.evaluation)}
+def source_paths(data: DataSettings, warms_up: bool = True) -> dict[str, tuple[SourceSettings, Path]]:
+    """Return the sources that have a path, by their keys."""
+    named: dict[str, SourceSettings] = {"data.train": data.train}
+    named |= {f"data.evaluation.{i}": source for i, source in enumerate(data.evaluation)}
     if warms_up:
         named |= {f"data.warmup.{i}": source for i, source in enumerate(data.warmup)}
-    for key, source in named.items():
-        if getattr(source, "path", None) is not None:
+    paths = {key: getattr(source, "path", None) for key, source in named.items()}
+    return {key: (named[key], path) for key, path in paths.items() if path is not None}
+
+
+def check_local_sources(data: DataSettings, warms_up: bool = True, passed_over: Collection[str] = ()) -> None:
+    """Read the sources that have a path, so that what is wrong with them is known before a run. Raises `DataError`.
+
+    Those at the keys in `passed_over` are not read, because they are on another machine.
+    """
+    for key, (source, _) in source_paths(data, warms_up).items():
+        if key not in passed_over:
             _named(key, source)
 
 

@@ -13,7 +13,7 @@ from pipelines.doctor.checks import first_line
 from pipelines.doctor.children import told_by
 from pipelines.doctor.findings import Finding, Group, broken, fine, warning
 from pipelines.experiment.errors import ConfigError
-from pipelines.experiment.model_paths import given_models, located
+from pipelines.experiment.model_paths import given_paths, located
 from pipelines.experiment.schema import Experiment
 
 HUB_LIMIT_S = 120.0
@@ -23,7 +23,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 def model_folders(experiment: Experiment) -> Iterator[Finding]:
     """Yield whether each model that has a path has a folder with weights here. Names on the hub are left to `on_hub`."""
-    for key, path in given_models(experiment).items():
+    for key, path in given_paths(experiment).items():
         of_tokenizer = key.endswith(".tokenizer")
         try:
             folder = Path(located(key, path, of_tokenizer))
@@ -46,7 +46,7 @@ def model_folders(experiment: Experiment) -> Iterator[Finding]:
 def hub_models(experiment: Experiment) -> dict[str, str]:
     """Return the models that can only be names on the hub, by key."""
     found = {}
-    for key, path in given_models(experiment).items():
+    for key, path in given_paths(experiment).items():
         try:
             if not Path(located(key, path, key.endswith(".tokenizer"))).is_absolute():
                 found[key] = path
@@ -127,5 +127,5 @@ def local_data(experiment: Experiment) -> Iterator[Finding]:
 
 def made_here(experiment: Experiment) -> Iterator[Finding]:
     """Yield a line if the run needs no model or data set from elsewhere."""
-    if not given_models(experiment) and not hub_data(experiment):
+    if not given_paths(experiment) and not hub_data(experiment):
         yield fine(Group.MODELS_AND_DATA, "models", "come with the package, or the run pretrains them")

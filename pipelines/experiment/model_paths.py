@@ -42,8 +42,8 @@ def located(key: str, path: str, of_tokenizer: bool = False) -> str:
     )
 
 
-def given_models(experiment: Experiment) -> dict[str, str]:
-    """Return the paths of the models and tokenizers that the experiment gives, by their keys."""
+def given_paths(experiment: Experiment) -> dict[str, str]:
+    """Return the keys that name a model or a tokenizer by a folder or a hub name, and their values."""
     final = experiment.evaluation.teacher
     models = {
         "models.student.path": experiment.models.student.path,
@@ -59,7 +59,7 @@ def hub_names(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the keys and values of the models that can only be names on the hub. Raises `ConfigError` as `located` does."""
     return [
         (key, path)
-        for key, path in given_models(experiment).items()
+        for key, path in given_paths(experiment).items()
         if located(key, path, key.endswith(".tokenizer")) == path and not Path(path).is_absolute()
     ]
 

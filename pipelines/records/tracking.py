@@ -226,7 +226,18 @@ def resolve_mode(mode: str, environ: Mapping[str, str]) -> Mode:
     if wanted:
         logger.warning("WANDB_MODE=%s is none of %s: the run stays offline", environ["WANDB_MODE"], ", ".join(_MODES))
         return "offline"
-    return "online" if environ.get("WANDB_API_KEY") or _in_netrc(environ) else "offline"
+    return "online" if environ.get("WANDB_API_KEY") or key_in_netrc(environ) is not None else "offline"
+
+
+def key_in_netrc(environ: Mapping[str, str]) -> str | None:
+    """Return the key that `wandb login` has kept for W&B's server; None if there is none."""
+    host = urlsplit(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    file = environ.get("NETRC") or os.path.join(environ.get("HOME", ""), ".netrc")
+    try:
+        logins = netrc.netrc(file).hosts
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return logins[host][2] if host in logins else None
 
 
 def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -274,12 +285,3 @@ def _wandb_id(run: RunDirectory, environ: Mapping[str, str]) -> str:
 
 def _kept_id(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip() if path.exists() else ""
-
-
-def _in_netrc(environ: Mapping[str, str]) -> bool:
-    host = urlsplit(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
-    file = environ.get("NETRC") or os.path.join(environ.get("HOME", ""), ".netrc")
-    try:
-        return host is not None and host in netrc.netrc(file).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
