@@ -20,6 +20,7 @@ from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
 from pipelines.serving.command import serve
+from pipelines.sweep.command import sweep
 
 _COMPLETION = (
     'bash: eval "$(_RELAYLLM_COMPLETE=bash_source relayllm)"; zsh and fish: the same with zsh_source, fish_source'
@@ -159,17 +160,23 @@ def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: b
 
 
 @relayllm.command()
-@click.argument("of", type=click.Choice(["experiment", "study", "server"]), default="experiment")
+@click.argument("of", type=click.Choice(["experiment", "study", "sweep", "server"]), default="experiment")
 def schema(of: str) -> int:
-    """Print the JSON schema of experiment, study or server files, for editors.
+    """Print the JSON schema of experiment, study, sweep or server files, for editors.
 
     \b
     relayllm schema > schema.json
     """
     from actors.serving.settings import ServerSettings
     from pipelines.study.settings import StudySettings
+    from pipelines.sweep.settings import SweepSettings
 
-    schemas: dict[str, type[BaseModel]] = {"experiment": Experiment, "study": StudySettings, "server": ServerSettings}
+    schemas: dict[str, type[BaseModel]] = {
+        "experiment": Experiment,
+        "study": StudySettings,
+        "sweep": SweepSettings,
+        "server": ServerSettings,
+    }
     click.echo(json_schema(schemas[of]))
     return 0
 
@@ -216,6 +223,7 @@ def export(run_dir: Path, to: Path) -> int:
 
 relayllm.add_command(chat)
 relayllm.add_command(generate)
+relayllm.add_command(sweep)
 
 
 def _keys_of(file: Path) -> set[str]:
