@@ -27,8 +27,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Where the sweep is written; runs/sweeps/<name> if left out.",
 )
 @click.option("--trial", is_flag=True, help="Run one trial with these values: what an agent of W&B calls.")
-@click.option("--job", metavar="ADDRESS", help="With --trial: run it as a Ray job, at http://127.0.0.1:8265 for example.")
-@click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the actors in each trial's log.")
+@click.option(
+    "--job", metavar="ADDRESS", help="With --trial: run it as a Ray job, at http://127.0.0.1:8265 for example."
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the actors in each trial's log."
+)
 def sweep(
     file: Path,
     values: tuple[str, ...],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections.abc import Iterable
 
 from cluster.placement import table
 from pipelines.experiment.stage_keys import stage_keys
@@ -13,7 +15,7 @@ from pipelines.sweep.settings import ParameterSettings
 def described(sweep: Sweep) -> str:
     """Return as text the trials, their values, the stages that they share, and the resources of one."""
     settings, keys, varying = sweep.settings, list(stage_keys(sweep.experiment)), sweep.varying_stages()
-    shared = [stage for stage in keys if stage not in varying]
+    shared = _short(stage for stage in keys if stage not in varying)
     early = settings.early_terminate
     lines = [
         f"sweep {sweep.name}: {sweep.trials} trials of {settings.program}, method {settings.method}, in {sweep.directory}",
@@ -21,7 +23,7 @@ def described(sweep: Sweep) -> str:
         "parameters",
         *(f"  {key}: {_values(found)}" for key, found in settings.parameters.items()),
         f"stages that all trials share, done once: {', '.join(shared) or 'none'}",
-        f"stages of each trial: {', '.join(varying) or 'none'}",
+        f"stages of each trial: {', '.join(_short(varying)) or 'none'}",
     ]
     if early is not None:
         lines.append(
@@ -33,6 +35,11 @@ def described(sweep: Sweep) -> str:
         textwrap.indent(table(sweep.experiment.bundles()), "  "),
     ]
     return "\n".join(lines)
+
+
+def _short(stages: Iterable[str]) -> list[str]:
+    """Return the stages, with one name for the evaluations of one policy after several GRPO steps."""
+    return list(dict.fromkeys(re.sub(r"-grpo-\d+-", "-grpo-<step>-", stage) for stage in stages))
 
 
 def _values(parameter: ParameterSettings) -> str:

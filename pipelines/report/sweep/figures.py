@@ -203,9 +203,7 @@ def _objective_axis(axes: Axes, column: int, results: SweepResults, theme: Theme
     return place
 
 
-def _draw_axis(
-    axes: Axes, column: int, marks: Sequence[tuple[float, str]], theme: Theme, side: str = "right"
-) -> None:
+def _draw_axis(axes: Axes, column: int, marks: Sequence[tuple[float, str]], theme: Theme, side: str = "right") -> None:
     axes.vlines(column, 0, 1, color=theme.muted, linewidth=1.0, zorder=1)
     offset, align = (6, "left") if side == "right" else (9, "left")
     for height, text in marks:
@@ -270,5 +268,6 @@ def _equal_lines(axes: Axes, results: SweepResults, theme: Theme) -> None:
 def _legend(results: SweepResults, theme: Theme) -> list[Line2D]:
     states = [state for state in State if results.of(state)]
     return [
-        legend_marker(ink(state, theme), _MARKERS[state], f"{state.value} ({len(results.of(state))})") for state in states
+        legend_marker(ink(state, theme), _MARKERS[state], f"{state.value} ({len(results.of(state))})")
+        for state in states
     ]
