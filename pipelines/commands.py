@@ -95,8 +95,11 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     relayllm run experiments/demo.yaml
     relayllm run experiments/demo.yaml name=no-bonus reward.independence_bonus=1 grpo.steps=50
     """
-    if "runs" in _keys_of(experiment):
+    keys = _keys_of(experiment)
+    if "runs" in keys:
         raise click.UsageError(f"{experiment} is a study, since it has runs: relayllm study {experiment}")
+    if {"parameters", "program"} <= keys:
+        raise click.UsageError(f"{experiment} is a sweep, since it has parameters: relayllm sweep {experiment}")
     loaded = load(experiment, list(overrides), Experiment)
     if dry_run:
         from cluster.placement import table

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pipelines.experiment.errors import problem
 from pipelines.experiment.loading import ConfigError
@@ -44,7 +45,7 @@ def agents_trial(sweep: Sweep, arguments: Sequence[str], environ: Mapping[str, s
     return trial
 
 
-def become(sweep: Sweep, trial: Trial) -> None:
+def become(sweep: Sweep, trial: Trial) -> NoReturn:
     """Replace this process by the trial's run. So the agent's signals reach it, and its exit status is the agent's to see."""
     sys.stdout.flush()
     os.execv(RUN[0], [*RUN, str(sweep.settings.program), *trial.overrides])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from io import FileIO
 from multiprocessing.connection import wait
 from pathlib import Path
 from subprocess import Popen
@@ -21,14 +22,12 @@ from pipelines.experiment.schema import Experiment
 from pipelines.memory.roles import memory_of
 from pipelines.records.objective import WithinBudget
 from pipelines.records.run_directory import RunDirectory
-from pipelines.study.processes import RUN, Processes, how_it_failed, one_cluster
+from pipelines.study.processes import RUN, SECONDS_TO_STOP, Processes, how_it_failed, one_cluster
 from pipelines.sweep.plan import Sweep
 from pipelines.sweep.progress import last_words, objectives, present_stage
 from pipelines.sweep.results import trial_directory
 from pipelines.sweep.search import Asked, Search
 from pipelines.sweep.table import TrialTable, say
-
-logger = logging.getLogger(__name__)
 
 OUTPUT = "output.log"
 """in a trial's directory: what it printed"""
@@ -42,14 +41,16 @@ class _Running:
     asked: Asked
     directory: Path
     process: Popen[bytes]
-    ended: int
-    """a file descriptor that can be read when the process has ended"""
+    ended: FileIO
+    """can be read when the process has ended"""
     started: float
     objectives: tuple[WithinBudget, ...] = ()
     reported: int = 0
     early: str = ""
     """why it is being ended early"""
-    stage: str = field(default="")
+    killed_at: float = math.inf
+    """when a trial that is being ended early is given no more time; by the monotonic clock"""
+    stage: str = ""
 
     @property
     def seconds(self) -> float:
@@ -75,12 +76,15 @@ def run_trials(sweep: Sweep, at_a_time: int | None = None, command: Sequence[str
     with RunDirectory(sweep.directory) as directory:
         search = Search(sweep)
         directory.write_text("sweep.yaml", resolved_yaml(sweep.settings))
+        if not search.left:
+            say(f"sweep {sweep.name}: all {sweep.trials} trials are done, in {sweep.directory}")
+            return
         with (
             one_cluster(f"relay-sweep-{sweep.name}", [sweep.experiment], at_a_time or 1) as environment,
             Processes() as processes,
             TrialTable(sweep) as table,
         ):
-            most = at_a_time or fitting(sweep.experiment, environment)
+            most = at_a_time or fitting(sweep.experiment)
             say(f"sweep {sweep.name}: {sweep.trials} trials, {most} at a time, in {sweep.directory}")
             running: list[_Running] = []
             try:
@@ -95,13 +99,13 @@ def run_trials(sweep: Sweep, at_a_time: int | None = None, command: Sequence[str
                     running = [one for one in running if _goes_on(sweep, search, one)]
             finally:
                 for one in running:
-                    os.close(one.ended)
+                    one.ended.close()
 
 
-def fitting(experiment: Experiment, environment: Mapping[str, str]) -> int:
-    """Return how many such runs the cluster of `environment` can have at a time, by CPUs, GPUs and memory; at least 1.
+def fitting(experiment: Experiment) -> int:
+    """Return how many such runs the cluster that this process has joined can have at a time, by CPUs, GPUs and memory; at least 1.
 
-    It is 1 if this process has not joined a cluster.
+    It is 1 if this process has joined none.
     """
     import ray
 
@@ -139,7 +143,7 @@ def _begin(
         [*command, str(sweep.settings.program), *trial.overrides], environment, directory / OUTPUT
     )
     say(f"trial {asked.number}: {', '.join(f'{key}={value}' for key, value in asked.values.items())}")
-    return _Running(asked, directory, process, os.pidfd_open(process.pid), time.monotonic())
+    return _Running(asked, directory, process, FileIO(os.pidfd_open(process.pid)), time.monotonic())
 
 
 def _goes_on(sweep: Sweep, search: Search, one: _Running) -> bool:
@@ -152,10 +156,13 @@ def _goes_on(sweep: Sweep, search: Search, one: _Running) -> bool:
         one.reported = iteration
         if one.asked.report(iteration, objective.value) and not one.early and final is None and status is None:
             one.early = f"behind the other trials after iteration {iteration}"
+            one.killed_at = time.monotonic() + SECONDS_TO_STOP
             one.process.terminate()
     if status is None:
+        if time.monotonic() > one.killed_at:
+            one.process.kill()
         return True
-    os.close(one.ended)
+    one.ended.close()
     number, failed = one.asked.number, how_it_failed(status)
     if final is not None and failed is None:
         search.finished(one.asked, final.value, one.seconds)

@@ -70,18 +70,22 @@ class Search:
         self._bind(bool(begun))
         self._again()
 
-    def ask(self) -> Asked | None:
-        """Return the next trial; None if all have begun."""
+    @property
+    def left(self) -> bool:
+        """Whether there is a trial to begin, or to try again."""
         import optuna
 
         waiting = self._study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
-        begun = {trial.number for trial in self.trials()}
-        if not waiting and len(begun) >= self._sweep.trials:
+        return bool(waiting) or len(self.trials()) < self._sweep.trials
+
+    def ask(self) -> Asked | None:
+        """Return the next trial; None if all have begun."""
+        if not self.left:
             return None
         trial = self._study.ask(self._distributions)
         number = trial.user_attrs.get(_NUMBER)
         if number is None:
-            number = max(begun, default=-1) + 1
+            number = max((begun.number for begun in self.trials()), default=-1) + 1
             trial.set_user_attr(_NUMBER, number)
         return Asked(trial, number)
 

@@ -36,9 +36,7 @@ class TrialTable:
         self._live: Live | None = None
         if sys.stderr.isatty():
             console = Console(file=sys.stderr)
-            self._live = Live(
-                Table(), console=console, redirect_stdout=sys.stdout.isatty(), auto_refresh=False, transient=True
-            )
+            self._live = Live(Table(), console=console, redirect_stdout=sys.stdout.isatty(), auto_refresh=False)
 
     def show(self, running_trials: Sequence[tuple[SweepTrial, str]], others: Sequence[Kept]) -> None:
         """Show the trials that run, each with its stage, and those that have ended."""

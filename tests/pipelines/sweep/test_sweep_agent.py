@@ -71,7 +71,7 @@ def test_a_real_agent_runs_two_trials(tmp_path: Path, mode: str) -> None:
     with served_in_a_thread(server.app) as url:
         variables = environment() | {
             "WANDB_BASE_URL": url, "WANDB_API_KEY": "a" * 40, "WANDB_ERROR_REPORTING": "false",
-            "HOME": str(tmp_path), "PYTHONPATH": str(ROOT),
+            "WANDB_CONFIG_DIR": str(tmp_path / "config"), "WANDB_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT),
         }  # fmt: skip
         variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
 from pipelines.analysis.sweep_results import State
 from pipelines.sweep.outcome import SweepError, write_outcome
 from pipelines.sweep.results import read_results
 from pipelines.sweep.runner import run_trials
+from pipelines.sweep.search import distribution, sampler
 from tests.pipelines.sweep.scripts import Scripted, final, within
 
 REPOSITORY = Path(__file__).parents[3]
@@ -56,8 +58,8 @@ def test_a_trial_behind_the_others_is_ended(scripted, capsys) -> None:
     sweep = scripted(early_terminate={"type": "hyperband", "min_iter": 1, "eta": 3})
     good, bad = [within(10, 0.9), final(0.9)], [within(10, 0.1), ["wait"]]
     # The first trial has nothing to be behind of, so it has to be the good one.
-    first = sweep.sweep.arguments(read_first(sweep))[0].partition("=")[2]
-    sweep.script.write_text(json.dumps({str(seed): good if str(seed) == first else bad for seed in (1, 2, 3)}))
+    first = first_seed(sweep)
+    sweep.tell(**{f"_{seed}": good if seed == first else bad for seed in (1, 2, 3)})
     found = run(sweep)
     assert sorted(found.values()) == sorted([State.FINISHED, State.PRUNED, State.PRUNED])
     assert "ended early" in capsys.readouterr().out
@@ -65,14 +67,10 @@ def test_a_trial_behind_the_others_is_ended(scripted, capsys) -> None:
     assert trial.objective is not None and trial.objective.value == 0.1 and "after iteration 1" in trial.reason
 
 
-def read_first(sweep: Scripted):
-    """Return the values of the first trial of the grid, as the seeded sampler draws them."""
-    from optuna import create_study
-
-    from pipelines.sweep.search import distribution, sampler
-
-    study = create_study(sampler=sampler(sweep.sweep, 0))
-    return study.ask({key: distribution(found) for key, found in sweep.sweep.searched.items()}).params
+def first_seed(sweep: Scripted) -> int:
+    """Return the seed of the grid's first trial, as the sampler draws it."""
+    study = optuna.create_study(sampler=sampler(sweep.sweep, 0))
+    return study.ask({key: distribution(found) for key, found in sweep.sweep.searched.items()}).params["seed"]
 
 
 @pytest.mark.parametrize(
@@ -134,9 +132,8 @@ def test_a_sweep_that_is_told_to_stop_stops_its_trials_and_goes_on_later(scripte
         text=True,
     )
     assert process.stdout is not None
-    begun = [
-        line for line, _ in zip((line for line in process.stdout if line.startswith("trial ")), "12", strict=False)
-    ]
+    lines = (line for line in process.stdout if line.startswith("trial "))
+    begun = [line for _, line in zip("12", lines, strict=False)]
     assert len(begun) == 2
     process.send_signal(number)
     _, said = process.communicate(timeout=60)

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.records.run_directory import OtherExperimentError
 from pipelines.sweep.plan import load_sweep
-from pipelines.sweep.search import Search, pruner, read_trials
+from pipelines.sweep.search import Asked, Search, pruner, read_trials
 from pipelines.sweep.settings import EarlyTerminateSettings
 
 TWO = {"seed": {"values": [1, 2, 3]}, "reward.independence_bonus": {"values": [1.0, 1.5]}}
@@ -27,11 +27,15 @@ def opened(write_sweep):
     return open_search
 
 
+def pair(asked: Asked) -> tuple[object, object]:
+    return asked.values["seed"], asked.values["reward.independence_bonus"]
+
+
 def test_a_grid_gives_each_combination_once(opened) -> None:
     search = opened(parameters=TWO)
     given = []
     while asked := search.ask():
-        given.append((asked.values["seed"], asked.values["reward.independence_bonus"]))
+        given.append(pair(asked))
         search.finished(asked, 0.5, 1.0)
     assert sorted(given) == sorted(itertools.product([1, 2, 3], [1.0, 1.5]))
     assert [trial.number for trial in search.trials()] == list(range(6))
@@ -45,10 +49,10 @@ def test_a_grid_gives_each_combination_once_over_failures_and_interruptions(open
     again = opened(parameters=TWO)
     repeated = [again.ask() for _ in range(2)]
     assert [(one.number, one.values) for one in repeated] == [(1, second.values), (2, third.values)]
-    given = [first.values, *(one.values for one in repeated)]
+    given = [pair(first), *map(pair, repeated)]
     while asked := again.ask():
-        given.append(asked.values)
-    assert sorted(tuple(values.values()) for values in given) == sorted(itertools.product([1.0, 1.5], [1, 2, 3]))
+        given.append(pair(asked))
+    assert sorted(given) == sorted(itertools.product([1, 2, 3], [1.0, 1.5]))
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
