@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+    from ray.job_submission import JobStatus, JobSubmissionClient
 
 FORWARDED = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL", "WANDB_MODE")
 """what the job needs of an agent's environment. A key is not among them: anyone who sees the dashboard could read it"""
@@ -51,9 +51,9 @@ async def _print_log(client: JobSubmissionClient, job: str) -> None:
         print(lines, end="", flush=True)
 
 
-def _ended(client: JobSubmissionClient, job: str) -> str:
-    """Wait until the job has ended, and return its status."""
+def _ended(client: JobSubmissionClient, job: str) -> JobStatus:
+    """Wait until the job has ended, for as long as a job has to stop, and return its status."""
     until = time.monotonic() + SECONDS_TO_STOP
     while not (status := client.get_job_status(job)).is_terminal() and time.monotonic() < until:
         time.sleep(_POLL_S)
-    return str(status)
+    return status
