@@ -22,6 +22,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
 from pipelines.jobs.command import logs, resume, status, stop, submit
 from pipelines.serving.command import serve
+from pipelines.sweep.command import sweep
 from pipelines.watch.command import top, watch
 
 _COMPLETION = (
@@ -74,8 +75,11 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     relayllm run experiments/demo.yaml
     relayllm run experiments/demo.yaml name=no-bonus reward.independence_bonus=1 grpo.steps=50
     """
-    if "runs" in _keys_of(experiment):
+    keys = _keys_of(experiment)
+    if "runs" in keys:
         raise click.UsageError(f"{experiment} is a study, since it has runs: relayllm study {experiment}")
+    if {"parameters", "program"} <= keys:
+        raise click.UsageError(f"{experiment} is a sweep, since it has parameters: relayllm sweep {experiment}")
     loaded = load(experiment, list(overrides), Experiment)
     if dry_run:
         from cluster.placement import table
@@ -139,17 +143,23 @@ def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: b
 
 
 @relayllm.command()
-@click.argument("of", type=click.Choice(["experiment", "study", "server"]), default="experiment")
+@click.argument("of", type=click.Choice(["experiment", "study", "sweep", "server"]), default="experiment")
 def schema(of: str) -> int:
-    """Print the JSON schema of experiment, study or server files, for editors.
+    """Print the JSON schema of experiment, study, sweep or server files, for editors.
 
     \b
     relayllm schema > schema.json
     """
     from actors.serving.settings import ServerSettings
     from pipelines.study.settings import StudySettings
+    from pipelines.sweep.settings import SweepSettings
 
-    schemas: dict[str, type[BaseModel]] = {"experiment": Experiment, "study": StudySettings, "server": ServerSettings}
+    schemas: dict[str, type[BaseModel]] = {
+        "experiment": Experiment,
+        "study": StudySettings,
+        "sweep": SweepSettings,
+        "server": ServerSettings,
+    }
     click.echo(json_schema(schemas[of]))
     return 0
 
@@ -196,10 +206,7 @@ def export(run_dir: Path, to: Path) -> int:
 
 relayllm.add_command(chat)
 relayllm.add_command(generate)
-relayllm.add_command(doctor)
-relayllm.add_command(watch)
-relayllm.add_command(top)
-for _command in (submit, status, logs, stop, resume):
+for _command in (sweep, submit, status, logs, stop, resume, watch, top, doctor):
     relayllm.add_command(_command)
 
 

@@ -56,6 +56,15 @@ ROOMS: dict[str, set[str]] = {
         "cluster",
         *(f"pipelines.{room}" for room in ("experiment", "records", "terminal", "analysis", "report")),
     },
+    # Trials of one experiment, searched for the best values.
+    "pipelines.sweep": {
+        "cluster",
+        "actors",
+        *(
+            f"pipelines.{room}"
+            for room in ("wording", "experiment", "memory", "records", "terminal", "analysis", "report", "study")
+        ),
+    },
     # The trained student as a Hugging Face folder with a model card.
     "pipelines.export_card": {
         "cluster",
@@ -123,6 +132,7 @@ ROOMS: dict[str, set[str]] = {
                 "terminal",
                 "report",
                 "study",
+                "sweep",
                 "export_card",
                 "driver",
                 "chat",

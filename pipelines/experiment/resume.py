@@ -14,6 +14,7 @@ MAY_CHANGE_ON_RESUME = (
     "rollout.deadline_s",
     "rollout.seeded_sampling",
     "evaluation.traces",
+    "evaluation.call_ratio_budget",
     "evaluation.max_failed_call_share",
     "models.cache_dir",
     "models.teacher.api_key_env",

@@ -180,6 +180,12 @@ class EvaluationSettings(Settings):
     problems_during_training: int = Field(
         256, gt=0, description="number of problems, taken from the first on, for evaluations within GRPO"
     )
+    call_ratio_budget: float = Field(
+        0.1,
+        gt=0.0,
+        le=1.0,
+        description="call ratio up to which a sweep counts the relay student's accuracy in full; no result depends on it",
+    )
     traces: int = Field(60, ge=0, description="traces of each evaluation outside GRPO: answers for people to read")
     max_failed_call_share: float | None = Field(
         0.02,

@@ -93,6 +93,11 @@ METRICS: dict[str, Metric] = {
     "learner/lr": Metric("1", "learning rate of the step"),
     "learner/trained_tokens": Metric("tokens", "student-written tokens in the loss"),
     "learner/micro_batches": Metric("batches", "packed forward passes of the step, over all ranks"),
+    "relay/accuracy_within_budget": Metric(
+        "share",
+        "what a sweep maximises: the relay student's accuracy, averaged over the kinds of problem; times "
+        "`evaluation.call_ratio_budget` / call ratio if the average call ratio is above that budget",
+    ),
     "memory/teacher_gib": Metric("GiB", "host memory of the teacher and its child processes"),
     "memory/rollout_gib": Metric("GiB", "host memory of the largest rollout worker, with child processes"),
     "memory/learner_gib": Metric("GiB", "host memory of the largest learner rank, with child processes"),

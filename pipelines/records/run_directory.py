@@ -261,10 +261,10 @@ class RunDirectory:
             return
         earlier = self.experiment.read_bytes()
         try:
-            before = _leaves(completed(yaml_values.read(earlier)))
+            before = leaves(completed(yaml_values.read(earlier)))
         except yaml.YAMLError as error:
             raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
-        after = _leaves(yaml_values.read(resolved_yaml))
+        after = leaves(yaml_values.read(resolved_yaml))
         changed = [key for key in {**before, **after} if before.get(key, "(absent)") != after.get(key, "(absent)")]
         if not changed:
             return
@@ -297,6 +297,18 @@ class RunDirectory:
                 link.unlink()
 
 
+def leaves(value: object, key: str = "") -> dict[str, object]:
+    """Return the dotted keys of a nested value, and what is there. Empty lists and mappings count as values."""
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            path: leaf
+            for name, item in items
+            for path, leaf in leaves(item, f"{key}.{name}" if key else str(name)).items()
+        }
+    return {key: value}
+
+
 def _row(line: bytes) -> dict[str, JsonValue] | None:
     try:
         row = json.loads(line)
@@ -325,15 +337,3 @@ def _end_at_a_line(path: Path) -> None:
             log.write(b"\n")
         else:
             log.truncate(size - len(last))
-
-
-def _leaves(value: object, key: str = "") -> dict[str, object]:
-    """Return dotted keys and their values. Empty lists and mappings are values."""
-    if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {
-            path: leaf
-            for name, item in items
-            for path, leaf in _leaves(item, f"{key}.{name}" if key else str(name)).items()
-        }
-    return {key: value}

@@ -87,7 +87,7 @@ def publish_within_grpo(run: Run) -> None:
     for step, policy in itertools.product(evaluated_steps(run.experiment), run.experiment.evaluation.training):
         stage = evaluation_stage(evaluation_within_grpo(step), policy)
         if run.directory.stage_done(stage):
-            publish_evaluation(run.directory, run.tracker, stage)
+            publish_evaluation(run.directory, run.tracker, stage, run.experiment.evaluation.call_ratio_budget)
         else:
             logger.info("%s is missing: another run trained the student without this evaluation", stage)
 
@@ -166,7 +166,9 @@ def _evaluate(
             decode = functools.partial(_decode, run, stage, policy, plans)
             traces = run.experiment.evaluation.traces if student is not None else 0
             _answer(run, stage, name, step, policy.value, sets, decode, traces)
-    publish_evaluation(run.directory, run.tracker, stage)
+    # Sweeps compare trained students, so the objective is not logged before GRPO.
+    budget = None if name in (BASE, WARMUP) else run.experiment.evaluation.call_ratio_budget
+    publish_evaluation(run.directory, run.tracker, stage, budget)
 
 
 def _answer(

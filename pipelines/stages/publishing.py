@@ -12,6 +12,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.evaluations import EVALUATIONS, Evaluation
+from pipelines.records.objective import OBJECTIVE, within_budget
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.traces import Trace
 from pipelines.records.tracking import TRACES, Tracker, finite_or_none, read_metrics
@@ -48,10 +49,13 @@ def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None
             tracker.log(stage, step, {name: math.nan if value is None else value for name, value in values.items()})
 
 
-def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) -> None:
+def publish_evaluation(
+    directory: RunDirectory, tracker: Tracker, stage: str, call_ratio_budget: float | None = None
+) -> None:
     """Copy the rows and traces of a finished evaluation into the run's logs, if they are missing there or differ.
 
-    Earlier rows stay in the log, and the last one counts. Earlier traces are removed.
+    Earlier rows stay in the log, and the last one counts. Earlier traces are removed. With a budget, the relay student's
+    accuracy within it is logged too.
     """
     earlier = map(_EVALUATION.validate_python, directory.read_jsonl(EVALUATIONS))
     published = {(row.name, row.policy, row.kind): row for row in earlier}
@@ -62,6 +66,8 @@ def publish_evaluation(directory: RunDirectory, tracker: Tracker, stage: str) ->
         tracker.log("evaluate", row.step, {f"{start}/{name}": getattr(row, name) for name in _LOGGED})
         directory.append_jsonl(EVALUATIONS, asdict(row))
     if new:
+        if call_ratio_budget is not None and (found := within_budget(rows, call_ratio_budget)):
+            tracker.log("evaluate", rows[0].step, {OBJECTIVE: found.value})
         tracker.evaluated(rows)
         print(evaluation_line(rows, list(published.values())), flush=True)
     _publish_traces(directory, tracker, stage, {(row.name, row.policy) for row in rows})

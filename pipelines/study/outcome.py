@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipelines.study.collect import read_results
 from pipelines.study.plan import Study
-from pipelines.study.runner import RUN, run_all
+from pipelines.study.processes import RUN
+from pipelines.study.runner import run_all
 from pipelines.study.tables import write_tables
 
 REPORT, TABLES = "report.html", "tables.json"

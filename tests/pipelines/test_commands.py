@@ -13,7 +13,7 @@ from pipelines.__main__ import main
 from pipelines.commands import relayllm
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-DEMO, STUDY = EXPERIMENTS / "demo.yaml", EXPERIMENTS / "tiny/study.yaml"
+DEMO, STUDY, SWEEP = EXPERIMENTS / "demo.yaml", EXPERIMENTS / "tiny/study.yaml", EXPERIMENTS / "sweeps/demo.yaml"
 LIGHT = (
     "import sys; from pipelines.__main__ import main; status = main(sys.argv[1:]);"
     "print('heavy:', {'torch', 'ray', 'vllm', 'transformers', 'deepspeed'} & sys.modules.keys(), file=sys.stderr);"
@@ -21,7 +21,7 @@ LIGHT = (
 )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["schema"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["sweep", "--help"], ["--version"], ["schema"]])
 def test_what_only_prints_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "heavy: set()" in done.stderr
@@ -37,6 +37,7 @@ def test_what_only_prints_loads_nothing_heavy(arguments: list[str]) -> None:
         (["study", "x.yaml", "--dry-run", "--report-only"], "exclude each other"),
         (["report", "nowhere"], "nowhere is not a run directory"),
         (["run", str(STUDY)], f"is a study, since it has runs: relayllm study {STUDY}"),
+        (["run", str(SWEEP)], f"is a sweep, since it has parameters: relayllm sweep {SWEEP}"),
         (["study", str(DEMO)], f"is an experiment, since it has no runs: relayllm run {DEMO}"),
     ],
 )
@@ -63,7 +64,7 @@ def test_what_an_actor_cannot_go_on_with_is_one_line_and_status_1(
     assert capsys.readouterr().err == "/dev/shm is full: make it larger\n"
 
 
-@pytest.mark.parametrize("command", ["run", "study", "report", "schema"])
+@pytest.mark.parametrize("command", ["run", "study", "sweep", "report", "schema"])
 def test_the_help_of_every_command_has_an_example(command: str) -> None:
     assert f"relayllm {command} " in CliRunner().invoke(relayllm, [command, "--help"]).output
 

@@ -1,4 +1,4 @@
-"""Every YAML file under experiments/ passes its dry run, but for servers: a study where it has the key `runs`, else an experiment."""
+"""Every YAML file under experiments/ passes its dry run, but for servers: a study has the key `runs`, a sweep `parameters`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def is_study(path: Path) -> bool:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_shipped_file_passes_its_dry_run(path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(REPOSITORY)
-    assert main(["study" if is_study(path) else "run", str(path.relative_to(REPOSITORY)), "--dry-run"]) == 0
+    command = "sweep" if path.parent.name == "sweeps" else "study" if is_study(path) else "run"
+    assert main([command, str(path.relative_to(REPOSITORY)), "--dry-run"]) == 0
     assert "rollout-0" in capsys.readouterr().out
 
 

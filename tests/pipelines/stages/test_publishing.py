@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.experiment.tracking import TrackingSettings
 from pipelines.records.evaluations import Evaluation
+from pipelines.records.objective import OBJECTIVE
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.traces import Segment, Trace
 from pipelines.records.tracking import Tracker, read_metrics
@@ -139,3 +140,15 @@ def test_steps_of_a_shared_stage_come_to_every_run(tmp_path: Path) -> None:
             2: {"reward/mean": 1.0},
         }
     assert [row["step"] for row in first[0].read_jsonl("metrics.jsonl")] == [1, 2]
+
+
+@pytest.mark.parametrize(("budget", "value"), [(0.25, 0.5), (0.1, 0.2), (None, None)])
+def test_a_relay_evaluation_logs_its_accuracy_within_the_budget_once(
+    evaluated: Path, tmp_path: Path, budget: float | None, value: float | None
+) -> None:
+    directory, tracker = opened(tmp_path / "first")
+    for _ in range(2):
+        publish_evaluation(directory, tracker, STAGE, budget)
+    logged = [metrics[OBJECTIVE] for metrics in read_metrics(directory, "evaluate").values() if OBJECTIVE in metrics]
+    assert logged == ([] if value is None else [pytest.approx(value)])
+    assert len(directory.read_jsonl("metrics.jsonl")) == 2 + len(logged)  # a row for each kind

@@ -136,8 +136,8 @@ def waiting(scripted: Scripted):
         scripted.tell(two=how)
         code = (
             "import sys; from pathlib import Path;"
-            "from pipelines.terminal.interruption import interruptible; from pipelines.study import runner;"
-            f"from pipelines.study.plan import load_study; runner._SECONDS_TO_STOP = {seconds_to_stop};"
+            "from pipelines.terminal.interruption import interruptible; from pipelines.study import processes, runner;"
+            f"from pipelines.study.plan import load_study; processes.SECONDS_TO_STOP = {seconds_to_stop};"
             "run_all = lambda: runner.run_all(load_study(Path(sys.argv[1])), sys.argv[2:]);"
             "sys.exit(interruptible(run_all))"
         )
