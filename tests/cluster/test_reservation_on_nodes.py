@@ -59,7 +59,7 @@ def test_ranks_that_no_node_holds_fill_few_nodes_in_order(landed: dict[str, Any]
 
 def test_parts_of_gpus_are_shared_as_the_experiment_for_two_gpus_says(landed: dict[str, Any]) -> None:
     gpus = landed["two GPUs"]
-    assert set(on(landed, "two GPUs: nodes", "")) == {"two"}
+    assert {node for actor, node in landed["two GPUs: nodes"].items() if gpus[actor]} == {"two"}
     assert gpus["teacher"] == gpus["rollout-0"] != gpus["learner-0"] == gpus["citer"]
 
 
