@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import ray
 from ray.cluster_utils import Cluster
@@ -77,10 +77,11 @@ def main() -> None:
     reservation.release()
     remove_placement_group(busy)
 
-    waiting = threading.Thread(target=noted, args=("a node that joins", run(8, 1, 1)))
-    waiting.start()
-    add_node("eight", 8)
-    waiting.join()
+    with ThreadPoolExecutor() as beside:
+        waiting = beside.submit(reserve, run(8, 1, 1), "a node that joins", 60)
+        add_node("eight", 8)
+        note("a node that joins", waiting.result())
+        waiting.result().release()
 
     states = ray.util.placement_group_table().values()
     found["groups at the end"] = [group["name"] for group in states if group["state"] != "REMOVED"]
