@@ -20,12 +20,12 @@ extends: {demo}
 name: watched
 models: {{cache_dir: {cache}}}
 data:
-  train: {{counts: {{known: 40, teacher_known: 80, unknowable: 8}}}}
+  train: {{counts: {{known: 24, teacher_known: 48, unknowable: 4}}}}
   evaluation: [{{source: chain_arithmetic, counts: {{known: 4, teacher_known: 4, unknowable: 2}}}}]
 filter: {{enabled: false}}
-warmup: {{samples: 600, copies: 4}}
-grpo: {{steps: 4, prompts_per_step: 8, group_size: 4, checkpoint_every: 2, evaluate_every: 2, loss: {{kl_coefficient: 0.01}}}}
-evaluation: {{base: [student], warmup: [relay], final: [relay], problems_during_training: 6, traces: 0}}
+warmup: {{samples: 300, copies: 8}}
+grpo: {{steps: 3, prompts_per_step: 8, group_size: 4, checkpoint_every: 2, evaluate_every: 2, loss: {{kl_coefficient: 0.01}}}}
+evaluation: {{base: [], warmup: [], final: [relay], problems_during_training: 6, traces: 0}}
 cluster: {{metrics_every_s: 0.5}}
 tracking: {{mode: disabled}}
 """
