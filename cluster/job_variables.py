@@ -40,7 +40,7 @@ def entrypoint(name: str, command: Sequence[str]) -> list[str]:
 
 def take(name: str) -> dict[str, str]:
     """Return the values called `name`, and delete them from the cluster. Raises `KeyError` if they are not there."""
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     store, key = GcsClient(address=os.environ["RAY_ADDRESS"]), f"{_PROTOCOL}://{name}".encode()
     found = store.internal_kv_get(key, None)

@@ -43,13 +43,14 @@ class Cluster:
 @contextmanager
 def cluster_of_its_own(folder: Path, cpus: int = 4, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     """Run a Ray cluster until the block ends. Its token lies in `folder`. `settings` are Ray's environment variables."""
-    ports = [free_port() for _ in range(4)]
+    ports = [free_port() for _ in range(5)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     environment["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = "300"  # beside other tests, Ray's 60 seconds may be too short
     environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"  # of a job's `python`
     (folder / "token").write_text("0" * 64)
-    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
+    # With --block, a head ends if any of its ports is another cluster's.
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port", "ray-client-server-port")
     options = zip(names, ports, strict=True)
     head = subprocess.Popen(
         [
