@@ -15,7 +15,7 @@ from pipelines.watch.fleet import Fleet
 from pipelines.watch.state import FleetState
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Response
+    from starlette.applications import Starlette
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -46,23 +46,22 @@ class _Recent:
             return self._state
 
 
-def watch_app(fleet: Fleet, host: str = "127.0.0.1", clock: Callable[[], float] = time.monotonic) -> FastAPI:
+def watch_app(fleet: Fleet, host: str = "127.0.0.1", clock: Callable[[], float] = time.monotonic) -> Starlette:
     """Return the app: the page at `/`, the states as JSON below `/api`, reports below `/runs`.
 
     Bound to this machine alone, it answers only requests that name this machine: a page of another site, which has a
     name resolve to this machine, gets nothing.
     """
-    from fastapi import FastAPI, Request
-    from fastapi.middleware.gzip import GZipMiddleware
-    from fastapi.middleware.trustedhost import TrustedHostMiddleware
-    from fastapi.responses import Response
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.gzip import GZipMiddleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 
     from actors.serving.page import HEADERS
 
-    app = FastAPI(openapi_url=None)
-    app.add_middleware(GZipMiddleware)
-    if host in LOCAL:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
     recent, page = _Recent(fleet, clock), _files()
 
     def as_json(request: Request, state: object) -> Response:
@@ -73,31 +72,39 @@ def watch_app(fleet: Fleet, host: str = "127.0.0.1", clock: Callable[[], float] 
             return Response(status_code=304, headers=headers)
         return Response(content, media_type="application/json", headers=headers)
 
-    @app.get("/api/runs")
+    def nothing(request: Request) -> Response:
+        return Response("There is nothing here.", 404, HEADERS, "text/plain")
+
     def runs(request: Request) -> Response:
         return as_json(request, asdict(recent.state()))
 
-    @app.get("/api/runs/{id}")
-    def run(request: Request, id: str) -> Response:
+    def run(request: Request) -> Response:
         recent.state()  # finds runs that are new, and leaves out those that are gone
-        if (detail := fleet.detail(id)) is None:
-            return Response(status_code=404, headers=HEADERS)
-        return as_json(request, asdict(detail))
+        detail = fleet.detail(request.path_params["id"])
+        return nothing(request) if detail is None else as_json(request, asdict(detail))
 
-    @app.get("/runs/{id}/report.html")
-    def report(id: str) -> Response:
-        if (content := fleet.report(id)) is None:
-            return Response("There is no report.", 404, HEADERS, "text/plain")
+    def report(request: Request) -> Response:
+        recent.state()
+        content = fleet.report(request.path_params["id"])
+        if content is None:
+            return nothing(request)
         return Response(content, headers={**HEADERS, "Content-Security-Policy": _REPORT_POLICY}, media_type="text/html")
 
-    @app.get("/{name:path}")
-    def file(name: str) -> Response:
-        if (found := page.get(name)) is None:
-            return Response("There is no such page.", 404, HEADERS, "text/plain")
+    def file(request: Request) -> Response:
+        found = page.get(request.path_params["name"])
+        if found is None:
+            return nothing(request)
         content, kind = found
         return Response(content, media_type=_TYPES[kind], headers=HEADERS)
 
-    return app
+    routes = [
+        Route("/api/runs", runs),
+        Route("/api/runs/{id}", run),
+        Route("/runs/{id}/report.html", report),
+        Route("/{name:path}", file),
+    ]
+    here = [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])] if host in LOCAL else []
+    return Starlette(routes=routes, middleware=[*here, Middleware(GZipMiddleware)])
 
 
 def _files() -> dict[str, tuple[bytes, str]]:

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.experiment.loading import load, resolved_yaml
 from pipelines.experiment.schema import Experiment
+from pipelines.experiment.stage_keys import stage_keys
 from pipelines.records.run_directory import RunDirectory
 from pipelines.watch import claims, tail
 from pipelines.watch.claims import Locks
@@ -144,9 +145,10 @@ def real_run(tmp_path: Path) -> Path:
     experiment = load(DEMO, [f"run_dir={directory.path}", "grpo.steps=12", "tracking.mode=disabled"], Experiment)
     directory.path.mkdir(parents=True)
     directory.write_text("experiment.yaml", resolved_yaml(experiment))
-    for stage in ("evaluate-base-student", "evaluate-base-teacher", "filter", "warmup"):
-        directory.stage_dir(stage)
-        directory.mark_done(stage, {})
+    for stage in stage_keys(experiment):
+        if stage != "grpo" and not stage.startswith(("evaluate-grpo", "evaluate-final")):
+            directory.stage_dir(stage)
+            directory.mark_done(stage, {})
     for step in range(1, 4):
         metrics = {"rollout/accuracy": 0.5, "time/step_s": 2.0}
         directory.append_jsonl("metrics.jsonl", {"stage": "grpo", "step": step, "time_s": 9.0, "metrics": metrics})
@@ -171,11 +173,9 @@ def test_a_finished_student_has_the_command_that_serves_it(real_run: Path) -> No
     fleet = Fleet([real_run])
     assert states(fleet)["real"].serve == f"relayllm serve {real_run}"
     assert states(fleet)["real"].life == "stopped"
-    for stage in fleet.refresh().runs[0].stages:
-        for policy in ("student", "teacher", "relay", "random_placement"):
-            if stage.name.startswith("evaluate"):
-                directory.stage_dir(f"evaluate-{stage.name.split()[1]}-{policy}")
-                directory.mark_done(f"evaluate-{stage.name.split()[1]}-{policy}", {})
+    for stage in stage_keys(load(real_run / "experiment.yaml", [], Experiment)):
+        directory.stage_dir(stage)
+        directory.mark_done(stage, {})
     assert states(fleet)["real"].life == "finished"
 
 

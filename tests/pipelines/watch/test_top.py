@@ -81,7 +81,8 @@ def test_names_of_folders_cannot_command_the_terminal(tmp_path: Path) -> None:
     with open(os.devnull, "w") as nowhere:
         console = Console(width=120, record=True, file=nowhere)
         console.print(_view(Fleet([tmp_path]).refresh(), 120, time.time()))
-    assert "\x1b" not in console.export_text() and "evil?[2J" in console.export_text()
+    text = console.export_text()
+    assert "\x1b" not in text and "evil?[2J" in text
 
 
 def test_a_sparkline_shows_the_course() -> None:
