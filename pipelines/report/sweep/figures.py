@@ -57,9 +57,10 @@ def draw_parallel(results: SweepResults, theme: Theme) -> Figure | None:
             linestyle="-" if finished else _DOTTED if trial.state is State.PRUNED else _DASHED,
             marker=_MARKERS[trial.state],
             markevery=[-1],
-            markersize=8 if best else 6,
+            markersize=10 if best else 9 if trial.state is State.FAILED else 7,
             markeredgecolor=theme.card,
-            zorder=4 if best else 3,
+            markeredgewidth=0.6,
+            zorder=8 if value is None else 4 if best else 3,
             clip_on=False,
         )
     axes.set_xlim(-0.15, len(places) + 0.25)
@@ -93,12 +94,14 @@ def draw_plane(results: SweepResults, theme: Theme) -> Figure | None:
             trial.objective.accuracy,
             color=ink(trial.state, theme),
             marker=_MARKERS[trial.state],
-            markersize=11 if best else 7,
+            markersize=11 if best else 8,
             markeredgecolor=theme.card,
+            markeredgewidth=0.6,
             linestyle="",
             zorder=5,
             clip_on=False,
         )
+    axes.set_xlim(0, min(2 * max(axes.dataLim.x1, results.budget), 1.1))
     low, high = axes.dataLim.y0, axes.dataLim.y1
     room = max(0.15 * (high - low), 0.03)
     axes.set_ylim(max(low - room, -0.02), min(high + room, 1.04))
@@ -127,8 +130,9 @@ def draw_iterations(results: SweepResults, theme: Theme) -> Figure | None:
             alpha=1.0 if trial is results.best else 0.8,
             marker=_MARKERS[trial.state],
             markevery=[-1],
-            markersize=7,
+            markersize=8,
             markeredgecolor=theme.card,
+            markeredgewidth=0.6,
             clip_on=False,
         )
     axes.set_xlabel("evaluation of the relay student: within GRPO, and the final one last")
