@@ -41,7 +41,12 @@ def occupancy_of(engine: LLMEngine) -> Callable[[], Occupancy]:
     core = engine.engine_core
     if isinstance(core, InprocClient):
         scheduler = core.engine_core.scheduler
-        return lambda: Occupancy(*scheduler.get_request_counts(), scheduler.get_kv_cache_usage())
+
+        def now() -> Occupancy:
+            running, waiting = scheduler.get_request_counts()
+            return Occupancy(running, waiting, scheduler.get_kv_cache_usage())
+
+        return now
     engine.logger_manager, engine.log_stats, engine.output_processor.log_stats = None, False, False
     last = Occupancy()
 

@@ -95,7 +95,7 @@ def run_trials(sweep: Sweep, at_a_time: int | None = None, command: Sequence[str
                     table.show(running_trials=[(one.shown(), one.stage) for one in running], others=search.trials())
                     if not running:
                         return
-                    wait([one.ended for one in running], _LOOK_EVERY_S)
+                    wait([one.ended.fileno() for one in running], _LOOK_EVERY_S)
                     running = [one for one in running if _goes_on(sweep, search, one)]
             finally:
                 for one in running:
