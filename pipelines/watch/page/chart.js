@@ -197,10 +197,10 @@ function drawnKey({ colour, form, run }) {
 
 const [SPARK_WIDTH, SPARK_HEIGHT] = [84, 22];
 
-// Returns a small curve without axes; its number stands beside it. A share has 0 at the bottom.
-export function sparkline(values, colour) {
+// Returns a small curve without axes; its number stands beside it. The height is at least a tenth for shares: so rare cases look rare.
+export function sparkline(values, colour, unit) {
   if (values.length < 2) return null;
-  const most = Math.max(...values, 1e-9);
+  const most = Math.max(...values, unit === "share" ? 0.1 : 1e-9);
   const least = Math.min(0, ...values);
   const x = (i) => 1 + (i / (values.length - 1)) * (SPARK_WIDTH - 2);
   const y = (value) => SPARK_HEIGHT - 2 - ((value - least) / (most - least)) * (SPARK_HEIGHT - 4);

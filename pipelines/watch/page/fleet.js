@@ -66,7 +66,7 @@ export class FleetView {
     fill(life, [run.life, run.said, run.alarms], () => [badge(run), ...alarmBadges(run)]);
     const present = run.stages.find((stage) => stage.present)?.name ?? null;
     fill(far, [present, run.progress, run.step, run.left_s, run.life, run.result], () => [present ? element("p", { class: "stage" }, present) : null, run.life === "finished" ? null : progress(run), run.result ? element("p", { class: "result" }, run.result) : null, run.life === "broken" || run.life === "elsewhere" ? element("p", { class: "muted" }, run.said) : null]);
-    fill(numbers, run.numbers, () => run.numbers.map((number) => element("div", { class: number.bad ? "bad" : null }, element("dt", {}, number.title), element("dd", {}, sparkline(number.spark, SPARKS[number.name]), element("span", {}, valued(number.value, number.unit) + (number.bad ? " ⚠" : "")), number.bad ? element("span", { class: "unseen" }, "beyond its alarm's threshold") : null))));
+    fill(numbers, run.numbers, () => run.numbers.map((number) => element("div", { class: number.bad ? "bad" : null }, element("dt", {}, number.title), element("dd", {}, sparkline(number.spark, SPARKS[number.name], number.unit), element("span", {}, valued(number.value, number.unit) + (number.bad ? " ⚠" : "")), number.bad ? element("span", { class: "unseen" }, "beyond its alarm's threshold") : null))));
     times.replaceChildren(written(run, this.now));
   }
 
