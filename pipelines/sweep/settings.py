@@ -13,7 +13,7 @@ SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Number = int | float
 Scalar = bool | int | float | str
 
-METRIC = "evaluate/relay/accuracy_within_budget"
+METRIC: Literal["evaluate/relay/accuracy_within_budget"] = "evaluate/relay/accuracy_within_budget"
 """the name that W&B shows for `pipelines.records.objective.OBJECTIVE`"""
 
 Distribution = Literal["constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values"]
