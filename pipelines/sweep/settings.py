@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Number = int | float
 Scalar = bool | int | float | str
 
-METRIC: Final = "evaluate/relay/accuracy_within_budget"
+METRIC: Literal["evaluate/relay/accuracy_within_budget"] = "evaluate/relay/accuracy_within_budget"
 """the name that W&B shows for `pipelines.records.objective.OBJECTIVE`"""
 
 Distribution = Literal["constant", "categorical", "int_uniform", "uniform", "q_uniform", "log_uniform_values"]
