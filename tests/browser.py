@@ -142,7 +142,8 @@ class Page:
 
     def _receive(self) -> dict[str, Any]:
         message = json.loads(self._connection.recv(timeout=_DEADLINE_S))
-        self._note(message.get("method", ""), message.get("params", {}))
+        if message.get("sessionId") == self._session:  # tabs of earlier tests may still be open
+            self._note(message.get("method", ""), message.get("params", {}))
         return message
 
     def _note(self, method: str, found: dict[str, Any]) -> None:

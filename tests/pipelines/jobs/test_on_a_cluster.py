@@ -75,6 +75,7 @@ class Project:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("jobs")
     (folder / "project" / "pipelines").mkdir(parents=True)
+    (folder / "project" / "pipelines" / "__init__.py").touch()  # without it Python takes the package further back on the path
     (folder / "project" / "pipelines" / "__main__.py").write_text(SCRIPT)
     (folder / "project" / "small.yaml").write_text(
         SMALL.replace("path: a}", "path: /cluster/a}")
@@ -113,7 +114,14 @@ def test_a_run_is_submitted_followed_stopped_and_resumed_by_its_name(project: Pr
         cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert following.stdout is not None
-    begun = next(line for line in following.stdout if line.startswith("begun "))
+    printed = []
+    for line in following.stdout:
+        printed.append(line)
+        if line.startswith("begun "):
+            break
+    else:
+        raise AssertionError("".join(printed) + following.communicate()[1])
+    begun = printed[-1]
     assert begun.split()[1:] == ["pipelines", "small.yaml"]
     following.send_signal(signal.SIGINT)
     _, told = following.communicate(timeout=200)
