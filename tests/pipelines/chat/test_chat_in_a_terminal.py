@@ -46,6 +46,12 @@ class Terminal:
         found, _, self.said = self.said.partition(text)
         return found + text
 
+    def until_it_waits(self) -> None:
+        """Wait until the process sleeps."""
+        until = time.monotonic() + _DEADLINE_S
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < until, "it does not wait"
+
     def end(self) -> int:
         status = self.process.wait(_DEADLINE_S)
         os.close(self._master)
@@ -83,6 +89,7 @@ def test_sigterm_ends_the_chat_at_once() -> None:
     with StandIn() as server:
         terminal = Terminal(server.url)
         terminal.until("> ")
+        terminal.until_it_waits()  # a signal between the prompt and the waiting for a line would be seen at the next line
         terminal.process.terminate()
         assert terminal.end() == 143
 

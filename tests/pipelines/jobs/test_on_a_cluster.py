@@ -75,7 +75,9 @@ class Project:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("jobs")
     (folder / "project" / "pipelines").mkdir(parents=True)
-    (folder / "project" / "pipelines" / "__init__.py").touch()  # without it Python takes the package further back on the path
+    (
+        folder / "project" / "pipelines" / "__init__.py"
+    ).touch()  # without it Python takes the package further back on the path
     (folder / "project" / "pipelines" / "__main__.py").write_text(SCRIPT)
     (folder / "project" / "small.yaml").write_text(
         SMALL.replace("path: a}", "path: /cluster/a}")
