@@ -132,11 +132,10 @@ def test_a_real_agent_runs_trials_each_with_its_own_id_directory_and_values(writ
     assert found.server.config == yaml.safe_load(file.read_text())
     runs = tmp_path / "runs" / "sweeps" / "small" / "wandb-sweep1"
     assert sorted(path.name for path in runs.iterdir()) == ["run1", "run2"], said[-6000:]
-    assert {bucket["name"]: bucket.get("groupName") for bucket in found.server.buckets} == {
-        "run1": "small",
-        "run2": "small",
-    }
-    assert all(bucket.get("sweep") == "sweep1" for bucket in found.server.buckets)
+    for key, value in (("groupName", "small"), ("sweep", "sweep1")):
+        # Later updates of a run leave out what does not change.
+        told = {bucket["name"]: bucket[key] for bucket in found.server.buckets if bucket.get(key)}
+        assert told == {"run1": value, "run2": value}
     values = {run: [row[METRIC] for row in rows if METRIC in row] for run, rows in found.server.history.items()}
     assert values == {"run1": pytest.approx([0.11, 0.14]), "run2": pytest.approx([0.21, 0.24])}
     assert found.server.exits == {"run1": 0, "run2": 0}

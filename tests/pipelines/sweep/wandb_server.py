@@ -49,9 +49,9 @@ class WandbServer:
         asked = json.loads(await _body(request))
         query, variables = asked["query"], asked.get("variables") or {}
         with self._lock:
-            return JSONResponse({"data": self._answer(query, variables)})
+            return JSONResponse({"data": self._answer(query, variables, str(request.base_url))})
 
-    def _answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, query: str, variables: dict[str, Any], url: str) -> dict[str, Any]:
         if "upsertSweep(" in query:
             self.config = yaml.safe_load(variables["config"])
             sweep = {"id": "s1", "name": "sweep1", "project": _PROJECT}
@@ -69,6 +69,9 @@ class WandbServer:
                 "sweepName": "sweep1", "project": _PROJECT, "historyLineCount": 0,
             }  # fmt: skip
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if "createRunFiles(" in query:
+            files = [{"name": name, "uploadUrl": f"{url}upload/{name}"} for name in variables["files"]]
+            return {"createRunFiles": {"runID": "bucket", "uploadHeaders": [], "files": files}}
         if "sweep(" in query:
             sweep = {"id": "s1", "name": "sweep1", "state": "RUNNING", "config": yaml.safe_dump(self.config)}
             return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
