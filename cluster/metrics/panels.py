@@ -171,7 +171,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Teacher-written tokens of all tokens of the answers. 100 % while the teacher is evaluated alone.",
             (
                 Query(
-                    f"{_by('run', _rate('output_tokens', writer='teacher'))} / {_by('run', _rate('output_tokens'))}",
+                    # A counter appears with its first count, and a teacher that was never called has none.
+                    f"({_by('run', _rate('output_tokens', writer='teacher'))} or 0 * {_by('run', _rate('output_tokens'))})"
+                    f" / {_by('run', _rate('output_tokens'))}",
                     "{{run}}",
                 ),
             ),
