@@ -20,21 +20,23 @@ Event = dict[str, Any]
 
 
 def named(events: Sequence[Event], names: Mapping[str, str]) -> list[Event]:
-    """Return a timeline's tasks with new labels. `names` are the actors' names by their ids."""
-    row_of: dict[tuple[object, object], str] = {}
+    """Return a timeline's tasks with their names, and an event that names each row. `names` are the actors' names by their ids.
+
+    A row that belongs to no named actor is called what Ray calls it: "driver:" or "worker:" and an id.
+    """
     bars: list[Event] = []
-    rows: list[Event] = []
+    row_names: dict[tuple[Any, Any], str] = {}
     for event in events:
-        if event["ph"] == "M":
-            rows.append(event)
-        elif event["cat"].startswith(_TASK):
-            bars.append({**event, "name": event["cat"].removeprefix(_TASK)})
-            if (name := names.get(event["args"].get("actor_id") or "")) is not None:
-                row_of[event["pid"], event["tid"]] = name
-    labelled = [
-        {**row, "args": {"name": row_of.get((row["pid"], row.get("tid")), row["args"]["name"])}} for row in rows
+        if not event.get("cat", "").startswith(_TASK):
+            continue
+        bars.append({**event, "name": event["cat"].removeprefix(_TASK)})
+        row = event["pid"], event["tid"]
+        row_names[row] = names.get(event["args"].get("actor_id") or "") or row_names.get(row, str(event["tid"]))
+    rows = [
+        {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": name}}
+        for (pid, tid), name in row_names.items()
     ]
-    return bars + labelled
+    return bars + rows
 
 
 @click.command()

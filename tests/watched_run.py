@@ -23,7 +23,7 @@ data:
   train: {{counts: {{known: 24, teacher_known: 48, unknowable: 4}}}}
   evaluation: [{{source: chain_arithmetic, counts: {{known: 4, teacher_known: 4, unknowable: 2}}}}]
 filter: {{enabled: false}}
-warmup: {{samples: 300, copies: 8}}
+warmup: {{samples: 400, copies: 16}}
 grpo: {{steps: 3, prompts_per_step: 8, group_size: 4, checkpoint_every: 2, evaluate_every: 2, loss: {{kl_coefficient: 0.01}}}}
 evaluation: {{base: [], warmup: [], final: [relay], problems_during_training: 6, traces: 0}}
 cluster: {{metrics_every_s: 0.5}}
