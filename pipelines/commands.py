@@ -20,6 +20,7 @@ from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
+from pipelines.planner.command import plan
 from pipelines.serving.command import serve
 
 _COMPLETION = (
@@ -219,6 +220,7 @@ def export(run_dir: Path, to: Path) -> int:
 relayllm.add_command(chat)
 relayllm.add_command(generate)
 relayllm.add_command(doctor)
+relayllm.add_command(plan)
 
 
 def _keys_of(file: Path) -> set[str]:

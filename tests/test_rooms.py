@@ -86,6 +86,8 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "memory", "records")),
     },
+    # How long the steps of a run would take elsewhere, by simulation.
+    "pipelines.planner": {"cluster", "pipelines.experiment", "pipelines.memory", "pipelines.records"},
     # Clients of a relay server, over HTTP alone.
     "pipelines.client": {"cluster", "pipelines.terminal"},
     "pipelines.chat": {"pipelines.wording", "pipelines.client"},
@@ -119,6 +121,7 @@ ROOMS: dict[str, set[str]] = {
                 "generation",
                 "serving",
                 "doctor",
+                "planner",
             )
         ),
     },
