@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def main(address: str, settings: str) -> None:
             _tell_node(name, seen[name]["findings"])
         for call in waiting:
             _tell_node(calls[call], [_unseen(f"the task did not end within {_TASK_S:g} s")])
-        alike = [*_versions_alike(seen), *_shared(experiment, seen, list(nodes))]
+        alike = [*_versions_alike(seen), *(_shared(experiment, seen, markers) if len(nodes) > 1 else ())]
         tell(nodes_together=[as_mapping(finding) for finding in alike])
 
 
@@ -74,24 +75,20 @@ def _look(node: dict[str, Any], experiment: Experiment, settings: str, markers: 
     return task.remote(settings, markers, has_gpus)
 
 
-class _markers:
-    """Small files in the folders that all machines should share, as a context manager that removes them."""
+def _to_be_shared(experiment: Experiment) -> dict[str, Path]:
+    return {"run_dir": experiment.directory, "models.cache_dir": experiment.models.cache_dir}
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._folders = {"run_dir": experiment.directory, "models.cache_dir": experiment.models.cache_dir}
-        self._files: dict[str, Any] = {}
 
-    def __enter__(self) -> dict[str, str]:
-        for key, folder in self._folders.items():
-            try:
-                self._files[key] = tempfile.NamedTemporaryFile(prefix=".relayllm-doctor-", dir=nearest(folder))
-            except OSError:  # the check of the disk reports it
-                continue
-        return {key: file.name for key, file in self._files.items()}
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
+@contextmanager
+def _markers(experiment: Experiment) -> Iterator[dict[str, str]]:
+    """Yield the paths of empty files, one in each folder that all machines should share. They are removed at the end."""
+    with ExitStack() as files:
+        made = {}
+        for key, folder in _to_be_shared(experiment).items():
+            with suppress(OSError):  # the check of the disk reports it
+                file = tempfile.NamedTemporaryFile(prefix=".relayllm-doctor-", dir=nearest(folder))  # noqa: SIM115
+                made[key] = files.enter_context(file).name
+        yield made
 
 
 def _offers(experiment: Experiment, nodes: dict[str, dict[str, Any]]) -> Iterator[Finding]:
@@ -130,20 +127,18 @@ def _versions_alike(seen: dict[str, dict[str, Any]]) -> Iterator[Finding]:
         yield fine(Group.CLUSTER, "same versions", "all nodes and this machine have the same")
 
 
-def _shared(experiment: Experiment, seen: dict[str, dict[str, Any]], nodes: list[str]) -> Iterator[Finding]:
+def _shared(experiment: Experiment, seen: dict[str, dict[str, Any]], markers: dict[str, str]) -> Iterator[Finding]:
     """Yield whether all nodes see the folders that they should share."""
-    if len(nodes) < 2:
-        return
-    for key, folder in (("run_dir", experiment.directory), ("models.cache_dir", experiment.models.cache_dir)):
+    for key, folder in _to_be_shared(experiment).items():
         remedy = f"set {key} to an absolute path on a disk that all machines share"
         without = [name for name, one in seen.items() if key not in one["seen"]]
         if not folder.is_absolute():
             text = f"{folder} is relative, and workers on other nodes run in other folders"
             yield warning(Group.CLUSTER, f"shared {key}", text, remedy)
-        elif without:
+        elif key in markers and without:
             text = f"{folder} on this machine is not what {', '.join(without)} has there"
             yield broken(Group.CLUSTER, f"shared {key}", text, remedy)
-        else:
+        elif key in markers:
             yield fine(Group.CLUSTER, f"shared {key}", f"{folder} is the same on all nodes")
 
 

@@ -39,10 +39,15 @@ def libraries(wanted: Wanted, environ: Mapping[str, str] | None = None) -> Itera
     environ = os.environ if environ is None else environ
     told = told_by("pipelines.doctor.libraries_probe", [str(wanted.device)], LIMIT_S, environ)
     yield loading(told)
-    if wanted.gpus is not None:
+    if wanted.gpus is not None and "gpus" in told.facts:
         yield from gpus(told.facts, wanted.gpus)
     elif wanted.device is Device.CPU and wanted.trains and "extensions" in told.facts:
         yield operator(Path(told.facts["extensions"]), environ)
+    elif told.failure and all(f"{name} loads" in told.facts for name in LIBRARIES):
+        text = f"torch does not say what it finds here: {told.failure}"
+        yield warning(
+            Group.MACHINE, "torch", text, "nothing is known of GPUs or the operator; please report the message"
+        )
 
 
 def loading(told: Told) -> Finding:
@@ -63,8 +68,6 @@ def loading(told: Told) -> Finding:
 
 def gpus(facts: Mapping[str, Any], needed: float) -> Iterator[Finding]:
     """Yield what torch says about this machine's GPUs, and about NCCL."""
-    if "gpus" not in facts:  # torch does not load, which is reported above
-        return
     found, driver = facts["gpus"], facts.get("driver")
     if not found:
         seen = facts.get("visible")

@@ -25,10 +25,8 @@ def main(device: str) -> None:
             tell(**{name: f"{type(error).__name__}: {lines[0] if lines else 'no message'}"})
             continue
         tell(**{f"{name} loads": True})
-        if name == "torch":
-            _extensions()
-            if device == "gpu":
-                _gpus()
+    if "torch" in sys.modules:
+        (_gpus if device == "gpu" else _extensions)()
 
 
 def _extensions() -> None:

@@ -28,8 +28,8 @@ def model_folders(experiment: Experiment) -> Iterator[Finding]:
         try:
             folder = Path(located(key, path, of_tokenizer))
         except ConfigError as error:
-            name, _, text = str(error).partition(": ")
-            yield broken(Group.MODELS_AND_DATA, name, text, f"correct {key}, or copy the model there")
+            text = str(error).partition(": ")[2]
+            yield broken(Group.MODELS_AND_DATA, key, text, f"correct {key}, or copy the model there")
             continue
         if not folder.is_absolute():
             continue

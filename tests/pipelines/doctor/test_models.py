@@ -23,7 +23,7 @@ def folder_of_a_model(folder: Path, weights: bytes = b"x" * 4096) -> Path:
 
 def test_a_missing_model_folder_is_a_problem_under_its_key(tmp_path: Path) -> None:
     (found,) = model_folders(with_student(f"{tmp_path}/nothing"))
-    assert found.level is Level.PROBLEM and found.name.startswith("models.student.path")
+    assert found.level is Level.PROBLEM and found.name == "models.student.path"
     assert f"{tmp_path}/nothing is no folder" in found.text and "models.student.path" in found.remedy
 
 
