@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-_RUN = click.Path(exists=True, file_okay=False, path_type=Path)
+_RUN = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
