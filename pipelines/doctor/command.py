@@ -39,7 +39,8 @@ def doctor(experiment: str | None, overrides: tuple[str, ...], address: str | No
     from pipelines.experiment.schema import Experiment
 
     if experiment is not None and "=" in experiment and not Path(experiment).exists():
-        experiment, overrides = None, (experiment, *overrides)
+        overrides = (experiment, *overrides)
+        experiment = None
     file = Path(experiment) if experiment else _DEMO
     if not experiment and not file.is_file():
         raise click.UsageError(f"{file} did not come with this installation: give an experiment's file")
