@@ -61,7 +61,7 @@ def best_split(
     """Return the split of `gpus` with the shortest simulated step. Raises `ConfigError` if none fits."""
     candidates = sorted(
         _candidates(experiment, student, teacher, gpu, gpus, shapes, reached),
-        key=lambda found: _estimate(*found[:2], shapes),
+        key=lambda found: _estimate(found[0], found[1], shapes),
     )
     if not candidates:
         raise ConfigError(
