@@ -21,6 +21,7 @@ from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
 from pipelines.jobs.command import logs, resume, status, stop, submit
+from pipelines.planner.command import plan
 from pipelines.serving.command import serve
 from pipelines.sweep.command import sweep
 from pipelines.watch.command import top, watch
@@ -206,7 +207,7 @@ def export(run_dir: Path, to: Path) -> int:
 
 relayllm.add_command(chat)
 relayllm.add_command(generate)
-for _command in (sweep, submit, status, logs, stop, resume, watch, top, doctor):
+for _command in (sweep, submit, status, logs, stop, resume, watch, top, doctor, plan):
     relayllm.add_command(_command)
 
 

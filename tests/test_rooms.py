@@ -95,6 +95,8 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "memory", "records")),
     },
+    # How long the steps of a run would take elsewhere, by simulation.
+    "pipelines.planner": {"cluster", "pipelines.experiment", "pipelines.memory", "pipelines.records"},
     # Clients of a relay server, over HTTP alone.
     "pipelines.client": {"cluster", "pipelines.terminal"},
     "pipelines.chat": {"pipelines.wording", "pipelines.client"},
@@ -141,6 +143,7 @@ ROOMS: dict[str, set[str]] = {
                 "serving",
                 "doctor",
                 "watch",
+                "planner",
             )
         ),
     },

@@ -6,12 +6,13 @@ The constants of processes on GPUs are assumptions: no GPU was there to measure 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from actors.settings import EngineSettings
 from cluster.devices import Device, WeightBackend
 from cluster.weight_buffers import transfer_bytes
+from pipelines.experiment.models import ModelSettings
 from pipelines.experiment.schema import Experiment
 from pipelines.memory.model_size import ModelSize, model_size
 
@@ -59,11 +60,15 @@ class RoleMemory:
         return sum(self.gpu.values())
 
 
-def memory_of(experiment: Experiment, parts: Collection[str] = ("learner", "citer")) -> list[RoleMemory]:
-    """Return the memory of every process of the run. `parts` are its optional actors."""
-    student = model_size(experiment.models.student)
+def memory_of(
+    experiment: Experiment,
+    parts: Collection[str] = ("learner", "citer"),
+    size_of: Callable[[ModelSettings], ModelSize | None] = model_size,
+) -> list[RoleMemory]:
+    """Return the memory of every process of the run. `parts` are its optional actors, and `size_of` knows its models' sizes."""
+    student = size_of(experiment.models.student)
     chosen = (experiment.models.teacher, experiment.with_final_teacher().models.teacher)
-    teachers = [model_size(teacher) for teacher in chosen if teacher.endpoint is None]
+    teachers = [size_of(teacher) for teacher in chosen if teacher.endpoint is None]
     known = [teacher for teacher in teachers if teacher is not None]
     teacher = max(known, key=lambda size: size.parameters) if known and len(known) == len(teachers) else None
     replicas = experiment.teacher.replicas
