@@ -60,6 +60,8 @@ class GradedGroups:
     """[N] number of calls, failed ones included"""
     failed_calls: NDArray[np.int32]
     """[N] number of failed calls"""
+    unanswered: Bool
+    """[N] whether the teacher was asked in a failed call. It is not asked if its context has no room"""
     requested_tokens: NDArray[np.int64]
     """[N] tokens that the teacher was asked for, summed over the calls"""
     written_tokens: NDArray[np.int64]
@@ -168,7 +170,8 @@ def graded_groups(
     output_tokens = np.diff(batch.token_offsets)
     teacher_tokens = _row_sums(batch.sources == Source.TEACHER, batch.token_offsets)
     written = _call_sums(batch, "written")
-    failed_calls = _row_sums(batch.call_column("ending") == CallEnding.FAILED, batch.call_offsets)
+    failed = batch.call_column("ending") == CallEnding.FAILED
+    failed_calls = _row_sums(failed, batch.call_offsets)
     correct = np.array([verdict.correct for verdict in verdicts], np.bool_)
     called = written > 0
     trainable = failed_calls == 0
@@ -215,6 +218,7 @@ def graded_groups(
         teacher_tokens=teacher_tokens.astype(np.int32),
         calls=np.diff(batch.call_offsets).astype(np.int32),
         failed_calls=failed_calls.astype(np.int32),
+        unanswered=_row_sums(failed & (batch.call_column("duration_s") > 0), batch.call_offsets) > 0,
         requested_tokens=_call_sums(batch, "requested"),
         written_tokens=written,
         teacher_prompt_tokens=_call_sums(batch, "prompt_tokens"),

@@ -123,6 +123,7 @@ def graded_group(size: int) -> GradedGroups:
         teacher_tokens=integers["teacher"].astype(np.int32),
         calls=np.ones(size, np.int32),
         failed_calls=np.zeros(size, np.int32),
+        unanswered=np.zeros(size, np.bool_),
         requested_tokens=integers["requested"].astype(np.int64),
         written_tokens=integers["teacher"].astype(np.int64),
         teacher_prompt_tokens=np.full(size, 40, np.int64),

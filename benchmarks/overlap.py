@@ -7,22 +7,20 @@ alternating order.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
 
+from benchmarks._whole_runs import DEMO, run_demo
 from benchmarks.harness import Goal, Row, arguments, paired, report
 from pipelines.experiment.loading import load
 from pipelines.experiment.schema import Experiment
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import read_metrics
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments/demo.yaml"
 ROUNDS, STEPS = 3, 14
 QUICK_ROUNDS, QUICK_STEPS = 1, 5
 SKIP = 2
@@ -60,7 +58,7 @@ def main() -> None:
         def run_with(depth: int) -> Callable[[], float]:
             def run() -> float:
                 directory = Path(folder) / str(next(numbers))
-                _run([*overrides, f"run_dir={directory}", f"grpo.async_depth={depth}"])
+                run_demo([*overrides, f"run_dir={directory}", f"grpo.async_depth={depth}"])
                 taken[depth].append(step_times(read_metrics(RunDirectory(directory), "grpo"), depth, SKIP))
                 return median(times.step for times in taken[depth][-1])
 
@@ -76,7 +74,7 @@ def main() -> None:
         )
         for depth, name in NAMES.items()
     ]
-    report("overlap", rows, options, _notes(load(EXPERIMENT, overrides, Experiment), steps))
+    report("overlap", rows, options, _notes(load(DEMO, overrides, Experiment), steps))
 
 
 def step_times(rows: Mapping[int, Mapping[str, float | None]], depth: int, skip: int) -> list[StepTimes]:
@@ -120,14 +118,6 @@ def _notes(experiment: Experiment, steps: int) -> list[str]:
         f"The student's engine, the teacher's engine and the learner share {len(os.sched_getaffinity(0))} cores. With fewer than "
         "three cores, a step side by side takes longer than the longer of rollout and learning.",
     ]
-
-
-def _run(overrides: Sequence[str]) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
-    command = [sys.executable, "-m", "pipelines", "run", str(EXPERIMENT), *overrides]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ MAY_CHANGE_ON_RESUME = (
     "grading.start_timeout_s",
     "grpo.checkpoint_every",
     "grpo.keep_checkpoints",
+    "grpo.teacher_outage_s",
     *(f"learner.{key}" for key in RUNNING_OF_LEARNER),
 )
 """keys that change what is learned by rounding at most, so that a run can be resumed on other machines"""

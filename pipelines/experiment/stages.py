@@ -82,6 +82,13 @@ class GrpoSettings(Settings):
         ge=1,
         description="policy versions that a group may be behind; a step waits for a group that would be further behind",
     )
+    teacher_outage_s: float = Field(
+        1800.0,
+        ge=0.0,
+        le=1e6,
+        description="a group that loses most of its calling answers to a silent teacher is decoded again and not learned "
+        "from; after so many seconds of that the run ends",
+    )
     sampling: SamplingSettings = SamplingSettings()
     limits: RelayLimits = RelayLimits()
     loss: GrpoLossSettings = GrpoLossSettings()

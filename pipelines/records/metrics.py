@@ -42,6 +42,7 @@ METRICS: dict[str, Metric] = {
     "rollout/teacher_ended_share": Metric("share", "trajectories whose end of text the teacher wrote"),
     "rollout/cut_off_share": Metric("share", "trajectories that ended at a limit and not by an end of text"),
     "rollout/late_groups": Metric("groups", "groups that were ordered for an earlier step, see `grpo.extra_prompts`"),
+    "rollout/groups_again": Metric("groups", "groups that were decoded again, see `grpo.teacher_outage_s`"),
     "reward/mean": Metric("1", "mean reward of the trajectories"),
     "reward/std": Metric("1", "standard deviation of the rewards over all trajectories of the step"),
     "reward/zero_advantage_group_share": Metric("share", "groups of equal rewards, which teach nothing"),

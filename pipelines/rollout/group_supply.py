@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from pydantic import TypeAdapter
 
+from actors.reward import GradedGroups
 from pipelines.data.problem import Problem
 from pipelines.rollout.decode_and_grade import GradedOrder
 
@@ -65,6 +66,8 @@ class StepGroups:
     """sorted by place (`first`), so that what a step learns does not depend on the order in which they finished"""
     late: int
     """how many of the groups were ordered for an earlier step"""
+    again: int
+    """how many groups were decoded again meanwhile"""
     seconds: float
     """wall time from the step's orders to the last of the groups"""
 
@@ -88,10 +91,15 @@ class GroupSupply:
         per_step: int,
         extra: int,
         max_staleness: int,
+        spoilt: Callable[[GradedGroups], bool],
     ) -> None:
-        """`cursor` is where to begin; `steps` is how many steps follow. Problems that the cursor carries are decoded again."""
+        """`cursor` is where to begin; `steps` is how many steps follow. Problems that the cursor carries are decoded again.
+
+        `spoilt` says of each finished group whether it is decoded again, and not learned from.
+        """
         self._stream, self._problems, self._seed = stream, problems, seed
         self._per_step, self._extra, self._max_staleness = per_step, extra, max_staleness
+        self._spoilt = spoilt
         self._groups_left = steps * per_step
         self._next = cursor.next
         self._again = list(cursor.carried)
@@ -125,17 +133,23 @@ class GroupSupply:
 
         Raises `RolloutError` if a group cannot be decoded.
         """
+        again = 0
         while len(self._finished) < self._per_step or self._waits_for_late(version):
             group = self._stream.next()
-            self._finished[group.first] = group
             del self._in_decoding[group.first]
+            if self._spoilt(group.graded):
+                (problem,) = group.problems
+                self._add(group.first, problem)
+                again += 1
+            else:
+                self._finished[group.first] = group
         due = {place for place, group in self._finished.items() if self._is_due(group.version, version)}
         others = [place for place in self._finished if place not in due]
         chosen = {*due, *others[: self._per_step - len(due)]}
         groups = [self._finished[place] for place in sorted(chosen)]
         self._finished = {place: group for place, group in self._finished.items() if place not in chosen}
         self._groups_left -= len(groups)
-        return StepGroups(groups, len(chosen & self._late), time.perf_counter() - self._ordered_at)
+        return StepGroups(groups, len(chosen & self._late), again, time.perf_counter() - self._ordered_at)
 
     def learned(self, step: StepGroups) -> None:
         """Note that the learner has learned from this step's groups."""

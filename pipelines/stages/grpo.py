@@ -24,6 +24,7 @@ from pipelines.memory.actors import memory_metrics
 from pipelines.records.reward_metrics import summarise
 from pipelines.rollout.decode_and_grade import GradedStream, RolloutDecoding
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
+from pipelines.rollout.teacher_outage import TeacherOutage
 from pipelines.run import MODEL, Run
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.export import export_student
@@ -66,6 +67,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
             per_step=settings.prompts_per_step,
             extra=settings.extra_prompts,
             max_staleness=settings.max_staleness,
+            spoilt=TeacherOutage(settings.teacher_outage_s).spoilt,
         )
         ahead: StepGroups | None = None
         for step in range(first, total):
@@ -188,6 +190,7 @@ def _metrics(step: StepGroups, learned: GrpoMetrics, clock: PhaseClock) -> dict[
     return {
         **summarise(graded),
         "rollout/late_groups": step.late,
+        "rollout/groups_again": step.again,
         **{f"learner/{name}": value for name, value in asdict(learned).items() if name not in _SPEEDS},
         "speed/learner_tokens_per_s": learned.tokens_per_s,
         "speed/rollout_tokens_per_s": output_tokens / rollout_s,

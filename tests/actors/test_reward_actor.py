@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,6 +177,14 @@ def test_a_group_of_failed_calls_has_no_scenario() -> None:
     groups = graded([(trajectory(written=[0], ending=CallEnding.FAILED), True)] * 2, 2)
     assert groups.scenario.tolist() == [NO_SCENARIO]
     assert groups.advantage.tolist() == [0.0, 0.0]
+
+
+def test_a_call_that_the_teacher_was_never_asked_is_failed_but_not_unanswered() -> None:
+    asked = trajectory(written=[0], ending=CallEnding.FAILED)
+    no_room = replace(asked, calls=tuple(replace(call, duration_s=0.0) for call in asked.calls))
+    groups = graded([(asked, True), (no_room, True), (trajectory(written=[2]), True), (trajectory(), True)], 4)
+    assert groups.failed_calls.tolist() == [1, 1, 0, 0]
+    assert groups.unanswered.tolist() == [True, False, False, False]
 
 
 def test_one_group_does_not_bear_on_another() -> None:

@@ -38,6 +38,7 @@ def supply_of(
     extra: int = 0,
     max_staleness: int = 2,
     cursor: Cursor | None = None,
+    spoilt: Callable[[Any], bool] = lambda group: False,
 ) -> GroupSupply:
     return GroupSupply(
         stream,
@@ -48,6 +49,7 @@ def supply_of(
         per_step=per_step,
         extra=extra,
         max_staleness=max_staleness,
+        spoilt=spoilt,
     )
 
 
@@ -100,6 +102,18 @@ def test_the_last_step_leaves_nothing_over(scripted_stream: Any) -> None:
     run = Steps(scripted_stream, slow(0, 3), steps=2, extra=2, max_staleness=3)
     assert {place for places in run.take_all() for place in places} == set(range(6))
     assert run.stream.unfinished == [] and run.supply.cursor == Cursor(6)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20))
+def test_spoilt_groups_are_decoded_again_until_they_are_not(scripted_stream: Any, seed: int, count: int) -> None:
+    verdicts = iter([True] * count)
+    run = Steps(scripted_stream, drawn(seed), steps=2, spoilt=lambda group: next(verdicts, False))
+    first, second = run.take(), run.take()
+    assert [group.first for group in (*first.groups, *second.groups)] == [0, 1, 2, 3, 4, 5]
+    assert first.again + second.again == count and first.again == count
+    assert run.supply.cursor == Cursor(6)
+    by_place = {place: problem for place, problem, _ in run.stream.orders}
+    assert all(by_place[place] == problem for place, problem, _ in run.stream.orders)
 
 
 def test_what_a_cursor_carries_is_ordered_first_and_again(scripted_stream: Any) -> None:
