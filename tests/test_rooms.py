@@ -62,7 +62,17 @@ ROOMS: dict[str, set[str]] = {
         "actors",
         *(
             f"pipelines.{room}"
-            for room in ("wording", "experiment", "memory", "records", "terminal", "analysis", "report", "study")
+            for room in (
+                "wording",
+                "experiment",
+                "memory",
+                "records",
+                "terminal",
+                "analysis",
+                "report",
+                "study",
+                "jobs",
+            )
         ),
     },
     # The trained student as a Hugging Face folder with a model card.

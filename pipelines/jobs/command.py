@@ -59,7 +59,7 @@ def submit(
     """
     from pipelines.jobs.submission import prepared
 
-    with _bad_input():
+    with bad_input():
         submission = prepared(experiment, overrides, os.environ, more)
     for line in submission.described():
         click.echo(line)
@@ -83,7 +83,7 @@ def status(run: str | None, address: str | None, every: bool, in_json: bool) -> 
     from pipelines.jobs import shown
     from pipelines.jobs.job import found, jobs_of, newest_of_each_run
 
-    with _cluster(address) as client, _bad_input():
+    with _cluster(address) as client, bad_input():
         jobs = jobs_of(client)
         if run is not None:
             jobs = [found(jobs, run)]
@@ -116,7 +116,7 @@ def logs(run: str, address: str | None, follow: bool) -> int:
     from pipelines.jobs.following import follow_to_the_end
     from pipelines.jobs.job import found, jobs_of
 
-    with _cluster(address) as client, _bad_input():
+    with _cluster(address) as client, bad_input():
         job = found(jobs_of(client), run)
         if follow:
             return follow_to_the_end(client, job, _again(address))
@@ -138,7 +138,7 @@ def stop(run: str, address: str | None) -> int:
     from pipelines.jobs.job import found, jobs_of
     from pipelines.jobs.stopping import stop_in_order
 
-    with _cluster(address) as client, _bad_input():
+    with _cluster(address) as client, bad_input():
         return stop_in_order(client, found(jobs_of(client), run), _again(address))
 
 
@@ -159,14 +159,14 @@ def resume(run: str, address: str | None, follow: bool) -> int:
     from pipelines.jobs.job import found, jobs_of
     from pipelines.jobs.submission import SubmissionError, prepared
 
-    with _cluster(address) as client, _bad_input():
+    with _cluster(address) as client, bad_input():
         job = found(jobs_of(client), run)
         if job.active:
             raise SubmissionError(
                 f"{run} is {job.state}: there is nothing to resume. relayllm logs {run} --follow shows it"
             )
     notes = job.notes
-    with _bad_input():
+    with bad_input():
         submission = prepared(Path(notes.experiment), notes.overrides, os.environ, notes.more_variables)
     for line in submission.described():
         click.echo(line)
@@ -182,7 +182,7 @@ def _submitted(submission: Submission, address: str | None, follow: bool) -> int
     from pipelines.jobs.submission import submit as submit_to
 
     run, again = submission.notes.run, _again(address)
-    with _cluster(address) as client, _bad_input():
+    with _cluster(address) as client, bad_input():
         job_id = submit_to(client, submission, click.echo)
         click.echo(f"submitted   {run} as job {job_id}; run directory {submission.notes.run_dir}")
         if follow:
@@ -208,7 +208,7 @@ def _cluster(address: str | None) -> Iterator[JobSubmissionClient]:
 
 
 @contextmanager
-def _bad_input() -> Iterator[None]:
+def bad_input() -> Iterator[None]:
     """End the command with one line and status 2 if the block finds that what was asked for makes no sense."""
     from cluster.upload import UploadError
     from pipelines.jobs.job import UnknownRunError

@@ -14,7 +14,15 @@ from pipelines.models.served import key_variables
 from pipelines.records.tracking import key_in_netrc, resolve_mode
 
 _TRACKING = ("WANDB_MODE", "WANDB_DISABLED")
-_ONLINE = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_RUN_ID", "WANDB_RUN_GROUP", "WANDB_SWEEP_ID")
+_ONLINE = (
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+    "WANDB_ENTITY",
+    "WANDB_PROJECT",
+    "WANDB_RUN_ID",
+    "WANDB_RUN_GROUP",
+    "WANDB_SWEEP_ID",
+)
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW")
 _SHORTEST_SECRET = 8
 

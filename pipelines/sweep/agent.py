@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from pipelines.experiment.errors import problem
@@ -49,15 +48,3 @@ def become(sweep: Sweep, trial: Trial) -> NoReturn:
     """Replace this process by the trial's run. So the agent's signals reach it, and its exit status is the agent's to see."""
     sys.stdout.flush()
     os.execv(RUN[0], [*RUN, str(sweep.settings.program), *trial.overrides])
-
-
-def submitted(sweep: Sweep, trial: Trial, address: str, environ: Mapping[str, str], folder: Path) -> int:
-    """Run the trial as a Ray job at `address`, print its log, and return its exit status: 0, or 1 if it failed.
-
-    `folder` is uploaded as the job's working directory. If this process is told to stop, the job is stopped first.
-    """
-    from pipelines.sweep.job import run_job
-
-    command = ["python", *RUN[1:], str(sweep.settings.program), *trial.overrides]
-    names = {"sweep": sweep.name, "wandb_sweep": environ[SWEEP_ID], "wandb_run": environ[RUN_ID]}
-    return run_job(command, address, folder, environ, names)

@@ -69,11 +69,13 @@ def sweep(
     if verbose:
         os.environ[VERBOSE] = "1"  # the trials inherit it
     if trial:
-        from pipelines.sweep.agent import agents_trial, become, submitted
+        from pipelines.sweep.agent import agents_trial, become
 
         found = agents_trial(loaded, values, os.environ)
         if job is not None:
-            return submitted(loaded, found, job, os.environ, Path.cwd())
+            from pipelines.sweep.job import run_job
+
+            return run_job(loaded.settings.program, found, job, os.environ)
         become(loaded, found)
     from pipelines.sweep.outcome import SweepError, write_outcome
     from pipelines.terminal.logs import begin_logging

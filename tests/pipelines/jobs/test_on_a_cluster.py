@@ -9,87 +9,21 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.clusters import PROGRAMS, REPOSITORY, Cluster, cluster_of_its_own
-from tests.pipelines.small import SMALL
+from tests.clusters import PROGRAMS, Cluster
+from tests.pipelines.job_project import HOW, PLANTED, Project, project_with_a_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(560)]
-
-PLANTED = "planted-0123456789abcdef-planted"
-SCRIPT = """
-import json, os, signal, sys
-from pathlib import Path
-
-settings = dict(word.partition("=")[::2] for word in sys.argv[3:])
-run_dir = Path(settings["run_dir"])
-run_dir.mkdir(parents=True, exist_ok=True)
-(run_dir / "experiment.yaml").write_text(f"name: {settings['name']}\\n")
-with (run_dir / "metrics.jsonl").open("a") as log:
-    log.write(json.dumps({"stage": "grpo", "step": 7, "metrics": {}}) + "\\n")
-
-def stop(*_):
-    print("stopped by SIGTERM; what is finished is kept", flush=True)
-    sys.exit(143)
-
-signal.signal(signal.SIGTERM, stop)
-(run_dir / "key").write_text(os.environ.get("WANDB_API_KEY", ""))
-print("begun", *sorted(os.listdir()), flush=True)
-if settings["tracking.name"] == "waits" and not (run_dir / "waited").exists():
-    (run_dir / "waited").touch()
-    signal.pause()
-sys.exit(settings["tracking.name"] == "fails")
-"""
-"""stands for `python -m pipelines run …`; tracking.name says how it ends"""
-
-
-@dataclass(frozen=True)
-class Project:
-    """A working directory, and a cluster to submit from it to."""
-
-    folder: Path
-    cluster: Cluster
-    shared: Path
-
-    def command(self, *words: str) -> list[str]:
-        return [str(PROGRAMS / "relayllm"), *words, "--address", self.cluster.dashboard]
-
-    def environment(self) -> dict[str, str]:
-        return self.cluster.environment | {"WANDB_API_KEY": PLANTED, "PYTHONPATH": str(REPOSITORY)}
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=400
-        )
-
-    def submit(self, run: str, how: str, *options: str) -> subprocess.CompletedProcess[str]:
-        settings = [f"name={run}", f"run_dir={self.shared / run}", f"tracking.name={how}", "tracking.mode=online"]
-        return self.run("submit", "small.yaml", *settings, *options)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("jobs")
-    (folder / "project" / "pipelines").mkdir(parents=True)
-    (
-        folder / "project" / "pipelines" / "__init__.py"
-    ).touch()  # without it Python takes the package further back on the path
-    (folder / "project" / "pipelines" / "__main__.py").write_text(SCRIPT)
-    (folder / "project" / "small.yaml").write_text(
-        SMALL.replace("path: a}", "path: /cluster/a}")
-        .replace("path: b}", "path: /cluster/b}")
-        .replace("evaluation.jsonl", "/cluster/evaluation.jsonl")
-    )
-    (folder / "project" / ".venv").mkdir()
-    (folder / "project" / ".venv" / "large").touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(REPOSITORY))  # of the jobs, which find cluster/ there
-        with cluster_of_its_own(folder) as cluster:
-            yield Project(folder / "project", cluster, folder / "shared")
+    with project_with_a_cluster(tmp_path_factory.mktemp("jobs")) as project:
+        yield project
 
 
 def all_that_the_dashboard_says(cluster: Cluster, job: str) -> dict[str, str]:
@@ -158,7 +92,7 @@ def test_the_exit_status_is_that_of_the_run(project: Project) -> None:
     failed = project.submit("fails", "fails", "--follow")
     assert failed.returncode == 1 and "fails: failed" in failed.stderr and "relayllm resume fails" in failed.stderr
     following = subprocess.Popen(
-        project.command("submit", "small.yaml", "name=stops", f"run_dir={project.shared / 'stops'}", "tracking.name=waits", "--follow"),
+        project.command("submit", "small.yaml", "name=stops", f"run_dir={project.shared / 'stops'}", f"seed={HOW['waits']}", "--follow"),
         cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert following.stdout is not None

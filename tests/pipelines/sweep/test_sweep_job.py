@@ -1,74 +1,66 @@
-"""A trial as a Ray job on a real cluster: what it is given, what its status means, and how it is stopped."""
+"""A trial of W&B's agent as a Ray job on a real cluster. A script stands for the trial's run."""
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from ray.job_submission import JobStatus, JobSubmissionClient
 
-from tests.clusters import REPOSITORY, Cluster, cluster_of_its_own
+from tests.pipelines.job_project import HOW, PLANTED, Project, project_with_a_cluster
 
-SUBMIT = (
-    "import os, sys; from pathlib import Path; from pipelines.sweep.job import run_job;"
-    "from pipelines.terminal.interruption import interruptible;"
-    "run = lambda: run_job(['python', *sys.argv[2:]], sys.argv[1], Path.cwd(), os.environ, {'sweep': 'small'});"
-    "sys.exit(interruptible(run))"
-)
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+
+SWEEP = """
+name: search
+program: small.yaml
+method: grid
+metric: {name: evaluate/relay/accuracy_within_budget, goal: maximize}
+parameters: {seed: {values: [0, 1, 2]}, tracking.mode: {value: online}}
+"""
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster_of_its_own(tmp_path_factory.mktemp("cluster")) as found:
-        yield found
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    with project_with_a_cluster(tmp_path_factory.mktemp("trials")) as project:
+        (project.folder / "search.yaml").write_text(SWEEP)
+        yield project
 
 
-def submit(cluster: Cluster, folder: Path, code: str) -> subprocess.Popen[str]:
-    variables = {
-        "WANDB_RUN_ID": "run1",
-        "WANDB_API_KEY": "secret",
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONUNBUFFERED": "1",
-    }
+def trial(project: Project, run: str, how: str) -> subprocess.Popen[str]:
+    """Start what an agent of W&B would start for the run that has this id."""
+    words = ("search.yaml", "--trial", "--job", project.cluster.dashboard, "--directory", str(project.shared))
+    command = [*project.command("sweep")[:-2], *words, f"seed={HOW[how]}", "tracking.mode=online"]
+    ids = {"WANDB_RUN_ID": run, "WANDB_SWEEP_ID": "sweep1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", SUBMIT, cluster.dashboard, "-u", "-c", code],
-        cwd=folder,
-        env={**cluster.environment, **variables},
+        command,
+        cwd=project.folder,
+        env=project.environment() | ids,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_job_has_the_agents_ids_and_no_key_and_its_status_is_the_trials(cluster: Cluster, tmp_path: Path) -> None:
-    code = "import os; print(os.environ['WANDB_RUN_ID'], os.environ.get('WANDB_API_KEY')); raise SystemExit({})"
-    for status, outcome in ((0, 0), (3, 1)):
-        process = submit(cluster, tmp_path, code.format(status))
-        said, errors = process.communicate(timeout=400)
-        assert process.returncode == outcome, said + errors
-        assert "run1 None" in said
+def test_the_status_of_a_trial_is_that_of_its_job(project: Project) -> None:
+    for how, status in (("ends", 0), ("fails", 1)):
+        process = trial(project, how, how)
+        said, _ = process.communicate(timeout=400)
+        assert process.returncode == status, said
+        assert "begun pipelines search.yaml small.yaml" in said
+        assert (
+            project.shared / "wandb-sweep1" / how / "key"
+        ).read_text() == PLANTED  # without which W&B gets no number
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_trial_that_is_stopped_stops_its_job_first(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = submit(cluster, tmp_path, "import signal; print('here'); signal.pause()")
+def test_a_trial_that_is_stopped_stops_its_job_first(project: Project) -> None:
+    process = trial(project, "run3", "waits")
     assert process.stdout is not None
-    lines = iter(process.stdout)
-    job = next(line for line in lines if line.startswith("job ")).split()[1]
-    assert any(line.strip() == "here" for line in lines)
+    assert any(line.startswith("begun ") for line in process.stdout)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=400)
     assert process.returncode == 128 + signal.SIGTERM
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setitem(os.environ, name, cluster.environment[name])
-    assert JobSubmissionClient(cluster.dashboard).get_job_status(job) == JobStatus.STOPPED
+    (job,) = json.loads(project.run("status", "search-run3", "--json").stdout)
+    assert job["state"] == "stopped"
