@@ -29,7 +29,11 @@ _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
 class ActorLostError(ClusterError):
-    """An actor has died more often than it may be restarted."""
+    """Actors have died more often than Ray may restart them. `roles` are those of the actors: "teacher", "learner", …"""
+
+    def __init__(self, message: str, roles: Collection[str]) -> None:
+        super().__init__(message)
+        self.roles = frozenset(roles)
 
 
 @dataclass(slots=True)
@@ -108,21 +112,23 @@ class ActorWatch:
             left = {actor.role for actor in actors if actor.spare and actor.lost is None}
             return any(actor.lost and actor.essential for actor in actors) or needed != left
 
-    def losses(self) -> str:
-        """Return a line for each lost actor, with the reason and what to do; empty if none is lost."""
+    def loss(self) -> ActorLostError | None:
+        """Return an error with a line for each lost actor, with the reason and what to do; None if none is lost."""
         with self._lock:
             lost = [actor for actor in self._actors.values() if actor.lost is not None]
+        if not lost:
+            return None
         lines = []
         for actor in lost:
             deaths = "once" if actor.budget == 0 else f"{actor.restarts + 1} times"
             budget = (
-                "it is not restarted"
+                "Ray does not restart it"
                 if actor.budget == 0
                 else f"cluster.max_restarts ({actor.budget}) allows no more restarts"
             )
             remedy = self._remedy(actor.role) if ran_out_of_memory(actor.lost or "") is not False else ""
             lines.append(f"{actor.name} is lost: it died {deaths}, and {budget}. Last: {actor.lost}. {remedy}".strip())
-        return "\n".join(lines)
+        return ActorLostError("\n".join(lines), {actor.role for actor in lost})
 
     def _see(self, actor: _Watched, state: State) -> None:
         restarts = int(state.get("NumRestarts", 0))
@@ -186,13 +192,13 @@ class ActorWatch:
         if isinstance(error, Exception) and not isinstance(error, ClusterError) and _by_an_actor(error):
             deadline = time.monotonic() + _LOOK_AGAIN_S
             self.look()
-            while not self.losses() and time.monotonic() < deadline:
+            while (loss := self.loss()) is None and time.monotonic() < deadline:
                 time.sleep(0.5)
                 self.look()
-            if losses := self.losses():
-                raise ActorLostError(losses) from error
-        if isinstance(error, KeyboardInterrupt) and self._woke_main and (losses := self.losses()):
-            raise ActorLostError(losses) from None
+            if loss is not None:
+                raise loss from error
+        if isinstance(error, KeyboardInterrupt) and self._woke_main and (loss := self.loss()) is not None:
+            raise loss from None
 
 
 def cause_of_death(said: str) -> str:

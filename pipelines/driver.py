@@ -8,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from actors.engines.endpoint import UnsuitableServerError
+from actors.learner.errors import LearnerTimeoutError
 from actors.learner.kernels import require_liger
 from cluster.machine import Machines, nodes_of_cluster, this_machine
 from cluster.metrics.publisher import memory_readings, published
 from cluster.names import require_free
 from cluster.placement import total
 from cluster.session import address_of, ray_session
-from cluster.supervision import ActorWatch
+from cluster.supervision import ActorLostError, ActorWatch
 from cluster.task_names import stage_readings
 from pipelines.data.prompt_lengths import with_room_for_answers
 from pipelines.data.prompts import PromptBuilder
@@ -46,7 +48,28 @@ PROBLEM_SETS = "problem_sets.json"
 
 
 def drive(experiment: Experiment) -> Path:
-    """Run all stages that are not finished, and return the path of the run's report."""
+    """Run all stages that are not finished, and return the path of the run's report.
+
+    If a learner rank dies or misses a deadline, all actors are started again, and training goes on from its last checkpoint.
+    That happens at most `cluster.max_restarts` times.
+    """
+    budget = experiment.cluster.max_restarts
+    for begun_again in count(1):
+        try:
+            return _drive(experiment)
+        except (ActorLostError, LearnerTimeoutError) as error:
+            if begun_again > budget or (isinstance(error, ActorLostError) and error.roles != {"learner"}):
+                raise
+            logger.warning(
+                "%s\nAll actors are started again, and training goes on from its last checkpoint, %d of %d times",
+                error,
+                begun_again,
+                budget,
+            )
+    raise AssertionError("the loop returns or raises")
+
+
+def _drive(experiment: Experiment) -> Path:
     if experiment.trains and experiment.learner.liger_kernels:
         require_liger()
     problems = load_problem_sets(experiment.data, experiment.warmup.enabled)

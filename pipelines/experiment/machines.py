@@ -77,7 +77,8 @@ class ClusterSettings(Settings):
         3,
         ge=0,
         le=1000,
-        description="how often each engine, and the reward actor, may be restarted before the run ends",
+        description="how often each engine and the reward actor may be restarted, and how often all actors are started again "
+        "after the loss of a learner rank, before the run ends",
     )
     placement_timeout_s: Seconds = Field(300.0, description="for the cluster to have room for all actors")
     hang_timeout_s: Seconds = Field(

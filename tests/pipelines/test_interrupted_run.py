@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
-import sys
-import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines.records.run_directory import RunDirectory
+from tests.pipelines.marked_run import MarkedRun, marked_run, steps_of, wait_for
 
-REPOSITORY = Path(__file__).parents[2]
 SMALL = """
 extends: {demo}
 name: interrupted
@@ -35,79 +31,13 @@ tracking: {{mode: offline}}
 """
 
 
-class Interrupted:
-    """The run of one experiment, as a process in a session of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.mark = f"RELAY_INTERRUPTED_RUN={uuid.uuid4().hex}"
-        (folder / "small.yaml").write_text(
-            SMALL.format(demo=REPOSITORY / "experiments" / "demo.yaml", cache=folder / "models")
-        )
-        self.directory = RunDirectory(folder / "run")
-
-    def start(self, *overrides: str) -> subprocess.Popen[bytes]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
-        name, value = self.mark.split("=")
-        command = [sys.executable, "-m", "pipelines", "run", str(self.folder / "small.yaml")]
-        return subprocess.Popen(
-            [*command, f"run_dir={self.directory.path}", *overrides],
-            cwd=REPOSITORY,
-            env=inherited | {name: value, "PYTHONUNBUFFERED": "1"},
-            stdout=(self.folder / "output").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def output(self) -> str:
-        return (self.folder / "output").read_text(errors="replace")
-
-    def left(self) -> dict[int, str]:
-        """Return the processes that stem from this run: all that have its variable."""
-        found = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (process / "environ").read_bytes():
-                    found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
-            except OSError:  # ended meanwhile
-                continue
-        return found
-
-    def wait_until_none_is_left(self, timeout_s: float = 60.0) -> None:
-        for pid, command in self.left().items():
-            try:
-                ended = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            assert select.select([ended], [], [], timeout_s)[0], f"still there: {pid} {command}"
-            os.close(ended)
-        assert not self.left()
-
-
 @pytest.fixture
-def interrupted(tmp_path: Path):
-    run = Interrupted(tmp_path)
-    yield run
-    for pid in run.left():
-        os.kill(pid, signal.SIGKILL)
+def interrupted(tmp_path: Path) -> Iterator[MarkedRun]:
+    with marked_run(tmp_path, SMALL) as run:
+        yield run
 
 
-def wait_for(run: Interrupted, process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
-    """Wait until the run has come so far, as its files say; a process that ends earlier fails the test."""
-    while not reached():
-        try:
-            process.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            continue
-        pytest.fail(f"the run ended with {process.returncode} too early:\n{run.output()[-4000:]}")
-
-
-def steps_of(run: Interrupted, stage: str) -> int:
-    rows = run.directory.read_jsonl("metrics.jsonl")
-    return max((int(row["step"]) for row in rows if row["stage"] == stage), default=0)  # type: ignore[call-overload]
-
-
-def ended(run: Interrupted, process: subprocess.Popen[bytes], status: int) -> str:
+def ended(run: MarkedRun, process: subprocess.Popen[bytes], status: int) -> str:
     """Wait for the end of all processes of the run, and return the last line that it printed."""
     assert process.wait(timeout=120) == status, run.output()[-4000:]
     run.wait_until_none_is_left()
@@ -118,7 +48,7 @@ def ended(run: Interrupted, process: subprocess.Popen[bytes], status: int) -> st
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_is_interrupted_in_each_stage_and_goes_on_with_the_same_command(interrupted: Interrupted) -> None:
+def test_a_run_is_interrupted_in_each_stage_and_goes_on_with_the_same_command(interrupted: MarkedRun) -> None:
     process = interrupted.start()
     wait_for(interrupted, process, lambda: steps_of(interrupted, "warmup") > 0)
     os.kill(process.pid, signal.SIGTERM)  # as `ray job stop`, a scheduler or systemd does
