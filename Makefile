@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DOCS := .venv-docs
 DOCS_INSTALLED := $(DOCS)/.installed
 
-.PHONY: help setup demo serve demo-from-scratch paper-tiny test test-all bench lint types docs docs-serve docs-generate lock clean
+.PHONY: help setup demo serve demo-from-scratch paper-tiny test test-all bench soak lint types docs docs-serve docs-generate lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -48,6 +48,9 @@ test-all: $(INSTALLED) ## all tests
 
 bench: $(INSTALLED) ## how fast the parts are on this machine
 	$(BIN)/python -m benchmarks
+
+soak: $(INSTALLED) ## the demo with an actor killed or stopped every 20 seconds, beside an undisturbed one: an hour
+	$(BIN)/python -m benchmarks.soak
 
 lint: $(INSTALLED) ## what ruff has to say
 	$(BIN)/ruff check .

@@ -7,13 +7,13 @@ import select
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from benchmarks._own_processes import Mark
 from pipelines.records.run_directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ class MarkedRun:
     def __init__(self, folder: Path, experiment: str) -> None:
         """`experiment` is the text of the experiment; `{demo}` and `{cache}` in it are filled in."""
         self.folder = folder
-        self.mark = f"RELAY_INTERRUPTED_RUN={uuid.uuid4().hex}"
+        self.mark = Mark()
         (folder / "small.yaml").write_text(
             experiment.format(demo=REPOSITORY / "experiments" / "demo.yaml", cache=folder / "models")
         )
@@ -33,12 +33,11 @@ class MarkedRun:
 
     def start(self, *overrides: str) -> subprocess.Popen[bytes]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
-        name, value = self.mark.split("=")
         command = [sys.executable, "-m", "pipelines", "run", str(self.folder / "small.yaml")]
         return subprocess.Popen(
             [*command, f"run_dir={self.directory.path}", *overrides],
             cwd=REPOSITORY,
-            env=inherited | {name: value, "PYTHONUNBUFFERED": "1"},
+            env=inherited | self.mark.environment | {"PYTHONUNBUFFERED": "1"},
             stdout=(self.folder / "output").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -48,15 +47,8 @@ class MarkedRun:
         return (self.folder / "output").read_text(errors="replace")
 
     def left(self) -> dict[int, str]:
-        """Return the processes that stem from this run: all that have its variable."""
-        found = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (process / "environ").read_bytes():
-                    found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
-            except OSError:  # ended meanwhile
-                continue
-        return found
+        """Return the processes that stem from this run."""
+        return self.mark.processes()
 
     def wait_until_none_is_left(self, timeout_s: float = 60.0) -> None:
         for pid, command in self.left().items():
@@ -67,10 +59,6 @@ class MarkedRun:
             assert select.select([ended], [], [], timeout_s)[0], f"still there: {pid} {command}"
             os.close(ended)
         assert not self.left()
-
-    def actors(self, role: str) -> list[int]:
-        """Return the processes of the run's actors of a class, as "RolloutWorker"."""
-        return [pid for pid, command in self.left().items() if command.startswith(f"ray::{role}")]
 
 
 @contextmanager

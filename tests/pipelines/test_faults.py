@@ -81,7 +81,7 @@ def kill(role: str, number: signal.Signals = signal.SIGKILL) -> Callable[[Marked
     """Return what sends a signal to the only actor of a class."""
 
     def strike(run: MarkedRun) -> None:
-        (actor,) = run.actors(role)
+        (actor,) = run.mark.actors(role)
         os.kill(actor, number)
 
     return strike

@@ -1,0 +1,181 @@
+"""Does a run lose anything if an actor is killed or stopped every 20 seconds?
+
+The demo's experiment is done twice: undisturbed, and with a fault every 20 seconds, drawn by a seed, for 15 minutes or until it ends.
+Both have to end with the same quality, and no process, shared memory or temporary folder may stay behind.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks._own_processes import Mark
+from benchmarks._whole_runs import DEMO
+from benchmarks.harness import Goal, Row, arguments, report
+from pipelines.experiment.loading import load
+from pipelines.experiment.schema import Experiment
+from pipelines.records.run_directory import RunDirectory
+
+EVERY_S, FOR_S = 20.0, 900.0
+QUICK_STEPS = 8
+STOPPED_S = 5.0
+FAULTS: Mapping[str, tuple[str, signal.Signals]] = {
+    "rollout worker killed": ("RolloutWorker", signal.SIGKILL),
+    "rollout worker stopped": ("RolloutWorker", signal.SIGSTOP),
+    "teacher killed": ("TeacherActor", signal.SIGKILL),
+    "teacher stopped": ("TeacherActor", signal.SIGSTOP),
+    "reward actor killed": ("RewardActor", signal.SIGKILL),
+    "reward actor stopped": ("RewardActor", signal.SIGSTOP),
+    "learner rank killed": ("LearnerRank", signal.SIGKILL),
+}
+"""a stopped actor goes on after some seconds"""
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass
+class Soaked:
+    """What one run did."""
+
+    seconds: float = 0.0
+    accuracy: dict[str, float] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+    recovery_s: dict[str, list[float]] = field(default_factory=dict)
+    """from a fault to the next logged GRPO step"""
+    again: float = 0.0
+    """groups decoded again"""
+    excluded: float = 0.0
+    """trajectories of logged steps that were not trained on"""
+    repeated: int = 0
+    """GRPO steps that were done again"""
+    descriptors: list[int] = field(default_factory=list)
+    memory_mib: list[float] = field(default_factory=list)
+    """of the driver, at each fault"""
+    left: list[str] = field(default_factory=list)
+    """processes and shared memory that stayed behind"""
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the experiment")
+    options = parser.parse_args()
+    short = [f"grpo.steps={QUICK_STEPS}"] if options.quick else []
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        base = [*short, *options.set, "tracking.mode=disabled", "cluster.max_restarts=1000"]
+        calm = soaked(Path(folder) / "undisturbed", base, None)
+        struck = soaked(Path(folder) / "struck", base, random.Random(options.seed))
+    rows = [
+        Row("undisturbed: seconds", "s", [calm.seconds]),
+        Row("with faults: seconds", "s", [struck.seconds], [struck.seconds / calm.seconds], "undisturbed"),
+    ]
+    for kind, accuracy in calm.accuracy.items():
+        lost = 100 * (accuracy - struck.accuracy[kind])
+        rows.append(Row(f"{kind}: accuracy lost by faults", "points", [lost], goal=Goal("value", "<=", 5)))
+    rows += [
+        Row(f"{fault}: next step after", "s", times) for fault, times in sorted(struck.recovery_s.items()) if times
+    ]
+    rows += [
+        Row("groups decoded again", "groups", [struck.again]),
+        Row("trajectories not trained on", "trajectories", [struck.excluded]),
+        Row("GRPO steps done again", "steps", [struck.repeated]),
+        Row("processes and shared memory left behind", "things", [len(struck.left)], goal=Goal("value", "<=", 0)),
+        Row("descriptors of the driver, last - first", "descriptors", [struck.descriptors[-1] - struck.descriptors[0]]),
+        Row("memory of the driver, last - first", "MiB", [struck.memory_mib[-1] - struck.memory_mib[0]]),
+    ]
+    faults = ", ".join(f"{count} x {name}" for name, count in sorted(struck.faults.items()))
+    notes = [f"Faults, one every {EVERY_S:g} s, seed {options.seed}: {faults}.", *struck.left]
+    report("soak", rows, options, notes)
+
+
+def soaked(run_dir: Path, overrides: list[str], draws: random.Random | None) -> Soaked:
+    """Do the run, with faults if there are `draws`, and return what it did. Exits if the run fails."""
+    mark, result, shared_before = Mark(), Soaked(), set(os.listdir(SHARED_MEMORY))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
+    command = [sys.executable, "-m", "pipelines", "run", str(DEMO), *overrides, f"run_dir={run_dir}"]
+    grpo = load(DEMO, overrides, Experiment).grpo
+    assert grpo.steps is not None
+    output = run_dir.with_suffix(".log")
+    directory, started = RunDirectory(run_dir), time.monotonic()
+    with output.open("wb") as log:
+        run = subprocess.Popen(command, env=environment | mark.environment, stdout=log, stderr=subprocess.STDOUT)
+        driver = psutil.Process(run.pid)
+        waiting: list[tuple[str, float, int]] = []
+        next_fault, until = None, 0.0
+        while run.poll() is None:
+            time.sleep(0.2)
+            now, logged = time.monotonic(), len(_grpo_rows(directory))
+            for name, at, before in waiting:
+                if logged > before:
+                    result.recovery_s.setdefault(name, []).append(now - at)
+            waiting = [one for one in waiting if logged <= one[2]]
+            if draws is None or not mark.actors("LearnerRank"):
+                continue
+            if next_fault is None:
+                next_fault, until = now + EVERY_S, now + FOR_S
+            if next_fault <= now < until and (fault := _strike(mark, draws)) is not None:
+                next_fault = now + EVERY_S
+                waiting.append((fault, now, logged))
+                result.faults[fault] += 1
+                result.descriptors.append(driver.num_fds())
+                result.memory_mib.append(driver.memory_info().rss / 2**20)
+    if run.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {run.returncode}:\n{output.read_text(errors='replace')[-6000:]}")
+    result.seconds = time.monotonic() - started
+    rows = [row["metrics"] for row in _grpo_rows(directory)]
+    answers = grpo.prompts_per_step * grpo.group_size
+    result.again = sum(row["rollout/groups_again"] for row in rows)
+    result.excluded = sum((1 - row["rollout/trainable_share"]) * answers for row in rows)
+    result.repeated = len(rows) - grpo.steps
+    final = [
+        row for row in directory.read_jsonl("evaluations.jsonl") if (row["name"], row["policy"]) == ("final", "relay")
+    ]
+    result.accuracy = {str(row["kind"]): float(str(row["accuracy"])) for row in final}
+    result.left = _left_behind(mark, shared_before)
+    return result
+
+
+def _strike(mark: Mark, draws: random.Random) -> str | None:
+    """Do a drawn fault and return its name; None if there is no such actor at the moment."""
+    name = draws.choice(list(FAULTS))
+    role, number = FAULTS[name]
+    actors = mark.actors(role)
+    if not actors:
+        return None
+    victim = draws.choice(actors)
+    try:
+        os.kill(victim, number)
+        if number == signal.SIGSTOP:
+            time.sleep(STOPPED_S)
+            os.kill(victim, signal.SIGCONT)
+    except ProcessLookupError:  # it has ended meanwhile
+        return None
+    return name
+
+
+def _left_behind(mark: Mark, shared_before: set[str]) -> list[str]:
+    """Return the processes of the run that do not end within a minute, and new shared memory."""
+    until = time.monotonic() + 60
+    while mark.processes() and time.monotonic() < until:
+        time.sleep(0.5)
+    processes = [f"process {pid}: {command}" for pid, command in mark.processes().items()]
+    return processes + [f"shared memory {name}" for name in sorted(set(os.listdir(SHARED_MEMORY)) - shared_before)]
+
+
+def _grpo_rows(directory: RunDirectory) -> list[dict[str, Any]]:
+    return [row for row in directory.read_jsonl("metrics.jsonl") if row["stage"] == "grpo"]
+
+
+if __name__ == "__main__":
+    main()
