@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 LIMIT_S = 20 * 60.0
-LONG = {"agreement", "planner", "serving_soak", "soak"}
+LONG = {"agreement", "early_prefill", "planner", "serving_soak", "soak"}
 """benchmarks that run only by name, because they take longer than the limit"""
 
 

@@ -15,6 +15,8 @@ import click
 
 _TASK = "task::"
 """begins the category of a bar that is a whole task; other bars are parts of one"""
+_ACTOR_ID = 32
+"""hexadecimal digits of an actor's id, with which the id of each of its tasks ends"""
 
 Event = dict[str, Any]
 
@@ -31,7 +33,9 @@ def named(events: Sequence[Event], names: Mapping[str, str]) -> list[Event]:
             continue
         bars.append({**event, "name": event["cat"].removeprefix(_TASK)})
         row = event["pid"], event["tid"]
-        row_names[row] = names.get(event["args"].get("actor_id") or "") or row_names.get(row, str(event["tid"]))
+        row_names[row] = names.get(event["args"].get("task_id", "")[-_ACTOR_ID:]) or row_names.get(
+            row, str(event["tid"])
+        )
     rows = [
         {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": name}}
         for (pid, tid), name in row_names.items()

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Watched:
     start: float
     end: float
     """in seconds since 1970"""
+    kinds: dict[str, str]
+    """of all metrics that were ever scraped, by the name that Ray gives them"""
 
     def series(self, query: Query) -> list[Series]:
         """Return what Grafana would show of a panel's query over the run; lines without a finite value are left out."""
@@ -82,6 +85,11 @@ def watched_run(folder: Path) -> Iterator[Watched]:
             start = time.time()
             cluster.environment["RAY_ADDRESS"] = cluster.address
             command = ("python", "-m", "pipelines", "run", str(experiment), f"run_dir={folder / 'run'}")
-            ended = cluster.run(*command, timeout_s=1500)
+            kinds: dict[str, str] = {}
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                running = beside.submit(cluster.run, *command, timeout_s=1500)
+                while not wait([running], timeout=5 * SCRAPE_S).done:  # Prometheus forgets what is no longer there
+                    kinds |= {name: entries[0]["type"] for name, entries in server.ask("metadata").items()}
+            ended = running.result()
             assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-            yield Watched(cluster, server, start, time.time())
+            yield Watched(cluster, server, start, time.time(), kinds)
