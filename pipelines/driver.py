@@ -30,7 +30,7 @@ from pipelines.models.base_models import BaseModels, finished_base_models, prepa
 from pipelines.models.served import key_variables, require_servers, with_served_teachers
 from pipelines.records.binding import bind, bind_steps
 from pipelines.records.run_directory import RunDirectory
-from pipelines.records.stored_run import open_run
+from pipelines.records.stored_run import open_run, require_shared_copy
 from pipelines.records.tracking import Tracker
 from pipelines.run import Run, parts_left, prompt_builder
 from pipelines.stages.evaluate import evaluate_base, evaluate_final, evaluate_warmup, train_and_evaluate_citer
@@ -75,6 +75,7 @@ def drive(experiment: Experiment) -> Path:
             ExitStack() as ends,
         ):
             if joins:
+                require_shared_copy(experiment)
                 require_free(experiment.namespace, experiment.name)
                 if left:
                     _require_memory(experiment, directory, nodes_of_cluster(), parts, new)

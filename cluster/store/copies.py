@@ -26,7 +26,6 @@ def folder_of(place: str, models: bool = False) -> Path:
         return Path(place)
     url = given_url(place)
     objects, folder = Objects(url), reading_copy(url)
-    objects.require()
     make_directory(folder.parent)
     with open(folder.parent / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another command may be reading the same run

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _BLOCK = 1 << 20
-_PART = 32 << 20
+_PART = 16 << 20
 """bytes of one request of an upload; S3 takes 10,000 of them"""
-# A push, a lease and a start try again by themselves. More attempts below them would only hide for a minute that a store is away.
+# A push and a lease try again by themselves. More attempts below them would only hide for a minute that a store is away.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "file": {"auto_mkdir": True},
-    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 3}}},
+    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 3}, "connect_timeout": 10, "read_timeout": 60}},
 }
 
 
@@ -120,11 +120,11 @@ class Objects:
         return sha256(to)
 
     def require(self) -> None:
-        """Raise `StoreError` unless the store answers and the bucket exists."""
+        """Raise `StoreError` unless the store answers and the bucket exists. This asks for a permission that a run does not need."""
         with explained(self.url):
-            bucket, slash, _ = self._root.partition("/")
-            if bucket and slash:  # a path of the local file system has none
-                self._files.ls(bucket, detail=False)
+            bucket = self._root.partition("/")[0]
+            if bucket:  # a path of the local file system has none
+                self._files.info(bucket)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -54,6 +54,11 @@ def reading_copy(url: str, environ: Mapping[str, str] | None = None) -> Path:
     return _folder(url, "read", os.environ if environ is None else environ)
 
 
+def copies_have_a_place(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether the user has said where working copies are."""
+    return bool((os.environ if environ is None else environ).get(WORK_DIR))
+
+
 def _folder(url: str, kind: str, environ: Mapping[str, str]) -> Path:
     base = Path(environ.get(WORK_DIR) or _DEFAULT).expanduser().absolute()
     return base / kind / hashlib.sha256(url.encode()).hexdigest()[:10] / url.rpartition("/")[2]

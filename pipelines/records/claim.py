@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +18,9 @@ from cluster.store.folder import FolderObjects, boot_id
 from cluster.store.lease import Lease, LeaseHeldError, LeaseTimes
 
 logger = logging.getLogger(__name__)
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""what a mount without file locks answers, as some of NFS"""
 
 
 class ClaimError(RuntimeError):
@@ -70,15 +75,20 @@ class Claim:
     def _hold(self, lock: int) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            reach = boot_id()
         except BlockingIOError as error:
             holder = os.read(lock, 256).decode(errors="replace").strip() or "unknown"
             raise ClaimError(f"{self.folder}: in use by another driver ({holder})") from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            reach = secrets.token_hex(16)  # the lease alone keeps drivers apart, on one host too
         try:
             os.ftruncate(lock, 0)
             os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
         except OSError as error:
             raise ClaimError(f"{self.file}: cannot be written: {error.strerror}") from error
-        lease = Lease(FolderObjects(self.folder), boot_id(), self._lost, self._times)
+        lease = Lease(FolderObjects(self.folder), reach, self._lost, self._times)
         try:
             lease.acquire()
         except LeaseHeldError as error:

@@ -16,6 +16,7 @@ from cluster.store.lease import Lease, LeaseHeldError, LeaseTimes
 from cluster.store.objects import Objects
 from cluster.store.pulling import pull
 from cluster.store.pushing import EVERY_S, Mirror, Pusher
+from cluster.store.urls import WORK_DIR, copies_have_a_place
 from pipelines.experiment.schema import Experiment
 from pipelines.records.claim import end_this_run
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
@@ -54,7 +55,6 @@ def stored_run(
     """Yield the working copy in the folder `copy` of the run at `url`. Raises as `open_run` does."""
     try:
         objects = Objects(url)
-        objects.require()
     except StoreError as error:
         raise StoreError(f"run_dir = {error}") from error
     with RunDirectory(copy) as directory:
@@ -76,8 +76,10 @@ def stored_run(
             yield directory
             failed = False
         finally:
-            missing = mirror.finish(patience_when_stopped_s if failed else patience_s)
-            lease.release()
+            try:
+                missing = mirror.finish(patience_when_stopped_s if failed else patience_s)
+            finally:
+                lease.release()
             where = f"run_dir = {url}: {missing}. The rest is in {copy}; the same command on this machine sends it"
             if missing is None:
                 logger.info("all of the run is at %s", url)
@@ -85,6 +87,20 @@ def stored_run(
                 logger.error("%s", where)
             else:
                 raise NotStoredError(where)
+
+
+def require_shared_copy(experiment: Experiment) -> None:
+    """Raise `StoreError` if the actors of a run at a URL may not see its working copy. Call it once Ray is up."""
+    import ray
+
+    if experiment.url is None or copies_have_a_place():
+        return
+    nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+    if nodes > 1:
+        raise StoreError(
+            f"run_dir = {experiment.url}: the cluster has {nodes} nodes, whose actors all write to the working copy: set {WORK_DIR} to a "
+            "folder on a disk that they share"
+        )
 
 
 def _brought(objects: Objects, lease: Lease, copy: Path) -> Pusher:

@@ -1,5 +1,6 @@
 """A run at a URL: on one machine and then on another, with kills between."""
 
+import errno
 import logging
 import os
 import signal
@@ -14,10 +15,13 @@ import pytest
 from cluster.store.copies import folder_of
 from cluster.store.errors import NotStoredError, StoreError
 from cluster.store.lease import LeaseTimes
+from pipelines.experiment.loading import load
+from pipelines.experiment.schema import Experiment
 from pipelines.records import claim
 from pipelines.records.claim import Claim, ClaimError
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
-from pipelines.records.stored_run import stored_run
+from pipelines.records.stored_run import require_shared_copy, stored_run
+from tests.pipelines.small import SMALL
 from tests.s3_server import S3Server
 
 REPOSITORY = Path(__file__).parents[3]
@@ -253,6 +257,33 @@ def test_a_folder_on_a_file_system_without_locks_between_hosts_has_one_driver(
     first.release()
     second.take()
     second.release()
+
+
+def test_a_folder_on_a_file_system_without_any_locks_has_one_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(claim.fcntl, "flock", without_locks)
+    first = Claim(tmp_path / "run", times=QUICK)
+    first.take()
+    with pytest.raises(ClaimError, match=r"in use by another driver .*lease runs until"):
+        Claim(tmp_path / "run", times=QUICK).take()
+    first.release()
+
+
+def test_actors_of_several_nodes_need_a_copy_that_they_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    (tmp_path / "small.yaml").write_text(SMALL)
+    experiment = load(tmp_path / "small.yaml", ["run_dir=s3://bucket/runs/demo"], Experiment)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": True}, {"Alive": False}])
+    monkeypatch.delenv("RELAYLLM_WORK_DIR", raising=False)
+    with pytest.raises(StoreError, match=r"the cluster has 2 nodes, .*: set RELAYLLM_WORK_DIR to a folder"):
+        require_shared_copy(experiment)
+    monkeypatch.setenv("RELAYLLM_WORK_DIR", "/shared")
+    require_shared_copy(experiment)
 
 
 def test_a_run_directory_that_is_moved_within_its_claim_is_not_made_again(
