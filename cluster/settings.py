@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from cluster.store.urls import checked_url, is_url
 
 _VARIABLE = re.compile(r"\$\{?\w")
 _LARGEST_INTEGER = 10**12
@@ -38,7 +40,17 @@ def _numbers(value: object) -> Iterator[int | float]:
 
 
 def _with_home(path: Path) -> Path:
+    if is_url(str(path)):
+        raise ValueError("should be a path, and is a URL: only run_dir may be one")
     return Path(name_with_home(str(path)))
+
+
+def _text_of(place: object) -> object:
+    return str(place) if isinstance(place, Path) else place
+
+
+def _path_or_url(place: str) -> str:
+    return checked_url(place) if is_url(place) else str(_with_home(Path(place)))
 
 
 def name_with_home(name: str) -> str:
@@ -70,3 +82,6 @@ Seconds = Annotated[float, Field(gt=0.0, le=1e6)]
 
 HomePath = Annotated[Path, AfterValidator(_with_home)]
 """a path in which a leading `~` means the home folder"""
+
+PathOrUrl = Annotated[str, BeforeValidator(_text_of), AfterValidator(_path_or_url)]
+"""a path as `HomePath`, or the URL of a folder in an object store"""

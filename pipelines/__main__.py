@@ -11,12 +11,25 @@ from actors.learner.errors import LearnerRefusal
 from actors.learner.kernels import KernelError
 from cluster.errors import RunError, as_raised
 from cluster.files import FolderError
+from cluster.store.errors import StoreError
 from pipelines.commands import relayllm
 from pipelines.data.sources import DataError
 from pipelines.experiment.loading import ConfigError
 from pipelines.records.run_directory import RunDirectoryError
 from pipelines.report.run.reading import RunReadError
 from pipelines.terminal.interruption import interruptible
+
+_REFUSALS = (
+    ConfigError,
+    DataError,
+    FolderError,
+    KernelError,
+    LearnerRefusal,
+    RunDirectoryError,
+    RunReadError,
+    StoreError,
+)
+"""what a user can set right, told in one line each, before anything has started"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         print(f"{_program()}: {error.format_message()}", file=sys.stderr)
         return 2
-    except (ConfigError, DataError, FolderError, KernelError, LearnerRefusal, RunDirectoryError, RunReadError) as error:
+    except _REFUSALS as error:
         print(error, file=sys.stderr)
         return 2
     except RunError as error:

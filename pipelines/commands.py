@@ -14,7 +14,7 @@ from cluster.session import VERBOSE
 from pipelines.chat.command import chat
 from pipelines.doctor.command import doctor
 from pipelines.experiment import yaml_values
-from pipelines.experiment.arguments import FILE
+from pipelines.experiment.arguments import FILE, RUN_PLACE
 from pipelines.experiment.arguments import overrides as overrides_argument
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names, server_notes
@@ -101,7 +101,7 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     from pipelines.report.run.ending import show_ending
 
     report = drive(loaded)
-    show_ending(report, experiment, overrides)
+    show_ending(report, experiment, overrides, url=loaded.url)
     return 0
 
 
@@ -166,21 +166,24 @@ def schema(of: str) -> int:
 
 
 @relayllm.command()
-@click.argument("run_dir", type=click.Path(file_okay=False, path_type=Path))
-def report(run_dir: Path) -> int:
+@RUN_PLACE
+def report(run_dir: str) -> int:
     """Write the report.html of a run directory again. The run may still be going on.
+
+    Of a run at a URL, the report is written beside a copy on this machine.
 
     \b
     relayllm report runs/demo
     """
+    from cluster.store.copies import folder_of
     from pipelines.report.run.page import write_report
 
-    click.echo(f"report: {write_report(run_dir)}")
+    click.echo(f"report: {write_report(folder_of(run_dir))}")
     return 0
 
 
 @relayllm.command()
-@click.argument("run_dir", type=click.Path(file_okay=False, path_type=Path))
+@RUN_PLACE
 @click.option(
     "--to",
     required=True,
@@ -188,17 +191,18 @@ def report(run_dir: Path) -> int:
     metavar="FOLDER",
     help="The folder to write; new, or an earlier export.",
 )
-def export(run_dir: Path, to: Path) -> int:
+def export(run_dir: str, to: Path) -> int:
     """Write the trained student of a run as a Hugging Face folder, with a model card that is filled from the run.
 
     \b
     relayllm export runs/demo --to exported/demo
     """
+    from cluster.store.copies import folder_of
     from pipelines.export_card.finished import ExportError
     from pipelines.export_card.folder import export as write
 
     try:
-        click.echo(f"exported: {write(run_dir, to)}")
+        click.echo(f"exported: {write(folder_of(run_dir, models=True), to)}")
     except ExportError as error:
         click.echo(error, err=True)
         return 2

@@ -32,6 +32,7 @@ from pipelines.models.base_models import BaseModels, finished_base_models, prepa
 from pipelines.models.served import key_variables, require_servers, with_served_teachers
 from pipelines.records.binding import bind, bind_steps
 from pipelines.records.run_directory import RunDirectory
+from pipelines.records.stored_run import open_run, require_shared_copy
 from pipelines.records.tracking import Tracker
 from pipelines.run import Run, parts_left, prompt_builder
 from pipelines.stages.evaluate import evaluate_base, evaluate_final, evaluate_warmup, train_and_evaluate_citer
@@ -73,7 +74,7 @@ def _drive(experiment: Experiment) -> Path:
     if experiment.trains and experiment.learner.liger_kernels:
         require_liger()
     problems = load_problem_sets(experiment.data, experiment.warmup.enabled)
-    with RunDirectory(experiment.directory.resolve()) as directory, ThreadPoolExecutor(max_workers=1) as beside:
+    with open_run(experiment) as directory, ThreadPoolExecutor(max_workers=1) as beside:
         new = not directory.experiment.exists()
         bind(directory, experiment)
         config = experiment.model_dump(mode="json")
@@ -97,6 +98,7 @@ def _drive(experiment: Experiment) -> Path:
             ExitStack() as ends,
         ):
             if joins:
+                require_shared_copy(experiment)
                 require_free(experiment.namespace, experiment.name)
                 if left:
                     _require_memory(experiment, directory, nodes_of_cluster(), parts, new)
@@ -122,9 +124,9 @@ def _drive(experiment: Experiment) -> Path:
             evaluate_warmup(run)
             grpo(run, kept)
             evaluate_final(run.with_final_teacher())
-    from pipelines.report.run.page import write_report
+        from pipelines.report.run.page import write_report
 
-    return write_report(directory.path)
+        return write_report(directory.path)
 
 
 def resources(experiment: Experiment) -> tuple[float, float]:

@@ -6,9 +6,13 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -61,3 +65,35 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )  # as drawn, the logits are near zero and every comparison of them is weak
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Yield an S3 server for the session, with one bucket."""
+    import s3fs
+
+    from tests.s3_server import BUCKET, S3Server
+
+    server = S3Server()
+    client = {"endpoint_url": server.environment["AWS_ENDPOINT_URL"]}
+    s3fs.S3FileSystem(key="testing", secret="testing", client_kwargs=client, skip_instance_cache=True).mkdir(BUCKET)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """Yield the session's S3 server, which this process and its children find by their environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield s3_server
+    s3_server.fails = False
+    s3_server.start()
+
+
+@pytest.fixture
+def url(s3: S3Server, tmp_path: Path) -> str:
+    """Return a URL below which nothing is yet."""
+    from tests.s3_server import BUCKET
+
+    return f"s3://{BUCKET}/{tmp_path.name}/run"

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import yaml
 
+from cluster.store.copies import folder_of
 from pipelines.client.connection import Connection
 from pipelines.client.errors import ServerError
 from pipelines.terminal.interruption import ended_at_once
@@ -37,7 +38,7 @@ def server_for(target: str, api_key: str | None = None, serve: Sequence[str] = S
     """Yield the address of a relay server for `target`, such as `http://127.0.0.1:8000`.
 
     * A URL is the address of a server that somebody else runs.
-    * A run's folder or a server's YAML file: if a server of that name answers where `relayllm serve` listens (the YAML's
+    * A run's folder or URL in a store, or a server's YAML file: if a server of that name answers where `relayllm serve` listens (the YAML's
       `http`, by default port 8000 of this machine), its address. Else a child process is started by `serve`, the target
       and `--port 0 --until-input-ends`. The first address that it prints is its own. It is ended with the block, by SIGTERM, as
       a server that drains; a child that does not end within 30 s is killed with all its own children. Its input ends
@@ -49,7 +50,7 @@ def server_for(target: str, api_key: str | None = None, serve: Sequence[str] = S
     if re.match(r"https?://", target):
         yield target.rstrip("/")
         return
-    path = Path(target)
+    path = folder_of(target, models=True)
     if not path.exists():
         raise click.UsageError(f"{target} is no URL, run folder or server file: http://127.0.0.1:8000, or runs/demo")
     expected = _expected(path)
@@ -57,7 +58,7 @@ def server_for(target: str, api_key: str | None = None, serve: Sequence[str] = S
         click.echo(f"a server of {expected.name} runs at {expected.address}", err=True)
         yield expected.address
         return
-    with _child([*serve, target, "--port", "0", "--until-input-ends"]) as address:
+    with _child([*serve, str(path), "--port", "0", "--until-input-ends"]) as address:
         yield address
 
 

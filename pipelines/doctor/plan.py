@@ -51,4 +51,5 @@ def run_checks(experiment: Experiment) -> list[Check]:
         Check(group, "data files", lambda: models.local_data(experiment), DATA_LIMIT_S),
         Check(Group.SERVICES, "W&B", lambda: [services.wandb(experiment)], 30.0),
         Check(Group.SERVICES, "teacher", lambda: services.teachers(experiment), 30.0),
+        Check(Group.SERVICES, "run_dir", lambda: services.store(experiment), 30.0),
     ]

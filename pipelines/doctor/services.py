@@ -1,4 +1,4 @@
-"""Checks what a run asks over the network besides the hub: Weights & Biases, and a teacher's server."""
+"""Checks what a run asks over the network besides the hub: W&B, a teacher's server, and the store of its run_dir."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 
+from cluster.store.errors import StoreError
+from cluster.store.objects import Objects
 from pipelines.doctor.checks import first_line
 from pipelines.doctor.findings import Finding, Group, broken, fine, warning
 from pipelines.experiment.schema import Experiment
@@ -64,6 +66,19 @@ def teachers(experiment: Experiment, environ: Mapping[str, str] | None = None) -
             yield broken(Group.SERVICES, key, first_line(error), f"start the server, or correct {key}.url")
         else:
             yield fine(Group.SERVICES, key, f"{server.model} at {server.base} answers")
+
+
+def store(experiment: Experiment) -> Iterator[Finding]:
+    """Yield whether the store of a `run_dir` that is a URL answers. Nothing is written to it."""
+    if experiment.url is None:
+        return
+    try:
+        Objects(experiment.url).require()
+    except StoreError as error:
+        text, _, remedy = first_line(error).rpartition(": ")
+        yield broken(Group.SERVICES, "run_dir", text, remedy)
+    else:
+        yield fine(Group.SERVICES, "run_dir", f"{experiment.url}: the store answers")
 
 
 def _key_of_netrc(server: str, environ: Mapping[str, str]) -> str | None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 import click.shell_completion
 
+from cluster.store.urls import is_url
 from pipelines.experiment.errors import below
 from pipelines.experiment.schema import Experiment
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class _RunPlace(click.Path):
+    """The folder of a run, or its URL in a store."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        return value if is_url(str(value)) else super().convert(value, param, ctx)
 
 
 class _Keys(click.ParamType):
@@ -37,4 +48,5 @@ class _Keys(click.ParamType):
         return found
 
 
+RUN_PLACE = click.argument("run_dir", type=_RunPlace(file_okay=False))
 overrides = click.argument("overrides", nargs=-1, metavar="[key.sub=value]...", type=_Keys())

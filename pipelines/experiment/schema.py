@@ -14,7 +14,8 @@ from actors.settings import LearnerSettings, RelayLimits
 from cluster.devices import Device
 from cluster.metrics.publisher import Publishing
 from cluster.placement import Bundle, Near
-from cluster.settings import HomePath, Seed, Settings
+from cluster.settings import HomePath, PathOrUrl, Seed, Settings
+from cluster.store.urls import is_url, working_copy
 from pipelines.data.settings import DataSettings
 from pipelines.experiment.alarms import AlarmSettings
 from pipelines.experiment.colocation import misfits
@@ -36,7 +37,10 @@ class Experiment(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what the run is called")
     seed: Seed = Field(0, description="of all that is drawn at random in the run")
-    run_dir: HomePath | None = Field(None, description="folder of all that the run writes; runs/<name> if empty")
+    run_dir: PathOrUrl | None = Field(
+        None,
+        description="folder of all that the run writes, or a URL such as s3://bucket/runs/demo; runs/<name> if empty",
+    )
     share_dir: HomePath | None = Field(
         None,
         description="folder where runs share finished stages; a run uses a stage from it if all settings that the stage "
@@ -59,8 +63,21 @@ class Experiment(Settings):
     alarms: AlarmSettings = AlarmSettings()
 
     @property
+    def url(self) -> str | None:
+        """The URL where the run is kept; None if it is kept in a folder."""
+        return self.run_dir if self.run_dir is not None and is_url(self.run_dir) else None
+
+    @property
     def directory(self) -> Path:
-        return self.run_dir or Path("runs") / self.name
+        """The folder in which this machine does the run: of a run at a URL, its working copy."""
+        if self.url is not None:
+            return working_copy(self.url)
+        return Path(self.run_dir) if self.run_dir else Path("runs") / self.name
+
+    @property
+    def place(self) -> str:
+        """Where the run is kept: a folder or a URL."""
+        return self.url or str(self.directory)
 
     @property
     def namespace(self) -> str:
@@ -189,6 +206,15 @@ class Experiment(Settings):
             raise ValueError(
                 "citer.enabled (true) should be false with models.teacher.url: CITER asks the teacher for single tokens and "
                 "needs its vocabulary, which a server does not guarantee; give models.teacher.path"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_stages_at_url(self) -> Experiment:
+        if self.url is not None and self.share_dir is not None:
+            raise ValueError(
+                f"share_dir ({self.share_dir}) should be empty with a run_dir that is a URL ({self.url}): shared stages are links, "
+                "which no object store has"
             )
         return self
 

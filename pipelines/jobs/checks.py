@@ -46,7 +46,7 @@ _NOT_UPLOADED = "is not uploaded; give the absolute path of a copy on a disk of 
 def _results(experiment: Experiment) -> list[str]:
     """Return what is wrong with folders that the run writes to. The job's own folder ends with the job."""
     folders = {
-        "run_dir": experiment.directory,
+        "run_dir": None if experiment.url else experiment.directory,
         "share_dir": experiment.share_dir,
         "models.cache_dir": experiment.models.cache_dir,
         "teacher.cache": experiment.teacher.cache,

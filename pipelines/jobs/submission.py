@@ -84,8 +84,8 @@ def prepared(file: Path, overrides: Sequence[str], environ: Mapping[str, str], m
     notes = JobNotes(
         run=experiment.name,
         experiment=file.resolve().relative_to(folder.resolve()).as_posix(),
-        overrides=(*own, f"{_RUN_DIR}{experiment.directory}"),
-        run_dir=str(experiment.directory),
+        overrides=(*own, f"{_RUN_DIR}{experiment.place}"),
+        run_dir=experiment.place,
         commit=str(commit_of(folder)),
         variables=tuple(values),
         more_variables=tuple(more),

@@ -23,6 +23,18 @@ _ONLINE = (
     "WANDB_RUN_GROUP",
     "WANDB_SWEEP_ID",
 )
+_STORES = {
+    "s3": (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+    )
+}
+"""variables of a kind of store. Those that name a file, as Google's do, mean nothing on another machine"""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW")
 _SHORTEST_SECRET = 8
 
@@ -30,8 +42,9 @@ _SHORTEST_SECRET = 8
 def needed(experiment: Experiment, environ: Mapping[str, str], others: Sequence[str] = ()) -> dict[str, str]:
     """Return the variables of `environ` that the run needs on a cluster, and those in `others`.
 
-    These are W&B's unless the run has no tracking, the hub's if a model or data set comes from there, and the API keys of
-    teachers behind HTTP. Paths, proxies and certificates of this machine mean nothing on another, so they are left out.
+    These are W&B's unless the run has no tracking, the hub's if a model or data set comes from there, the API keys of teachers
+    behind HTTP, and the credentials for a `run_dir` in S3. Paths, proxies and certificates of this machine mean nothing on
+    another, so they are left out.
     """
     names = {*key_variables(experiment), *others}
     found: dict[str, str] = {}
@@ -41,6 +54,8 @@ def needed(experiment: Experiment, environ: Mapping[str, str], others: Sequence[
             names.update(_ONLINE)
             if key := key_in_netrc(environ):
                 found["WANDB_API_KEY"] = key
+    if experiment.url is not None:
+        names.update(_STORES.get(experiment.url.partition("://")[0], ()))
     if _uses_the_hub(experiment):
         names.update(filter(is_of_the_hub, environ))
     return dict(sorted((found | {name: environ[name] for name in names if environ.get(name)}).items()))

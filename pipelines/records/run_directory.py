@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import os
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import JsonValue
 from cluster.files import make_directory, sync, write_atomically
 from cluster.task_names import at_stage
 from pipelines.experiment import yaml_values
+from pipelines.records.claim import Claim, ClaimError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,9 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._claim = Claim(path)
+        self.saved: Callable[[], None] = lambda: None
+        """called when a stage is done or a checkpoint is whole"""
         self._whole_logs: set[str] = set()
 
     @property
@@ -55,7 +57,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        return self.path / "run.lock"
+        return self._claim.file
 
     def stage_dir(self, stage: str) -> Path:
         """Return the stage's own directory. It is made if it is missing."""
@@ -177,6 +179,7 @@ class RunDirectory:
     def mark_done(self, stage: str, summary: Mapping[str, object]) -> None:
         """Record that the stage has finished, with its summary."""
         self.write_json(f"stages/{stage}/{DONE}", dict(summary))
+        self.saved()
 
     def mark_left(self, stage: str) -> None:
         """Record that the stage has to be done again. Its other files stay."""
@@ -202,35 +205,14 @@ class RunDirectory:
 
         Raises `RunDirectoryError`, which names the process that has the claim. A claim ends with its process, even by a kill.
         """
-        if self._lock is not None:
-            return
-        make_directory(self.path)
         try:
-            lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:  # a folder of somebody else, or a disk that is read-only
-            raise RunDirectoryError(f"{self.lock}: cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(lock, 256).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            raise RunDirectoryError(f"{self.path}: in use by another driver ({holder})") from error
-        except OSError:
-            os.close(lock)
-            raise
-        try:
-            os.ftruncate(lock, 0)
-            os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-        except OSError as error:
-            os.close(lock)
-            raise RunDirectoryError(f"{self.lock}: cannot be written: {error.strerror}") from error
-        self._lock = lock
+            self._claim.take()
+        except ClaimError as error:
+            raise RunDirectoryError(str(error)) from error
 
     def release(self) -> None:
         """Give the claim up, if this object has it."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._claim.release()
 
     def __enter__(self) -> RunDirectory:
         self.claim()

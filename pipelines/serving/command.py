@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 import click
 
@@ -14,7 +13,7 @@ from cluster.session import VERBOSE
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target")
 @click.argument("overrides", nargs=-1, metavar="[key.sub=value]...")
 @click.option("--host", help="Address to bind, in place of http.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port, in place of http.port; 0 takes a free one.")
@@ -27,7 +26,7 @@ from cluster.session import VERBOSE
 )
 @click.option("-v", "--verbose", is_flag=True, help="Also show the logs of Ray, vLLM and the replicas.")
 def serve(
-    target: Path,
+    target: str,
     overrides: tuple[str, ...],
     host: str | None,
     port: int | None,
@@ -42,11 +41,12 @@ def serve(
     relayllm serve runs/demo
     relayllm serve experiments/serve/demo.yaml limits.max_calls=2 --port 9000
     """
+    from cluster.store.copies import folder_of
     from pipelines.experiment.loading import resolved_yaml
     from pipelines.serving.target import server_settings
 
     given = [f"http.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
-    settings = server_settings(target, [*overrides, *given])
+    settings = server_settings(folder_of(target, models=True), [*overrides, *given])
     if dry_run:
         click.echo(resolved_yaml(settings), nl=False)
         return 0

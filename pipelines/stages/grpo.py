@@ -233,6 +233,7 @@ def _save(run: Run, step: int, cursor: Cursor) -> None:
         (partial / _CURSOR).write_bytes(cursor.written())
         export_student(run, partial / MODEL)
     prune(_checkpoints(run), run.experiment.grpo.keep_checkpoints)
+    run.directory.saved()
 
 
 def _checkpoints(run: Run) -> list[Path]:

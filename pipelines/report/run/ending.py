@@ -21,8 +21,17 @@ _LOG_WIDTH = 140
 _ALARMS = Path(__file__).parents[3] / "docs/troubleshooting.md"
 
 
-def show_ending(report: Path, experiment: Path, overrides: Sequence[str] = (), console: Console | None = None) -> None:
-    """Print what the run beside `report` reached. It was started from the file `experiment` and its `overrides`."""
+def show_ending(
+    report: Path,
+    experiment: Path,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+    url: str | None = None,
+) -> None:
+    """Print what the run beside `report` reached. It was started from the file `experiment` and its `overrides`.
+
+    `url` is where the run is kept, if not in the folder of the report.
+    """
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, width=_LOG_WIDTH, highlight=False)
@@ -39,7 +48,7 @@ def show_ending(report: Path, experiment: Path, overrides: Sequence[str] = (), c
     # No wrapping: a path or command that is broken over two lines cannot be copied.
     console.print(Text(f"report: {report}"), soft_wrap=True)
     console.print(Text("next:"), style="dim")
-    for command, meaning in next_commands(run, experiment, overrides, bool(open_alarms(run.alarms))):
+    for command, meaning in next_commands(run, experiment, overrides, bool(open_alarms(run.alarms)), url):
         console.print(Text.assemble("  ", (command, "bold"), f"  # {meaning}"), soft_wrap=True)
 
 
@@ -54,14 +63,18 @@ def results(table: HeadlineTable) -> TextTable:
     return text
 
 
-def next_commands(run: RunRecords, experiment: Path, overrides: Sequence[str], alarmed: bool) -> list[tuple[str, str]]:
+def next_commands(
+    run: RunRecords, experiment: Path, overrides: Sequence[str], alarmed: bool, url: str | None = None
+) -> list[tuple[str, str]]:
     """Return commands to try next, each with its purpose."""
-    folder = shlex.quote(_short(run.directory))
+    place = url or _short(run.directory)
     kept = [override for override in overrides if override.partition("=")[0].strip() not in ("seed", "name", "run_dir")]
     seed = int(run.seed) + 1 if run.seed is not None and run.seed.isdecimal() else 1
     changed = [f"seed={seed}", f"name={run.name}-{seed}"]
-    if run.directory.resolve().name != run.name:  # the file or an override chose the folder, which belongs to this run
-        changed.append(f"run_dir={_short(run.directory)}-{seed}")
+    if (
+        url or run.directory.resolve().name != run.name
+    ):  # the file or an override chose the folder, which belongs to this run
+        changed.append(f"run_dir={place}-{seed}")
     same = shlex.join(["relayllm", "run", str(experiment), *kept, *changed])
     return [
         *(
@@ -70,7 +83,7 @@ def next_commands(run: RunRecords, experiment: Path, overrides: Sequence[str], a
             else []
         ),
         (same, "the same with another seed: does it hold?"),
-        (f"relayllm report {folder}", "the report anew"),
+        (f"relayllm report {shlex.quote(place)}", "the report anew"),
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.doctor.findings import Finding, Level
-from pipelines.doctor.services import teachers, wandb
+from pipelines.doctor.services import store, teachers, wandb
 from tests.live import served_in_a_thread
 from tests.pipelines.doctor.conftest import demo
 
@@ -88,3 +88,12 @@ def test_a_teacher_with_too_short_a_context_is_a_problem() -> None:
     with served_in_a_thread(Answering(listed)) as url:
         (found,) = teachers(demo(*TEACHER, f"models.teacher.url={url}/v1"), {})
     assert found.level is Level.PROBLEM and "should be at most 64" in found.text
+
+
+def test_the_store_of_a_run_is_asked_and_a_missing_bucket_is_a_problem_with_its_remedy(url: str) -> None:
+    assert list(store(demo())) == []
+    [there] = store(demo(f"run_dir={url}"))
+    assert there.level is Level.FINE
+    [missing] = store(demo("run_dir=s3://nowhere/runs/demo"))
+    assert missing.level is Level.PROBLEM
+    assert "no such bucket" in missing.text and missing.remedy == "create it, or correct the URL"

@@ -213,10 +213,29 @@ def test_the_home_folder_may_be_written_short_in_every_path(small: Path, monkeyp
         ],
         Experiment,
     )
-    assert (found.run_dir, found.share_dir) == (Path("/home/ada/runs/x"), Path("/home/ada/shared"))
+    assert (found.directory, found.share_dir) == (Path("/home/ada/runs/x"), Path("/home/ada/shared"))
     assert (found.models.student.path, found.models.teacher.path) == ("/home/ada/m", "org/model")
     assert found.models.cache_dir == Path("/home/ada/.cache/relayllm-ray")
     assert getattr(found.data.evaluation[0], "path") == Path("/home/ada/e.jsonl")  # noqa: B009
+
+
+def test_a_run_may_be_kept_at_a_url_and_is_done_in_a_copy(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAYLLM_WORK_DIR", "/scratch")
+    found = load(small, ["run_dir=s3://bucket/runs/demo/"], Experiment)
+    assert found.place == found.url == "s3://bucket/runs/demo"
+    assert found.directory.is_relative_to("/scratch/runs") and found.directory.name == "demo"
+    small.write_text(resolved_yaml(found))
+    assert load(small, [], Experiment) == found
+    in_a_folder = load(small, ["run_dir=runs/demo"], Experiment)
+    assert (in_a_folder.url, in_a_folder.place) == (None, "runs/demo")
+
+
+def test_a_url_that_names_no_folder_and_urls_where_only_paths_work_are_refused(small: Path) -> None:
+    assert "run_dir = 's3://bucket': should be a folder's URL, such as s3://" in problems(small, "run_dir=s3://bucket")
+    for key in ("share_dir", "models.cache_dir", "teacher.cache", "data.evaluation.0.path"):
+        assert f"{key} = " in (said := problems(small, f"{key}=s3://bucket/x")) and "only run_dir may be one" in said
+    shared = problems(small, "run_dir=s3://bucket/x", "share_dir=/shared")
+    assert "share_dir (/shared) should be empty with a run_dir that is a URL" in shared
 
 
 def test_training_is_as_long_as_its_steps_or_its_epochs(small: Path) -> None:

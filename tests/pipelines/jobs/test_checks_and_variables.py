@@ -53,6 +53,15 @@ def test_results_in_the_folder_of_the_job_are_refused(project: Path) -> None:
         prepared(Path("small.yaml"), [], {})
 
 
+def test_a_url_is_no_folder_of_the_job_and_its_credentials_are_handed_on(project: Path) -> None:
+    environ = {"AWS_ACCESS_KEY_ID": "an-id-of-somebody", "AWS_PROFILE": "of-this-machine", "HOME": "/nowhere"}
+    submission = prepared(Path("small.yaml"), ["run_dir=s3://bucket/runs/small"], environ)
+    assert submission.notes.run_dir == "s3://bucket/runs/small"
+    assert submission.command[-1] == "run_dir=s3://bucket/runs/small"
+    assert submission.notes.variables == ("AWS_ACCESS_KEY_ID",)
+    assert prepared(Path("small.yaml"), ["run_dir=/shared/runs/small"], environ).notes.variables == ()
+
+
 def test_data_with_a_relative_path_has_to_be_uploaded(project: Path) -> None:
     relative = "data.evaluation.0.path=questions.jsonl"
     assert "data.evaluation.0.path = 'questions.jsonl': is not uploaded" in refused(relative)
