@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,14 @@ from actors.learner.group import PendingCall
 from actors.learner.metrics import GrpoMetrics
 from actors.relay.seeds import derived_seed
 from actors.rollout import Policy
+from cluster.checksums import damage, seal
 from cluster.files import directory_commit, prune
 from cluster.task_names import at_step
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import GRPO, evaluated_steps
 from pipelines.memory.actors import memory_metrics
 from pipelines.records.reward_metrics import summarise
+from pipelines.records.run_directory import RunDirectoryError
 from pipelines.rollout.decode_and_grade import GradedStream, RolloutDecoding
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.rollout.teacher_outage import TeacherOutage
@@ -31,6 +35,8 @@ from pipelines.stages.export import export_student
 from pipelines.stages.publishing import log_step, publish_steps
 from pipelines.terminal.progress import Progress
 from pipelines.wording import percent
+
+logger = logging.getLogger(__name__)
 
 _LEARNER_STATE, _CURSOR = "learner", "problems.json"
 _SPEEDS = ("tokens_per_s", "seconds")
@@ -206,8 +212,8 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
     Return the steps done before, and where to go on.
     """
     settings = run.experiment.grpo
-    checkpoints = _checkpoints(run)
-    step = int(checkpoints[-1].name) if checkpoints else 0
+    checkpoint = _newest_whole(run)
+    step = 0 if checkpoint is None else int(checkpoint.name)
     cursor = Cursor(step * settings.prompts_per_step)
     warm = run.warm_student
     with run.actors().learning():
@@ -218,9 +224,9 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
             reference=warm if settings.loss.kl_coefficient else None,
             seed=run.experiment.seed,
         )
-        if checkpoints:
-            run.actors().learner.load_state(str(checkpoints[-1] / _LEARNER_STATE))
-            if (file := checkpoints[-1] / _CURSOR).exists():
+        if checkpoint is not None:
+            run.actors().learner.load_state(str(checkpoint / _LEARNER_STATE))
+            if (file := checkpoint / _CURSOR).exists():
                 cursor = Cursor.read(file.read_bytes())
         run.actors().sync_weights()
     return step, cursor
@@ -232,8 +238,29 @@ def _save(run: Run, step: int, cursor: Cursor) -> None:
         run.actors().learner.save_state(str(partial / _LEARNER_STATE))
         (partial / _CURSOR).write_bytes(cursor.written())
         export_student(run, partial / MODEL)
+        seal(partial)
     prune(_checkpoints(run), run.experiment.grpo.keep_checkpoints)
     run.directory.saved()
+
+
+def _newest_whole(run: Run) -> Path | None:
+    """Return the newest checkpoint whose files are as they were written; None if there is none at all.
+
+    Newer ones are set aside with a warning. Raises `RunDirectoryError` if there are checkpoints and none is whole.
+    """
+    found = _checkpoints(run)
+    for checkpoint in reversed(found):
+        if (wrong := damage(checkpoint)) is None:
+            return checkpoint
+        aside = checkpoint.with_name(f"{checkpoint.name}.damaged-{uuid4().hex[:6]}")
+        checkpoint.rename(aside)
+        logger.warning("checkpoint %s is damaged and not used: %s. It is kept as %s", checkpoint.name, wrong, aside)
+    if found:
+        folder = run.directory.checkpoints(GRPO)
+        raise RunDirectoryError(
+            f"{folder}: no checkpoint is whole. The same command now begins GRPO anew, from the warm-up"
+        )
+    return None
 
 
 def _checkpoints(run: Run) -> list[Path]:

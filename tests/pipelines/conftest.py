@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks._stand_ins import graded_group
 from pipelines.data.problem import Problem
 from pipelines.records.answers import AnswerTable
 from pipelines.rollout.decode_and_grade import GradedOrder
@@ -55,6 +56,9 @@ def _table(rows: Sequence[Row]) -> AnswerTable:
     )
 
 
+GRADED = graded_group(4)
+
+
 class ScriptedStream:
     """Finishes the order that `choose` picks of those in decoding; they begin at once, by the policy `version()`."""
 
@@ -74,7 +78,7 @@ class ScriptedStream:
         self.unfinished.remove(number)
         place, problem, version = self.orders[number]
         nothing: Any = None
-        return GradedOrder([problem], nothing, nothing, place, version)
+        return GradedOrder([problem], nothing, GRADED, place, version)
 
     def started_by(self, number: int) -> int | None:
         return self.orders[number][2] if number in self.unfinished else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from pipelines.data.problem import Problem
 from pipelines.experiment.loading import load as load_experiment
 from pipelines.experiment.schema import Experiment
-from pipelines.records.run_directory import RunDirectory
+from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.records.tracking import Tracker, read_metrics
 from pipelines.rollout.group_supply import StepGroups
 from pipelines.stages import grpo as stage
@@ -151,6 +152,7 @@ def train(
                     "rollout/call_ratio": 0.0,
                     **found[-1].metrics(),
                 },
+                "memory_metrics": lambda experiment: {},
                 "evaluate_within_grpo": evaluate,
                 "export_student": lambda *_: None,
                 "log_step": log_step,
@@ -203,8 +205,40 @@ def test_evaluations_before_the_checkpoint_are_kept(train: Train) -> None:
 def test_a_checkpoint_without_a_cursor_goes_on_with_the_problems_after_its_step(train: Train, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train("update", 5)
-    (tmp_path / "stages/grpo/checkpoints/000003/problems.json").unlink()
+    for name in ("problems.json", "checksums.json"):  # which earlier versions did not write
+        (tmp_path / "stages/grpo/checkpoints/000003" / name).unlink()
     train()
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+@pytest.mark.parametrize("damaged", ["learner", "problems.json", "checksums.json"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
+    train: Train, tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Killed):
+        train("update", 7)
+    checkpoints = tmp_path / "stages/grpo/checkpoints"
+    file = checkpoints / "000006" / damaged
+    os.truncate(file, file.stat().st_size - 1)
+    steps = read_metrics(train(), "grpo")
+    assert list(steps) == list(range(1, 8))
+    said = next(record.getMessage() for record in caplog.records if "is damaged" in record.getMessage())
+    assert said.startswith(f"checkpoint 000006 is damaged and not used: {file} ")
+    (aside,) = checkpoints.glob("000006.damaged-*")
+    assert str(aside) in said
+    assert (checkpoints / "000006").is_dir()  # written again
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+def test_if_no_checkpoint_is_whole_the_run_says_so_and_the_next_command_begins_grpo_anew(
+    train: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        train("update", 5)
+    os.truncate(tmp_path / "stages/grpo/checkpoints/000003/learner", 0)
+    with pytest.raises(RunDirectoryError, match="no checkpoint is whole. The same command now begins GRPO anew"):
+        train()
+    assert list(read_metrics(train(), "grpo")) == list(range(1, 8))
 
 
 def test_the_time_of_a_checkpoint_is_in_the_row_of_the_next_step(train: Train) -> None:
