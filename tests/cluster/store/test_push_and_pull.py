@@ -247,3 +247,13 @@ def _until(true: object) -> None:
     while not true():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_store_that_ignores_the_condition_of_a_new_object_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = Objects(f"file://{tmp_path}/store/run")
+    pipe_file = objects._files.pipe_file
+    monkeypatch.setattr(objects._files, "pipe_file", lambda path, content, mode="overwrite": pipe_file(path, content))
+    with pytest.raises(StoreError, match="cannot keep two drivers apart; choose another store"):
+        Lease(objects, "host-a", print, QUICK).acquire()
