@@ -42,7 +42,12 @@ class ConfigError(ValueError):
 def problem(where: str, key: KeyPath, right: str, value: object = None) -> str:
     """Return one line: where the key is written, the dotted key, its value unless None, and what would be right."""
     shown = "" if value is None else f" = {_short(value)}"
-    return f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}"
+    return in_one_line(f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}")
+
+
+def in_one_line(text: str) -> str:
+    """Return the text with its line breaks and control characters written as escapes, as in `\\n`."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def describe(error: ValidationError, model: type[BaseModel], data: object, where: Where) -> list[str]:

@@ -24,6 +24,7 @@ from pipelines.experiment.errors import (
     changes_kind,
     declared_below,
     describe,
+    in_one_line,
     members,
     problem,
     takes_null,
@@ -207,10 +208,10 @@ def _parse_overrides(overrides: Sequence[str], model: type[BaseModel], problems:
         dotted, equals, text = override.partition("=")
         key = tuple(dotted.strip().split("."))
         if not equals or not all(key):
-            problems.append(f"{OVERRIDE}: {override}: should be key.sub=value")
+            problems.append(f"{OVERRIDE}: {in_one_line(override[:100])}: should be key.sub=value")
             continue
         try:
-            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {override[:100]}", problems)
+            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {in_one_line(override[:100])}", problems)
         except ConfigError as error:
             problems[:] = error.problems
             continue
