@@ -85,6 +85,7 @@ def test_the_code_of_a_tokenizer_never_runs(folder: Path, tmp_path: Path, monkey
     )
     for key, value in (("tokenizer_class", "Own"), ("auto_map", {"AutoTokenizer": ["own.Own", "own.Own"]})):
         change(folder / "tokenizer_config.json", key, value=value)
+    change(folder / "config.json", "model_type", value="own")
     with suppress(PromptError):
         PromptBuilder(folder, TEACHER, "")
     assert not (tmp_path / "ran").exists()
