@@ -26,6 +26,7 @@ from pipelines.experiment.errors import (
     describe,
     in_one_line,
     members,
+    names_a_secret,
     problem,
     takes_null,
 )
@@ -211,7 +212,8 @@ def _parse_overrides(overrides: Sequence[str], model: type[BaseModel], problems:
             problems.append(f"{OVERRIDE}: {in_one_line(override[:100])}: should be key.sub=value")
             continue
         try:
-            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {in_one_line(override[:100])}", problems)
+            shown = dotted if names_a_secret(key[-1]) else override
+            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {in_one_line(shown[:100])}", problems)
         except ConfigError as error:
             problems[:] = error.problems
             continue
