@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from cluster.errors import one_line
+
 KeyPath: TypeAlias = tuple[str, ...]
 Where: TypeAlias = Callable[[KeyPath], str]
 
@@ -46,17 +48,12 @@ class ConfigError(ValueError):
 def problem(where: str, key: KeyPath, right: str, value: object = None) -> str:
     """Return one line: where the key is written, the dotted key, its value unless None, and what would be right."""
     shown = "" if value is None else f" = {_short(_without_secrets(value, key[-1] if key else ''))}"
-    return in_one_line(f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}")
+    return one_line(f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}")
 
 
 def names_a_secret(name: str) -> bool:
     """Return whether the value of a key of this name would be a secret. No key of the schema is: such keys are mistakes."""
     return _SECRET.search(name) is not None
-
-
-def in_one_line(text: str) -> str:
-    """Return the text with its line breaks and control characters written as escapes, as in `\\n`."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def describe(error: ValidationError, model: type[BaseModel], data: object, where: Where) -> list[str]:

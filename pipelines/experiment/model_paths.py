@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.model_folder import FolderProblem, check_model_folder
-from pipelines.experiment.errors import ConfigError, in_one_line
+from cluster.errors import one_line
+from pipelines.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipelines.experiment.schema import Experiment
@@ -35,7 +36,7 @@ def located(key: str, path: str, of_tokenizer: bool = False) -> str:
         try:
             check_model_folder(folder.absolute(), of_tokenizer)
         except FolderProblem as error:
-            raise ConfigError([in_one_line(f"{key} = {path!r}: {error}")]) from error
+            raise ConfigError([one_line(f"{key} = {path!r}: {error}")]) from error
         return str(folder.absolute())
     if not there and could_be_on_hub:
         return path
