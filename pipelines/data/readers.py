@@ -145,7 +145,13 @@ def _parquet(path: Path) -> Iterator[Row]:
         yield from _numbered(str(path), pq.ParquetFile(path).iter_batches(_ROWS_PER_BATCH))
     except DataError:
         raise
-    except (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError) as error:  # a name that is not UTF-8, too
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+    ) as error:  # a name that is not UTF-8, too
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 

@@ -51,8 +51,6 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PLANTED = {
     "WANDB_API_KEY": "planted0123456789planted0123456789planted",
     "HF_TOKEN": "hf_planted-0123456789",
-    "SERVICE_API_KEY": "planted-api-key-0123456789",
-    "AWS_SECRET_ACCESS_KEY": "planted-aws-0123456789",
 }
 """secrets of the environment, which no file of a run may have"""
 
