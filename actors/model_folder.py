@@ -68,7 +68,9 @@ def _check_tensors(file: Path) -> None:
                 raise FolderProblem(f"{file} is a Git LFS pointer and has no weights: git lfs pull")
             tensors.seek(0)
             (length,) = struct.unpack("<Q", tensors.read(8))
-            header = json.loads(tensors.read(length)) if length <= min(size, _LONGEST_HEADER) else None
+            if length > min(size, _LONGEST_HEADER):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(tensors.read(length))
         entries = [entry for name, entry in header.items() if name != "__metadata__"]
         end = max((entry["data_offsets"][1] for entry in entries), default=0)
     except OSError as error:
