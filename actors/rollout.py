@@ -110,7 +110,8 @@ class RolloutWorker(EngineHost):
         super().__init__(student, student_engine, device, seed, sleeps, publishing)
         from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
-        own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
+        own = AutoTokenizer.from_pretrained(student, trust_remote_code=False)
+        other = AutoTokenizer.from_pretrained(teacher_model, trust_remote_code=False)
         self._tokenizer, teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(other)
         engine = teacher.engine(self._tokenizer, number=seed)
         self._served = CountedEngine(engine) if teacher.served is not None else None

@@ -60,7 +60,7 @@ def write_config(folder: Path, settings: TinyModelSettings) -> None:
     """Write the Qwen3 configuration of a model to `folder`, which must hold the model's tokenizer."""
     from transformers import AutoTokenizer, GenerationConfig, Qwen3Config
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     Qwen3Config(
         architectures=["Qwen3ForCausalLM"],
         vocab_size=64,

@@ -128,7 +128,7 @@ def write_model(folder: Path, settings: TinyModelSettings) -> str:
     write_tokenizer(folder, "text")
     write_config(folder, settings)
     torch.manual_seed(0)
-    Qwen3ForCausalLM(AutoConfig.from_pretrained(folder)).float().save_pretrained(folder)
+    Qwen3ForCausalLM(AutoConfig.from_pretrained(folder, trust_remote_code=False)).float().save_pretrained(folder)
     return str(folder)
 
 

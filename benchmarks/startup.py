@@ -230,7 +230,7 @@ def write_model(folder: Path) -> None:
 
     write_tokenizer(folder, "text")
     write_config(folder, TinyModelSettings(hidden_size=96, layers=2, heads=4, intermediate_size=288))
-    Qwen3ForCausalLM(AutoConfig.from_pretrained(folder)).float().save_pretrained(folder)
+    Qwen3ForCausalLM(AutoConfig.from_pretrained(folder, trust_remote_code=False)).float().save_pretrained(folder)
 
 
 def rows_of(starts: list[Start], alone: dict[str, float], cores: int) -> list[Row]:

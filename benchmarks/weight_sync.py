@@ -174,7 +174,7 @@ def write_model(folder: Path, size: TinyModelSettings) -> int:
 
     write_tokenizer(folder, "text")
     write_config(folder, size)
-    model = Qwen3ForCausalLM(AutoConfig.from_pretrained(folder)).float()
+    model = Qwen3ForCausalLM(AutoConfig.from_pretrained(folder, trust_remote_code=False)).float()
     model.save_pretrained(folder)
     return sum(parameter.numel() for parameter in model.parameters())
 

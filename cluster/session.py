@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cluster.driver_environment import passed_on, worker_setup
 from cluster.errors import ClusterError
+from cluster.own_ray import keep_token_private, on_loopback
 from cluster.starting import told_while
 
 VERBOSE = "RELAYLLM_VERBOSE"
@@ -40,7 +41,8 @@ def ray_session(
     """Connect to the cluster at `address` (or RAY_ADDRESS), or start a local one; disconnect at the end.
 
     Yields the address at which other processes of this machine can join during the block. A local cluster offers at least
-    `cpus_needed` logical CPUs, so that a run also starts on a laptop, where the actors share the cores. Workers get the
+    `cpus_needed` logical CPUs, so that a run also starts on a laptop, where the actors share the cores. It listens on loopback and
+    asks for a token (`cluster.own_ray`). Workers get the
     driver's import path, so the code need not be installed on them. They also get the variables of
     `cluster.driver_environment`, and those named by `variables`. Raises `ClusterError` if a local cluster does not come up.
     """
@@ -51,25 +53,26 @@ def ray_session(
         "env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)},
         "worker_process_setup_hook": worker_setup(passed_on(os.environ, Path.cwd(), variables)),
     }
-    with _own_signal_handlers(), told_while("Ray is not up yet"), _start_in_time():
-        if address:
-            ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=verbose())
-        else:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(
-                address="local",  # otherwise Ray would join the cluster that was last started on this machine
-                namespace=namespace,
-                num_cpus=max(os.cpu_count() or 1, int(cpus_needed + 0.999)),
-                num_gpus=None if gpus_needed else 0,
-                runtime_env=runtime_env,
-                include_dashboard=True,
-                logging_level=logging.INFO if verbose() else logging.WARNING,
-                log_to_driver=verbose(),
-            )
-    try:
+    with ExitStack() as until_the_end:
+        with _own_signal_handlers(), told_while("Ray is not up yet"), _start_in_time():
+            if address:
+                ray.init(address=address, namespace=namespace, runtime_env=runtime_env, log_to_driver=verbose())
+            else:
+                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                keep_token_private()
+                until_the_end.enter_context(on_loopback())
+                ray.init(
+                    address="local",  # otherwise Ray would join the cluster that was last started on this machine
+                    namespace=namespace,
+                    num_cpus=max(os.cpu_count() or 1, int(cpus_needed + 0.999)),
+                    num_gpus=None if gpus_needed else 0,
+                    runtime_env=runtime_env,
+                    include_dashboard=True,
+                    logging_level=logging.INFO if verbose() else logging.WARNING,
+                    log_to_driver=verbose(),
+                )
+        until_the_end.callback(ray.shutdown)
         yield address or ray.get_runtime_context().gcs_address
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

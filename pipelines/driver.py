@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -23,7 +23,8 @@ from cluster.supervision import ActorLostError, ActorWatch
 from cluster.task_names import stage_readings
 from pipelines.data.prompt_lengths import with_room_for_answers
 from pipelines.data.prompts import PromptBuilder
-from pipelines.data.sources import ProblemSets, load_problem_sets
+from pipelines.data.sources import DataError, ProblemSets, load_problem_sets
+from pipelines.experiment.model_paths import check_given_paths, given_paths
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_keys import stage_keys
 from pipelines.experiment.stage_names import FINAL, evaluation_stage
@@ -74,6 +75,7 @@ def _drive(experiment: Experiment) -> Path:
     if experiment.trains and experiment.learner.liger_kernels:
         require_liger()
     problems = load_problem_sets(experiment.data, experiment.warmup.enabled)
+    check_given_paths(experiment)
     with open_run(experiment) as directory, ThreadPoolExecutor(max_workers=1) as beside:
         new = not directory.experiment.exists()
         bind(directory, experiment)
@@ -87,6 +89,9 @@ def _drive(experiment: Experiment) -> Path:
             models = _asked(experiment, models, directory, new)
         # Ray takes a while to start its processes. The driver loads the tokenizers in that time.
         prompting = beside.submit(checked_prompts, experiment, models, problems) if models is not None else None
+        if prompting and given_paths(experiment):  # a tokenizer that somebody brought may be refused
+            with _left_free(directory, new):
+                prompting.result()
         if left:
             logger.info("starting Ray and %s", ", ".join(bundle.actor for bundle in experiment.bundles()))
         with (
@@ -137,27 +142,27 @@ def resources(experiment: Experiment) -> tuple[float, float]:
 
 def _asked(experiment: Experiment, models: BaseModels | None, directory: RunDirectory, new: bool) -> BaseModels | None:
     """Return the models with their teachers behind HTTP. Raises `UnsuitableServerError`, and leaves a `new` directory free."""
-    try:
+    with _left_free(directory, new):
         if models is not None:
             return with_served_teachers(experiment, models)
         require_servers(experiment)
         return None
-    except UnsuitableServerError:
-        if new:
-            directory.experiment.unlink()
-        raise
 
 
 def _require_memory(
     experiment: Experiment, directory: RunDirectory, machines: Machines, parts: Collection[Part], new: bool
 ) -> None:
-    """Raise `MemoryShortError` if the run surely does not fit.
-
-    Before it raises, it removes the experiment file of a `new` directory, so that another experiment can use that directory.
-    """
-    try:
+    """Raise `MemoryShortError` if the run surely does not fit, and leave a `new` directory free."""
+    with _left_free(directory, new):
         check_memory(experiment, machines, parts)
-    except MemoryShortError:
+
+
+@contextmanager
+def _left_free(directory: RunDirectory, new: bool) -> Iterator[None]:
+    """If the block refuses the run, remove the experiment file of a `new` directory, so that another experiment can use it."""
+    try:
+        yield
+    except (DataError, MemoryShortError, UnsuitableServerError):
         if new:
             directory.experiment.unlink()
         raise

@@ -73,7 +73,8 @@ class CiterActor:
 
         self._states, self._counts = StateClock("citer"), AnswerCounts()
         publish_actor(publishing, self._states.readings, self._counts.readings)
-        own, other = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher_model)
+        own = AutoTokenizer.from_pretrained(student, trust_remote_code=False)
+        other = AutoTokenizer.from_pretrained(teacher_model, trust_remote_code=False)
         require_equal_vocabularies(own.get_vocab(), other.get_vocab())
         self._device = torch.device(device.torch_name)
         self._model = load_student(student, getattr(torch, student_engine.dtype), self._device)

@@ -61,13 +61,13 @@ class EndpointSettings(Settings):
 def endpoint_problem(url: str, api_key_env: str | None) -> str | None:
     """Return what is wrong with an address or with the name of a key's variable; None if nothing is.
 
-    The text never has the value of `api_key_env`, because that may be a key by mistake.
+    The text never has the value of `api_key_env`, because that may be a key by mistake, nor a password in the address.
     """
     host = url.partition("://")[2].partition("/")[0]
+    if "@" in url or "?" in url or "#" in url:
+        return "url should have no user, password or query: name the variable with the key in api_key_env"
     if not url.startswith(_SCHEMES) or not host:
         return f"url ({url!r}) should begin with http:// or https:// and a host, as in http://localhost:8000/v1"
-    if "@" in host or "?" in url or "#" in url:
-        return "url should have no user, password or query: name the variable with the key in api_key_env"
     if api_key_env is not None and not _is_variable(api_key_env):
         return "api_key_env should be the name of an environment variable, in capitals such as TEACHER_API_KEY, and never the key"
     return None

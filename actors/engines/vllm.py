@@ -74,6 +74,8 @@ class VllmEngine:
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=model,
+                load_format="safetensors",  # by default vLLM also unpickles .bin files
+                trust_remote_code=False,
                 dtype=settings.dtype,
                 max_model_len=settings.max_model_len,
                 max_num_seqs=settings.max_num_seqs,

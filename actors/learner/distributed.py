@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.devices import Device
 from cluster.ports import free_port
 
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
+
 logger = logging.getLogger(__name__)
 
+_LOOPBACK = "127.0.0.1"
 _STALE_LOCK_S = 900.0
 """an older lock is left over from a killed build, because a build takes a minute or two"""
 
@@ -36,12 +43,34 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
     import deepspeed
     import torch
     from deepspeed import comm
+    from deepspeed.constants import default_pg_timeout
 
+    if not torch.distributed.is_initialized():
+        if device is Device.CPU and master_addr == _LOOPBACK:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else it listens where the machine's name leads
+        torch.distributed.init_process_group(
+            device.collective_backend,
+            store=_meeting_place(rank, world_size, master_addr, master_port, default_pg_timeout),
+            rank=rank,
+            world_size=world_size,
+            timeout=default_pg_timeout,
+        )
     deepspeed.init_distributed(dist_backend=device.collective_backend, auto_mpi_discovery=False, verbose=False)
     ready = torch.ones(1, device=device.torch_name)
     comm.all_reduce(ready)
     if int(ready.item()) != world_size:
         raise RuntimeError(f"the process group has {int(ready.item())} ranks, not {world_size}")
+
+
+def _meeting_place(rank: int, world_size: int, address: str, port: int, timeout: timedelta) -> TCPStore:
+    """Return the store at which the ranks meet. Rank 0 has it listen at `address` alone: by itself, it would on all networks."""
+    from torch.distributed import TCPStore
+
+    if rank > 0:
+        return TCPStore(address, port, world_size, is_master=False, timeout=timeout)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family)
+    return TCPStore(address, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener.detach())
 
 
 def remove_stale_locks() -> None:

@@ -110,12 +110,19 @@ def load_model(
     flash = half_on_gpu and importlib.util.find_spec("flash_attn") is not None
     attention = "flash_attention_2" if flash else PACKED
     if spec.initialise:
-        config = AutoConfig.from_pretrained(spec.path)
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+        config = AutoConfig.from_pretrained(spec.path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+        )
     else:
         _require_readable_generation_config(Path(spec.path))
         model, loading = AutoModelForCausalLM.from_pretrained(
-            spec.path, dtype=dtype, attn_implementation=attention, output_loading_info=True
+            spec.path,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
         wrong = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "mismatched_keys") if loading[kind]}
         if wrong:

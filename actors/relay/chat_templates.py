@@ -49,6 +49,8 @@ class ChatTemplate:
             self.tokenizer = TransformersTokenizer(tokenizer)
         except TokenizerError as error:
             raise self.error(f"{model}: {error}") from error
+        except Exception as error:  # tokenizers raises bare ones
+            raise self.error(f"{model}: the tokenizer cannot encode text: {said_by(error)}") from error
         added = tokenizer.added_tokens_decoder.values()
         self._special = _any_of([token.content for token in added if token.special])
         self._added = _any_of([token.content for token in added])
@@ -96,8 +98,6 @@ class ChatTemplate:
         return self._rendered(chats) if chats else []
 
     def _rendered(self, chats: Sequence[Sequence[Message]]) -> list[str]:
-        from jinja2 import TemplateError
-
         messages = [[{"role": message.role, "content": message.content} for message in chat] for chat in chats]
         try:
             rendered: list[str] = self._pretrained.apply_chat_template(
@@ -107,8 +107,10 @@ class ChatTemplate:
                 enable_thinking=False,
                 strftime_now=TEMPLATE_DATE.strftime,
             )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise self.error(f"{self._model}: the chat template fails on {_described(chats[0])}: {error}") from error
+        except Exception as error:  # a template is a program of its own, and raises what it likes
+            raise self.error(
+                f"{self._model}: the chat template fails on {_described(chats[0])}: {said_by(error)}"
+            ) from error
         return rendered
 
     def _with_contents_as_text(self, chat: Sequence[Message], rendered: str) -> list[int]:
@@ -149,6 +151,11 @@ class ChatTemplate:
     def _as_text(self, text: str) -> list[int]:
         ids: list[int] = self._pretrained.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
+
+
+def said_by(error: Exception) -> str:
+    """Return the first line of an error, or its type if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def _contents_between(parts: Sequence[str], contents: Sequence[str], rendered: str) -> list[str] | None:

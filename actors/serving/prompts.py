@@ -28,7 +28,8 @@ class Prompts:
             from transformers import AutoTokenizer
 
         student, teacher = settings.student.path, settings.teacher_tokenizer
-        self._own, self._its = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher)
+        self._own = AutoTokenizer.from_pretrained(student, trust_remote_code=False)
+        self._its = AutoTokenizer.from_pretrained(teacher, trust_remote_code=False)
         self._student = ChatTemplate(self._own, student)
         self._teacher = ChatTemplate(self._its, teacher)
         self._as_text = remote is not None and remote.takes_text

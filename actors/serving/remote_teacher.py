@@ -18,7 +18,7 @@ def remote_teacher(settings: ServerSettings) -> ServedTeacher | None:
 
     from actors.engines.openai_probe import detected
 
-    tokenizer = AutoTokenizer.from_pretrained(settings.teacher_tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(settings.teacher_tokenizer, trust_remote_code=False)
     return ServedTeacher(server, detected(server, tokenizer, settings.teacher_context_tokens))
 
 

@@ -70,8 +70,8 @@ class StudentReplica(EngineHost):
         self._pace = Pace(settings.parts_per_s)
         from transformers import AutoTokenizer  # imported after the engine, which loads it with garbage collection off
 
-        own = AutoTokenizer.from_pretrained(settings.student.path)
-        its = AutoTokenizer.from_pretrained(settings.teacher_tokenizer)
+        own = AutoTokenizer.from_pretrained(settings.student.path, trust_remote_code=False)
+        its = AutoTokenizer.from_pretrained(settings.teacher_tokenizer, trust_remote_code=False)
         tokenizer, teacher_tokenizer = TransformersTokenizer(own), TransformersTokenizer(its)
         takes_text = remote is not None and remote.takes_text
         engine_of: Callable[[str], Engine] | None = None if teacher is None else partial(HandleEngine, teacher)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from actors.model_folder import check_weights
+
 _CONFIG = "config.json"
 _OF_A_RUN = ("stages/grpo/model", "stages/warmup/model")
 _SHAPES = (
@@ -22,12 +24,14 @@ _SHAPES = (
 
 
 def student_folder(path: Path) -> Path:
-    """Return the model's folder: the path itself, or the final student of a run's folder. Raises ValueError if there is none."""
+    """Return the model's folder: the path itself, or the final student of a run's folder.
+
+    Raises ValueError if there is none, or if its weights are not whole.
+    """
     candidates = [path, *(path / name for name in _OF_A_RUN)]
     for folder in candidates:
         if (folder / _CONFIG).is_file():
-            if not any(folder.glob("*.safetensors")):
-                raise ValueError(f"{folder} has no weights in safetensors")
+            check_weights(folder)
             return folder.absolute()
     raise ValueError(f"{path.absolute()} is neither the folder of a model nor of a run with a trained student")
 

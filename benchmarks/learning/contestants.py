@@ -97,7 +97,9 @@ class BareModel:
         from transformers import AutoModelForCausalLM
 
         dtype = getattr(torch, task.dtype)
-        self._model = AutoModelForCausalLM.from_pretrained(task.model, dtype=dtype, attn_implementation="sdpa")
+        self._model = AutoModelForCausalLM.from_pretrained(
+            task.model, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+        )
         self._model.to(task.device).train()
         policy = task.sequences()
         offsets, mask = policy.sequences.offsets, policy.sequences.loss_mask
@@ -156,13 +158,15 @@ class TrlTrainer:
             logging_strategy="no",
         )
         dtype = getattr(torch, task.dtype)
-        model = AutoModelForCausalLM.from_pretrained(task.model, dtype=dtype, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(
+            task.model, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+        )
         self._trainer = GRPOTrainer(
             model,
             reward_funcs=lambda completions, **_: [0.0] * len(completions),
             args=config,
             train_dataset=Dataset.from_dict({"prompt": ["1+1"] * len(task.batch)}),
-            processing_class=AutoTokenizer.from_pretrained(folder),
+            processing_class=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         )
         self._trainer._prepare_inputs = lambda inputs: inputs
         self._trainer.create_optimizer()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actors.engines.base import Conversation, Message
+from actors.relay.chat_templates import said_by
 from actors.relay.handoff import RelayPrompt
 from actors.trajectory import Int32
 from cluster.loading import loading
@@ -65,11 +66,10 @@ def _tokenizer(role: str, model: str) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise any type on files that are wrong, bare ones too
         where = "" if Path(model).is_dir() else f"{Path(model).absolute()} is no folder, and the hub did not give it; "
-        first = str(error).strip().splitlines()[0]
         raise PromptError(
-            f"the {role} {model!r}: its tokenizer cannot be loaded: {where}check models.{role}.path ({first})"
+            f"the {role} {model!r}: its tokenizer cannot be loaded: {where}check models.{role}.path ({said_by(error)})"
         ) from error
     return tokenizer

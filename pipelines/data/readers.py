@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.errors import one_line
 from pipelines.data.parsing import RowError
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ _ROWS_PER_BATCH = 1024
 
 
 class DataError(ValueError):
-    """A data set cannot be used; the message names it, and the row if one is wrong."""
+    """A data set cannot be used; the message names it, and the row if one is wrong. It is one line, whatever the data says."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message.strip()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,15 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     try:
         yield from _numbered(str(path), pq.ParquetFile(path).iter_batches(_ROWS_PER_BATCH))
-    except (pa.ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+    ) as error:  # a name that is not UTF-8, too
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
@@ -12,6 +13,8 @@ from typing import Annotated, Literal, TypeAlias, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+from cluster.errors import one_line
 
 KeyPath: TypeAlias = tuple[str, ...]
 Where: TypeAlias = Callable[[KeyPath], str]
@@ -31,6 +34,9 @@ _PLAINLY = {
 }
 
 
+_SECRET = re.compile(r"(^|(?<!per)[_-])(api_?)?(key|token|secret|passwo?r?d|credentials?)$", re.IGNORECASE)
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message has one line for each problem."""
 
@@ -41,8 +47,13 @@ class ConfigError(ValueError):
 
 def problem(where: str, key: KeyPath, right: str, value: object = None) -> str:
     """Return one line: where the key is written, the dotted key, its value unless None, and what would be right."""
-    shown = "" if value is None else f" = {_short(value)}"
-    return f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}"
+    shown = "" if value is None else f" = {_short(_without_secrets(value, key[-1] if key else ''))}"
+    return one_line(f"{where}: {'.'.join(key) or '(top level)'}{shown}: {right}")
+
+
+def names_a_secret(name: str) -> bool:
+    """Return whether the value of a key of this name would be a secret. No key of the schema is: such keys are mistakes."""
+    return _SECRET.search(name) is not None
 
 
 def describe(error: ValidationError, model: type[BaseModel], data: object, where: Where) -> list[str]:
@@ -293,6 +304,20 @@ def schema_paths(option: object, prefix: KeyPath = (), above: tuple[object, ...]
         item = "*" if issubclass(origin, Mapping) else "0"
         for member in below([option], item):
             yield from schema_paths(member, (*prefix, item), above)
+
+
+def _without_secrets(value: object, name: str) -> object:
+    """Return a value as it may be shown: what stands under a name such as `api_key` or `password` is left out."""
+    if names_a_secret(name) and isinstance(value, str):
+        return _Hidden()
+    if isinstance(value, dict):
+        return {key: _without_secrets(one, str(key)) for key, one in value.items()}
+    return [_without_secrets(one, name) for one in value] if isinstance(value, list) else value
+
+
+class _Hidden:
+    def __repr__(self) -> str:
+        return "(not shown)"
 
 
 def _short(value: object) -> str:

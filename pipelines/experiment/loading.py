@@ -16,6 +16,7 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cluster.errors import one_line
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import (
     ConfigError,
@@ -25,6 +26,7 @@ from pipelines.experiment.errors import (
     declared_below,
     describe,
     members,
+    names_a_secret,
     problem,
     takes_null,
 )
@@ -207,10 +209,11 @@ def _parse_overrides(overrides: Sequence[str], model: type[BaseModel], problems:
         dotted, equals, text = override.partition("=")
         key = tuple(dotted.strip().split("."))
         if not equals or not all(key):
-            problems.append(f"{OVERRIDE}: {override}: should be key.sub=value")
+            problems.append(f"{OVERRIDE}: {one_line(override[:100])}: should be key.sub=value")
             continue
         try:
-            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {override[:100]}", problems)
+            shown = dotted if names_a_secret(key[-1]) else override
+            parsed = _parse_override(text, key, model, f"{OVERRIDE}: {one_line(shown[:100])}", problems)
         except ConfigError as error:
             problems[:] = error.problems
             continue

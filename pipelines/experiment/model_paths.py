@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.model_folder import FolderProblem, check_model_folder
+from cluster.errors import one_line
 from pipelines.experiment.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def located(key: str, path: str, of_tokenizer: bool = False) -> str:
     """Return the absolute path of a model's folder, or a tokenizer's, or `path` as it is if it can only be a hub name.
 
     Actors may run in other folders than the driver, so a relative path would not work. Raises `ConfigError`, which names
-    the setting `key`, if `path` is or must be a folder, but has no model.
+    the setting `key`, if `path` is or must be a folder, but has no model, or one whose files are broken.
     """
     config, whose = (_TOKENIZER_CONFIG, "tokenizer") if of_tokenizer else (_CONFIG, "model")
     folder = Path(path).expanduser()
@@ -31,6 +33,10 @@ def located(key: str, path: str, of_tokenizer: bool = False) -> str:
     except OSError as error:  # a name that is too long, or no permission
         raise ConfigError([f"{key} = {path[:100]!r}: cannot be looked up: {error.strerror}"]) from error
     if there and has_model:
+        try:
+            check_model_folder(folder.absolute(), of_tokenizer)
+        except FolderProblem as error:
+            raise ConfigError([one_line(f"{key} = {path!r}: {error}")]) from error
         return str(folder.absolute())
     if not there and could_be_on_hub:
         return path
@@ -53,6 +59,18 @@ def given_paths(experiment: Experiment) -> dict[str, str]:
         "evaluation.teacher.tokenizer": final.tokenizer if final else None,
     }
     return {key: path for key, path in models.items() if path is not None}
+
+
+def check_given_paths(experiment: Experiment) -> None:
+    """Raise `ConfigError`, with a line for each model or tokenizer of the experiment that is missing or broken here."""
+    problems: list[str] = []
+    for key, path in given_paths(experiment).items():
+        try:
+            located(key, path, key.endswith(".tokenizer"))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
 
 
 def hub_names(experiment: Experiment) -> list[tuple[str, str]]:

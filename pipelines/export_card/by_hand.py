@@ -29,7 +29,8 @@ def teacher_of(client: OpenAI, model: str, tokenizer: Tokenizer, question: str) 
 
 
 def answer(folder: str, question: str, teacher: Teacher, tokens: int = 512, calls: int = 5) -> str:
-    student, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    student = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     ids = tokenizer(prompt(tokenizer, question), add_special_tokens=False, return_tensors="pt").input_ids
     start, ended = ids.shape[1], False
 

@@ -6,6 +6,7 @@ import fcntl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -169,7 +170,7 @@ def prepare_base_models(experiment: Experiment, tracker: Tracker) -> BaseModels:
     """Return the base models. Models that are not given, shipped or cached are pretrained, all at the same time."""
     from transformers import AutoTokenizer  # not in the threads: two imports at once would see it half loaded
 
-    load = AutoTokenizer.from_pretrained
+    load = partial(AutoTokenizer.from_pretrained, trust_remote_code=False)
     models = _wanted(experiment)
     stopped = Event()
     with ThreadPoolExecutor(max_workers=len(models)) as threads:

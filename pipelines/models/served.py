@@ -50,7 +50,8 @@ def with_served_teachers(experiment: Experiment, models: BaseModels) -> BaseMode
         from actors.engines.openai_probe import detected
         from actors.engines.teachers import ServedTeacher
 
-        return ServedTeacher(server, detected(server, AutoTokenizer.from_pretrained(tokenizer), context_tokens))
+        loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+        return ServedTeacher(server, detected(server, loaded, context_tokens))
 
     first, final = experiment.models.teacher.endpoint, experiment.with_final_teacher().models.teacher.endpoint
     found = served(first, models.teacher)

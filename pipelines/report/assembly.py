@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,6 +17,7 @@ from pipelines.report.theme import DARK, LIGHT
 from pipelines.wording import percent, points
 
 _TEMPLATES = Path(__file__).parent
+_POLICY_HERE = "the policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,28 @@ def filled(template: str, values: Mapping[str, object]) -> str:
     environment.filters["points"] = points
     environment.filters["kind"] = kind_label
     environment.filters["breakable"] = breakable
-    return environment.get_template(template).render(
-        values, figure_width_px=round(WIDTH_IN * 96), light=LIGHT, dark=DARK
+    page = environment.get_template(template).render(
+        values, figure_width_px=round(WIDTH_IN * 96), light=LIGHT, dark=DARK, policy=_POLICY_HERE
     )
+    return page.replace(_POLICY_HERE, _policy(page), 1)
+
+
+def _policy(page: str) -> str:
+    """Return a content security policy that allows the page's own style and script by their digests, and nothing else.
+
+    The style is the page's first and the script its last. All that data could write is between them.
+    """
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    script = page.rpartition("<script>")[2].partition("</script>")[0] if "<script>" in page else None
+    return (
+        f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str | None) -> str:
+    """Return how a policy names a text by its digest; nothing is allowed if there is none."""
+    return "'none'" if text is None else f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
 
 
 def write_figures(specs: Sequence[FigureSpec[Subject]], subject: Subject, directory: Path) -> list[FigureBlock]:

@@ -103,3 +103,55 @@ def test_a_folder_without_a_state_is_refused(make_trainer, model_folder, tmp_pat
     trainer.load(str(model_folder), OPTIMIZER, 10)
     with pytest.raises(CheckpointError, match="holds no learner state"):
         trainer.load_state(tmp_path)
+
+
+class Runs:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.fixture
+def saved(make_trainer, model_folder, texts, tmp_path):
+    """A trainer with ZeRO stage 2, and the folder of its state."""
+    trainer = make_trainer(zero_stage=2)
+    trainer.load(str(model_folder), OPTIMIZER, 10)
+    sft_steps(trainer, texts, [np.arange(4)])
+    trainer.save_state(tmp_path / "state")
+    return trainer, tmp_path / "state"
+
+
+@pytest.mark.parametrize("part", ["model_states", "optim_states"])
+def test_code_in_a_state_is_refused_and_does_not_run(saved, tmp_path, part):
+    trainer, state = saved
+    (file,) = state.rglob(f"*{part}.pt")
+    content = torch.load(file, weights_only=False)
+    torch.save({**content, "more": Runs(tmp_path / "ran")}, file)
+    with pytest.raises(CheckpointError, match=r"state cannot be loaded: it is damaged, or of another model .*Move"):
+        trainer.load_state(state)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_state_that_is_cut_off_is_refused(saved, share):
+    trainer, state = saved
+    for file in state.rglob("*.pt"):
+        file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        trainer.load_state(state)
+
+
+def test_a_state_of_another_model_is_refused(saved, make_trainer, model_folder, tmp_path):
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    _, state = saved
+    config = Qwen3Config.from_pretrained(model_folder, hidden_size=16)
+    Qwen3ForCausalLM(config).save_pretrained(tmp_path / "narrower")
+    other = make_trainer(zero_stage=2)
+    other.load(str(tmp_path / "narrower"), OPTIMIZER, 10)
+    with pytest.raises(CheckpointError, match="of another model"):
+        other.load_state(state)

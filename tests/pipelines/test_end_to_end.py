@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from safetensors import safe_open
@@ -46,8 +48,31 @@ def small_experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(experiment: Path, run_dir: Path, overrides: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
+PLANTED = {
+    "WANDB_API_KEY": "planted0123456789planted0123456789planted",
+    "HF_TOKEN": "hf_planted-0123456789",
+}
+"""secrets of the environment, which no file of a run may have"""
+
+
+def holding(folder: Path, text: bytes) -> Iterator[Path]:
+    """Yield the files below a folder that have the text, as it is or packed by gzip."""
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            content = file.read_bytes()
+            if text in content or (content[:2] == b"\x1f\x8b" and text in gzip.decompress(content)):
+                yield file
+
+
+def start(
+    experiment: Path,
+    run_dir: Path,
+    overrides: Sequence[str] = (),
+    more: Mapping[str, str] | None = None,
+    **options: object,
+) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
+    environment |= more or {}
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines", "run", str(experiment), f"run_dir={run_dir}", *overrides],
         cwd=REPOSITORY,
@@ -80,9 +105,23 @@ def kill_after(step: int, process: subprocess.Popen[str], run_dir: Path) -> None
     process.stdout.close()
 
 
-def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(small_experiment: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder in which the names of Ray's sockets are not too long."""
+    with TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(
+    small_experiment: Path, tmp_path: Path, short_folder: Path
+) -> None:
     run_dir = tmp_path / "run"
-    output = finish(start(small_experiment, run_dir))
+    output = finish(start(small_experiment, run_dir, more=PLANTED | {"RAY_TMPDIR": str(short_folder)}))
+    assert "planted" not in output
+    assert [file for folder in (run_dir, short_folder) for file in holding(folder, b"planted")] == []
+    assert len(list(holding(run_dir, b"independence_bonus"))) >= 3, (
+        "the report, experiment.yaml and W&B's files are read"
+    )
     assert "report.html" in output
     assert grpo_steps(run_dir) == [1, 2, 3, 4]
     evaluations = RunDirectory(run_dir).read_jsonl("evaluations.jsonl")

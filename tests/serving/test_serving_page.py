@@ -22,6 +22,7 @@ import yaml
 from pipelines.experiment.loading import load, resolved_yaml
 from pipelines.experiment.schema import Experiment
 from pipelines.serving.target import server_settings
+from tests.model_folder import model_folder
 from tests.pipelines.page_blocks import Block, blocks_of, run_in
 from tests.serving.conftest import CALLS
 
@@ -208,8 +209,7 @@ def _serves(process: psutil.Process, folder: Path) -> bool:
 def test_a_file_of_the_page_is_a_servers(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("student", "runs/demo/stages/grpo/model"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "config.json").write_text("{}")
+        model_folder(tmp_path / name)
     base = {"name": "demo", "student": {"path": "./student"}}
     file = tmp_path / "server.yaml"
     file.write_text(yaml.safe_dump(base | yaml.safe_load(block.text)))

@@ -1,7 +1,6 @@
 """The board brings new weights to all student replicas, whenever they start, and survives its own restart."""
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from actors.serving import weights_board
 from actors.serving.errors import ApiError
 from actors.serving.student_folder import student_folder
 from actors.serving.weights_board import StudentWeights, WeightsBoard
+from tests.model_folder import model_folder
 from tests.serving.stack import STUDENT, TEACHER
 
 
@@ -63,9 +63,7 @@ async def test_weights_of_another_architecture_are_refused() -> None:
 def test_the_final_student_of_a_run_is_found(tmp_path: Path) -> None:
     for stage in ("warmup", "grpo"):
         folder = tmp_path / "stages" / stage / "model"
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps({}))
-        (folder / "model.safetensors").write_bytes(b"")
+        model_folder(folder)
         assert student_folder(tmp_path) == student_folder(folder) == folder
 
 

@@ -7,18 +7,12 @@ import pytest
 from pipelines.doctor.findings import Finding, Level
 from pipelines.doctor.models import local_data, made_here, model_folders, on_hub
 from pipelines.experiment.schema import Experiment
+from tests.model_folder import model_folder
 from tests.pipelines.doctor.conftest import demo
 
 
 def with_student(path: str) -> Experiment:
     return demo("models.student.pretrain=null", f"models.student.path={path}")
-
-
-def folder_of_a_model(folder: Path, weights: bytes = b"x" * 4096) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(weights)
-    return folder
 
 
 def test_a_missing_model_folder_is_a_problem_under_its_key(tmp_path: Path) -> None:
@@ -28,14 +22,15 @@ def test_a_missing_model_folder_is_a_problem_under_its_key(tmp_path: Path) -> No
 
 
 def test_a_pointer_in_place_of_weights_is_a_problem(tmp_path: Path) -> None:
-    folder = folder_of_a_model(tmp_path / "model", b"version https://git-lfs.github.com/spec/v1\n")
+    folder = model_folder(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (found,) = model_folders(with_student(str(folder)))
-    assert found.level is Level.PROBLEM and "model.safetensors has no weights" in found.text
-    assert "git lfs pull" in found.remedy
+    assert found.level is Level.PROBLEM and "model.safetensors is a Git LFS pointer" in found.text
+    assert "git lfs pull" in found.text
 
 
 def test_a_folder_with_weights_is_fine(tmp_path: Path) -> None:
-    folder = folder_of_a_model(tmp_path / "model")
+    folder = model_folder(tmp_path / "model")
     assert [one.level for one in model_folders(with_student(str(folder)))] == [Level.FINE]
 
 
@@ -66,7 +61,7 @@ def hub(experiment: Experiment, monkeypatch: pytest.MonkeyPatch, home: Path, **v
 
 def cached_model(home: Path, name: str) -> None:
     repository = home / "hub" / f"models--{name.replace('/', '--')}"
-    folder_of_a_model(repository / "snapshots" / "abc")
+    model_folder(repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
 

@@ -24,6 +24,7 @@ from pipelines.models.base_models import (
     prepare_base_models,
     pretraining_rows,
 )
+from tests.model_folder import model_folder
 
 PROMPT, ANSWER = "<|user|>", f"{END}<|assistant|>"
 
@@ -249,8 +250,7 @@ def test_a_relative_model_path_is_the_drivers_and_a_hub_name_stays(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("student", "models/teacher"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "config.json").write_text("{}")
+        model_folder(tmp_path / name)
     assert located("models.student.path", "student") == str(tmp_path / "student")
     assert located("models.student.path", "./student") == str(tmp_path / "student")
     assert located("models.teacher.path", "~/models/teacher") == str(tmp_path / "models/teacher")

@@ -12,6 +12,7 @@ from pipelines.experiment.errors import ConfigError
 from pipelines.experiment.loading import load, resolved_yaml
 from pipelines.experiment.schema import Experiment
 from pipelines.serving.target import ServeTargetError, server_settings
+from tests.model_folder import model_folder
 
 REPOSITORY = Path(__file__).parents[3]
 SERVERS = REPOSITORY / "experiments" / "serve"
@@ -23,10 +24,8 @@ def run(tmp_path: Path) -> Path:
     experiment = load(REPOSITORY / "experiments" / "demo.yaml", ["data.prompt_suffix=?"], Experiment)
     folder = tmp_path / "demo"
     model = folder / "stages" / "grpo" / "model"
-    model.mkdir(parents=True)
+    model_folder(model)
     (folder / "experiment.yaml").write_text(resolved_yaml(experiment))
-    (model / "config.json").write_text("{}")
-    (model / "model.safetensors").write_bytes(b"")
     problems = [{"question": f"{i}+{i}", "kind": kind} for i, kind in enumerate(["known", "known", "unknowable"] * 3)]
     (folder / "stages" / "filter").mkdir()
     (folder / "stages" / "filter" / "problems.jsonl").write_text("\n".join(map(json.dumps, problems)))

@@ -236,7 +236,7 @@ def test_if_no_checkpoint_is_whole_the_run_says_so_and_the_next_command_begins_g
     with pytest.raises(Killed):
         train("update", 5)
     os.truncate(tmp_path / "stages/grpo/checkpoints/000003/learner", 0)
-    with pytest.raises(RunDirectoryError, match="no checkpoint is whole. The same command now begins GRPO anew"):
+    with pytest.raises(RunDirectoryError, match=r"no checkpoint is whole\. The same command now begins GRPO anew"):
         train()
     assert list(read_metrics(train(), "grpo")) == list(range(1, 8))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ from tests.browser import FAINT_TEXTS, OVERFLOW
 
 SHOWN = "Array.from(document.querySelectorAll('article:not([hidden])'), (one) => one.textContent)"
 STATUS = "document.getElementById('shown').textContent"
+
+HOLES = {
+    "script": "<script>window.hacked = 1</script>",
+    "handler": '<img src="data:," onerror="window.hacked = 1">',
+    "svg": '<svg onload="window.hacked = 1"><script>window.hacked = 1</script></svg>',
+    "style": "<style>body { color: rgb(1, 2, 3) !important; background: url(ELSEWHERE/x) }</style>",
+    "attribute": '<p style="background: url(ELSEWHERE/x)">x</p>',
+    "other places": '<iframe src="ELSEWHERE"></iframe><link rel="stylesheet" href="ELSEWHERE/x">',
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +83,32 @@ def test_hostile_texts_of_a_study_do_nothing(tab, comparison: Path, address) -> 
     assert all("<script>alert(1)</script>" in text for text in tab.evaluate(SHOWN))
     assert tab.evaluate("document.querySelectorAll('main script, main img[src=x]').length") == 0
     assert tab.errors == []
+
+
+def asked_of(server: socket.socket) -> bytes:
+    """Return what a browser has asked for. It may connect and ask for nothing."""
+    try:
+        connection, _ = server.accept()
+        connection.settimeout(0.2)
+        return connection.recv(100)
+    except (BlockingIOError, TimeoutError):
+        return b""
+
+
+@pytest.mark.parametrize("hole", HOLES.values(), ids=HOLES)
+def test_what_gets_past_the_escaping_still_does_nothing(
+    tab, comparison: Path, address, tmp_path: Path, hole: str
+) -> None:
+    page = tmp_path / "report.html"
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.setblocking(False)
+        hole = hole.replace("ELSEWHERE", f"http://127.0.0.1:{elsewhere.getsockname()[1]}")
+        page.write_text(comparison.read_text().replace("<main>", f"<main>{hole}", 1))
+        tab.open(address(page))
+        assert asked_of(elsewhere) == b""
+    assert tab.evaluate("typeof window.hacked") == "undefined"
+    assert tab.evaluate("getComputedStyle(document.body).color") != "rgb(1, 2, 3)"
+    assert tab.evaluate(STATUS) == "42 of 42"
 
 
 @pytest.mark.parametrize("width", [360, 800, 1400])
