@@ -18,7 +18,7 @@ from cluster.store.urls import working_copy
 from pipelines.records.run_directory import RunDirectory
 from tests.pipelines.test_interrupted_run import REPOSITORY, Interrupted, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 EXPERIMENT = """
 extends: {demo}
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_on_another_machine_from_its_newest_stored_checkpoi
     assert refused.stderr.splitlines()[-1].startswith(
         f"run_dir = {url}: in use by another driver (pid {second.pid} on "
     )
-    assert second.wait(600) == 0, run.output()[-4000:]
+    assert second.wait(1200) == 0, run.output()[-4000:]
     assert f"all of the run is at {url}" in run.output()
     copy = working_copy(url, {"RELAYLLM_WORK_DIR": str(tmp_path / "b")})
     assert grpo_steps(copy)[-(6 - stored) :] == list(range(stored + 1, 7))
