@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TEST_PROCESSES ?= 2
 DOCS := .venv-docs
 DOCS_INSTALLED := $(DOCS)/.installed
 AUDIT := .venv-audit
@@ -43,7 +44,7 @@ paper-tiny: $(INSTALLED) ## the paper in miniature: all its systems, compared on
 	$(BIN)/python -m pipelines study experiments/tiny/study.yaml
 
 test: $(INSTALLED) ## the tests, without those marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
 
 test-all: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest
