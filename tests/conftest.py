@@ -78,7 +78,7 @@ def s3_server() -> Iterator[S3Server]:
     client = {"endpoint_url": server.environment["AWS_ENDPOINT_URL"]}
     s3fs.S3FileSystem(key="testing", secret="testing", client_kwargs=client, skip_instance_cache=True).mkdir(BUCKET)
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture

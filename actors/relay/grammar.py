@@ -20,6 +20,7 @@ _TAG = re.compile(r"</?call>")
 _NUMBER = re.compile(r"[0-9]+")
 _HIDDEN = re.compile(r"<call>[^<\n]*</call>|<call>[0-9]*|</call>")
 _PART_OF_CALL = "(?:c(?:a(?:ll?)?)?)?"
+_BEGUN_TAG = re.compile(rf"</?{_PART_OF_CALL}\Z")
 _OPEN = re.compile(rf"(?:<call>[^<\n]*(?:<(?:/{_PART_OF_CALL})?)?|</?{_PART_OF_CALL})\Z")
 
 
@@ -82,6 +83,12 @@ def without_commands(text: str) -> str:
 def hidden_spans(text: str) -> list[tuple[int, int]]:
     """Return the parts of the text that `without_commands` removes, as starts and ends."""
     return [match.span() for match in _HIDDEN.finditer(text)]
+
+
+def begun_tag(text: str) -> int:
+    """Return where a tag of a command begins that the end of the text cuts off; the text's length if there is none."""
+    found = _BEGUN_TAG.search(text)
+    return len(text) if found is None else found.start()
 
 
 def settled_end(text: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.relay.grammar import hidden_spans, outside, settled_end
+from actors.relay.grammar import begun_tag, hidden_spans, outside, settled_end
 from actors.relay.handoff import Handoff, IdHandoff, whole_text
 from actors.relay.output import Output
 from actors.relay.tokenizer import Tokenizer
@@ -184,8 +184,12 @@ class AnswerText:
         """Give out what is held back of the text so far. Its tokens are final, and `writer` writes next."""
         self._end_segment(writer)
 
-    def end(self) -> None:
-        """Give out what is held back. Nothing more is written."""
+    def end(self, cut_off: bool = False) -> None:
+        """Give out what is held back. Nothing more is written.
+
+        Of an answer that a limit has `cut_off`, a tag that was begun is hidden: it would have become a command.
+        """
+        self._give_out(is_whole=True, cut_off=cut_off)
         self._end_segment(self._writer)
         self._released += self._stops.end()
 
@@ -214,7 +218,7 @@ class AnswerText:
         self._give_out(is_whole=True)
         self._writer, self._teacher_ids, self._early = next_writer, [], ""
 
-    def _give_out(self, is_whole: bool = False) -> None:
+    def _give_out(self, is_whole: bool = False, cut_off: bool = False) -> None:
         """Give out the pending text that is certain; all of it if the segment is whole."""
         if is_whole:
             self._pending.end()
@@ -223,6 +227,8 @@ class AnswerText:
         hides = self._writer is Source.STUDENT and not self._shows_commands
         settled = len(text) if is_whole or self._writer is Source.TEACHER else settled_end(text)
         spans = hidden_spans(text) if hides else []
+        if hides and cut_off:
+            spans.append((begun_tag(text), len(text)))
         start = given = 0
         for unit in units:
             end = start + len(unit.text)

@@ -93,7 +93,7 @@ class Answerer:
                     writing.result()
             finally:
                 writing.cancel()
-        last = recorder.end()
+        last = recorder.end(cut_off=finish_of(sequence.next_turn()) is Finish.LENGTH)
         yield [*last, self._summary(request, sequence, recorder, state, time.perf_counter() - started)]
 
     def _teacher_state(self, request: AnswerRequest) -> TeacherState:

@@ -30,7 +30,7 @@ from actors.serving.openapi import (
     with_body,
 )
 from actors.serving.page import page_routes
-from actors.serving.protocol import Asked, RequestReader
+from actors.serving.protocol import Asked, RequestReader, as_text
 from actors.serving.service import Service, not_noted
 from actors.serving.settings import ServerSettings
 from actors.serving.spending import bounds_of, within
@@ -149,7 +149,7 @@ def create_app(
         path = body.get("path") if isinstance(body, dict) else None
         if not isinstance(path, str) or not path:
             raise bad("path", "path should name the folder of a model or of a finished run")
-        return await publish(path)
+        return await publish(as_text(path, "path"))
 
     describe_streams(app)
     return app

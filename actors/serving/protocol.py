@@ -270,18 +270,18 @@ def _message(message: object, where: str) -> Message:
     for part in parts:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise bad(f"{where}.content", f"{where}.content has a part that is no text: only text is supported")
-        texts.append(_unicode(part["text"], f"{where}.content"))
+        texts.append(as_text(part["text"], f"{where}.content"))
     return Message("system" if role == "developer" else role, "".join(texts))
 
 
 def _prompts(value: object) -> list[str | list[int]]:
     if isinstance(value, str):
-        return [_unicode(value, "prompt")]
+        return [as_text(value, "prompt")]
     if isinstance(value, list) and value:
         if all(type(one) is int and one >= 0 for one in value):
             return [value]
         if all(isinstance(one, str) for one in value):
-            return [_unicode(one, "prompt") for one in value]
+            return [as_text(one, "prompt") for one in value]
         if all(
             isinstance(one, list) and one and all(type(token) is int and token >= 0 for token in one) for one in value
         ):
@@ -289,7 +289,8 @@ def _prompts(value: object) -> list[str | list[int]]:
     raise bad("prompt", "prompt should be a text, a list of token ids, or a list of these")
 
 
-def _unicode(text: str, where: str) -> str:
+def as_text(text: str, where: str) -> str:
+    """Return the text. Raises `ApiError`, which names the key `where`, if it is not Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -319,7 +320,7 @@ def _stops(stop: object) -> tuple[str, ...]:
         raise bad(
             "stop", f"stop is {stop!r:.80}, but should be a text or at most {MOST_STOPS} texts, and none of them empty"
         )
-    return tuple(_unicode(one, "stop") for one in stops)
+    return tuple(as_text(one, "stop") for one in stops)
 
 
 def _seed(seed: int | None, choice: int) -> int | None:

@@ -107,10 +107,10 @@ class Recorder:
         self._is_urgent = False
         return events
 
-    def end(self) -> list[Event]:
-        """Return the last events. A call that a stop text has ended is reported here."""
+    def end(self, cut_off: bool = False) -> list[Event]:
+        """Return the last events of an answer, which a limit may have `cut_off`. A call that a stop text has ended is reported here."""
         self._read()
-        self.text.end()
+        self.text.end(cut_off)
         self._take_pieces()
         if (call := self._open) is not None:
             self._open = None

@@ -17,12 +17,13 @@ from actors.trajectory import Source
 def bounds_of(asked: Asked) -> AnswerBounds:
     """Return what bounds the answers to a request. Where its choices differ, the larger value counts."""
     first = asked.choices[0]
+    without_teacher = first.max_call_ratio == 0 or first.max_cost == 0
     return AnswerBounds(
         prompt_tokens=max(map(_prompt_tokens, asked.choices)),
         max_new_tokens=first.max_tokens,
         max_calls=first.max_calls,
         choices=len(asked.choices),
-        max_teacher_tokens=_most([choice.max_teacher_tokens for choice in asked.choices]),
+        max_teacher_tokens=0 if without_teacher else _most([choice.max_teacher_tokens for choice in asked.choices]),
         max_cost=first.max_cost,
         by_teacher=asked.kind is ModelKind.TEACHER,
     )

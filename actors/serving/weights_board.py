@@ -66,8 +66,9 @@ class WeightsBoard:
         try:
             folder = student_folder(Path(path).expanduser())
             check_exchangeable(Path(self._first), folder)
-        except ValueError as error:
-            raise bad("path", str(error)) from error
+        except (ValueError, OSError) as error:  # also a path that no file system can have
+            said = f"{error.strerror}: the path is no folder here" if isinstance(error, OSError) else str(error)
+            raise bad("path", said) from error
         async with self._publishing:
             async with self._news:
                 version = self._newest.version + 1

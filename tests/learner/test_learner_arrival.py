@@ -44,7 +44,17 @@ def parameters_after(trainer: Any, batch: TrajectoryBatch, places: Sequence[int]
     """Return the weights after one step of two mini-batches."""
     stream = Arrivals(batch, places)
     problems = [Problem(str(i), "1", "known") for i in range(GROUPS)]
-    supply = GroupSupply(stream, problems, Cursor(0), seed=0, steps=1, per_step=GROUPS, extra=0, max_staleness=2)
+    supply = GroupSupply(
+        stream,
+        problems,
+        Cursor(0),
+        seed=0,
+        steps=1,
+        per_step=GROUPS,
+        extra=0,
+        max_staleness=2,
+        spoilt=lambda group: False,
+    )
     supply.order()
 
     def start_grpo_step(batches: Sequence[TrajectoryBatch], step: GrpoStep) -> object:

@@ -16,7 +16,7 @@ from cluster.store.manifest import Manifest, newest_manifest
 from cluster.store.objects import Objects
 from cluster.store.urls import working_copy
 from pipelines.records.run_directory import RunDirectory
-from tests.pipelines.test_interrupted_run import REPOSITORY, Interrupted, wait_for
+from tests.pipelines.marked_run import REPOSITORY, MarkedRun, marked_run, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -36,15 +36,12 @@ tracking: {{mode: disabled}}
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Interrupted]:
-    run = Interrupted(tmp_path)
-    demo = REPOSITORY / "experiments" / "demo.yaml"
-    (tmp_path / "small.yaml").write_text(EXPERIMENT.format(demo=demo))
-    yield run
-    kill(run)
+def run(tmp_path: Path) -> Iterator[MarkedRun]:
+    with marked_run(tmp_path, EXPERIMENT) as run:
+        yield run
 
 
-def kill(run: Interrupted) -> None:
+def kill(run: MarkedRun) -> None:
     for pid in run.left():
         os.kill(pid, signal.SIGKILL)
 
@@ -67,7 +64,7 @@ def grpo_steps(run: Path) -> list[int]:
 
 
 def test_a_killed_run_goes_on_on_another_machine_from_its_newest_stored_checkpoint(
-    run: Interrupted, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: MarkedRun, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects, place = Objects(url), f"run_dir={url}"
     monkeypatch.setenv("RELAYLLM_WORK_DIR", str(tmp_path / "a"))
@@ -101,7 +98,7 @@ def test_a_killed_run_goes_on_on_another_machine_from_its_newest_stored_checkpoi
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_bucket_that_is_missing_ends_a_run_before_any_actor_starts(run: Interrupted) -> None:
+def test_a_bucket_that_is_missing_ends_a_run_before_any_actor_starts(run: MarkedRun) -> None:
     process = run.start("run_dir=s3://nowhere/runs/demo")
     assert process.wait(120) == 2
     last = run.output().splitlines()[-1]

@@ -38,8 +38,8 @@ class _Recorder:
         self.text.wrote(sequence)
         self.taken.append(self.text.take())
 
-    def pieces(self) -> list[Piece]:
-        self.text.end()
+    def pieces(self, cut_off: bool = False) -> list[Piece]:
+        self.text.end(cut_off)
         return [piece for taken in [*self.taken, self.text.take()] for piece in taken]
 
 
@@ -180,3 +180,21 @@ def test_what_a_call_wrote_before_it_broke_is_part_of_text_and_output(
     sequence, recorder = follow(student, _Breaking(teacher), handoff, other)
 
     assert "".join(piece.text for piece in recorder.pieces()) == visible(sequence)
+
+
+@pytest.mark.parametrize("kept", range(1, len("t1<call>12</call>") + 1))
+def test_of_an_answer_that_is_cut_within_a_command_no_part_of_the_command_is_shown(kept: int) -> None:
+    letters = PieceTokenizer([*"t12<cal/>"])
+    text = AnswerText(letters, letters, IdHandoff())
+    ids = letters.encode("t1<call>12</call>"[:kept])
+    text.writes(Source.STUDENT, ids, [0.0] * len(ids))
+    text.end(cut_off=True)
+    assert "".join(piece.text for piece in text.take()) == "t1"[:kept]
+
+
+def test_an_answer_that_the_student_ends_after_a_bracket_keeps_it() -> None:
+    text = AnswerText(STUDENT, STUDENT, IdHandoff())
+    ids = STUDENT.encode("1<")
+    text.writes(Source.STUDENT, ids, [0.0] * len(ids))
+    text.end()
+    assert "".join(piece.text for piece in text.take()) == "1<"

@@ -101,6 +101,6 @@ def test_a_run_with_such_a_tokenizer_ends_before_ray_starts(
     template("{{ raise_exception('only in English') }}")(folder)
     models = [f"models.student.path={folder}", f"models.teacher.path={TEACHER}"]
     assert main(["run", "small.yaml", *models]) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Ray" not in line]
+    *_, line = capsys.readouterr().err.splitlines()  # libraries may have said something before
     assert line.startswith(f"{folder}: the chat template fails") and line.endswith("only in English")
     assert not (tmp_path / "runs" / "small" / "experiment.yaml").exists()
