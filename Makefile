@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-TEST_PROCESSES ?= 2
 DOCS := .venv-docs
 DOCS_INSTALLED := $(DOCS)/.installed
 AUDIT := .venv-audit
@@ -44,7 +43,7 @@ paper-tiny: $(INSTALLED) ## the paper in miniature: all its systems, compared on
 	$(BIN)/python -m pipelines study experiments/tiny/study.yaml
 
 test: $(INSTALLED) ## the tests, without those marked slow
-	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest
