@@ -29,7 +29,10 @@ _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
 class ActorLostError(ClusterError):
-    """Actors have died more often than Ray may restart them. `roles` are those of the actors: "teacher", "learner", …"""
+    """Actors have died more often than Ray may restart them.
+
+    `roles` are those that the run cannot go on without ("teacher", "learner", …); of all lost actors, if it could without any.
+    """
 
     def __init__(self, message: str, roles: Collection[str]) -> None:
         super().__init__(message)
@@ -116,6 +119,7 @@ class ActorWatch:
         """Return an error with a line for each lost actor, with the reason and what to do; None if none is lost."""
         with self._lock:
             lost = [actor for actor in self._actors.values() if actor.lost is not None]
+            left = {actor.role for actor in self._actors.values() if actor.spare and actor.lost is None}
         if not lost:
             return None
         lines = []
@@ -128,7 +132,8 @@ class ActorWatch:
             )
             remedy = self._remedy(actor.role) if ran_out_of_memory(actor.lost or "") is not False else ""
             lines.append(f"{actor.name} is lost: it died {deaths}, and {budget}. Last: {actor.lost}. {remedy}".strip())
-        return ActorLostError("\n".join(lines), {actor.role for actor in lost})
+        needed = [actor for actor in lost if actor.essential or (actor.spare and actor.role not in left)]
+        return ActorLostError("\n".join(lines), {actor.role for actor in needed or lost})
 
     def _see(self, actor: _Watched, state: State) -> None:
         restarts = int(state.get("NumRestarts", 0))

@@ -41,6 +41,7 @@ from pipelines.stages.filter import filter_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
 from pipelines.system import Part, SystemOnDemand
+from pipelines.terminal.interruption import asked_to_stop
 from pipelines.terminal.live import Display, live
 from pipelines.terminal.stages import shown_stages
 
@@ -60,7 +61,8 @@ def drive(experiment: Experiment) -> Path:
         try:
             return _drive(experiment)
         except (ActorLostError, LearnerTimeoutError) as error:
-            if begun_again > budget or (isinstance(error, ActorLostError) and error.roles != {"learner"}):
+            others_lost = isinstance(error, ActorLostError) and error.roles != {"learner"}
+            if begun_again > budget or others_lost or asked_to_stop():
                 raise
             logger.warning(
                 "%s\nAll actors are started again, and training goes on from its last checkpoint, %d of %d times",

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from pydantic import TypeAdapter
 
-from actors.reward import GradedGroups
 from pipelines.data.problem import Problem
 from pipelines.rollout.decode_and_grade import GradedOrder
 
@@ -91,7 +90,7 @@ class GroupSupply:
         per_step: int,
         extra: int,
         max_staleness: int,
-        spoilt: Callable[[GradedGroups], bool],
+        spoilt: Callable[[GradedOrder], bool],
     ) -> None:
         """`cursor` is where to begin; `steps` is how many steps follow. Problems that the cursor carries are decoded again.
 
@@ -137,7 +136,7 @@ class GroupSupply:
         while len(self._finished) < self._per_step or self._waits_for_late(version):
             group = self._stream.next()
             del self._in_decoding[group.first]
-            if self._spoilt(group.graded):
+            if self._spoilt(group):
                 (problem,) = group.problems
                 self._add(group.first, problem)
                 again += 1

@@ -57,6 +57,11 @@ def interruptible(command: Callable[[], int]) -> int:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+def asked_to_stop() -> bool:
+    """Return whether a signal has asked the command of `interruptible` to stop."""
+    return _State.first is not None
+
+
 @contextmanager
 def ended_at_once(end: Callable[[], None]) -> Iterator[None]:
     """Call `end` before a second Ctrl-C ends this process in the block. So it can end processes that it has started."""

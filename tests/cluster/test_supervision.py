@@ -176,6 +176,19 @@ def test_a_failed_call_of_a_lost_actor_becomes_the_reason(ray_cluster: None) -> 
     assert lost.value.roles == {"learner"}
 
 
+def test_a_worker_that_was_lost_before_does_not_count_when_the_learner_is_lost(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = watch_of(states, monkeypatch)
+    states.of["rollout-0"] = {"State": "DEAD", "NumRestarts": 3, "DeathCause": BY_RAY}
+    watch.look()
+    assert (loss := watch.loss()) is not None and loss.roles == {"rollout"}
+    states.of["teacher"] = {"State": "DEAD", "NumRestarts": 3, "DeathCause": BY_RAY}
+    watch.look()
+    assert (loss := watch.loss()) is not None and loss.roles == {"teacher"}
+    assert "rollout-0 is lost" in str(loss)
+
+
 def test_a_deadline_that_a_lost_actor_misses_is_told_as_its_loss(
     states: States, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from actors.reward import GradedGroups
 from benchmarks._stand_ins import graded_group
+from pipelines.rollout.decode_and_grade import GradedOrder
 from pipelines.rollout.pool import RolloutError
 from pipelines.rollout.teacher_outage import TeacherOutage
 
 
-def group(calling: int, unanswered: int, size: int = 8) -> GradedGroups:
-    rows = np.arange(size)
-    return replace(graded_group(size), calls=(rows < calling).astype(np.int32), unanswered=rows < unanswered)
+def group(calling: int, unanswered: int, place: int = 0, size: int = 8) -> GradedOrder:
+    rows, nothing = np.arange(size), cast(Any, None)
+    graded = replace(graded_group(size), calls=(rows < calling).astype(np.int32), unanswered=rows < unanswered)
+    return GradedOrder([], nothing, graded, place)
 
 
 class Clock:
@@ -39,9 +41,10 @@ def test_a_group_is_spoilt_if_most_of_its_calling_answers_were_not_answered(
 def test_a_teacher_that_stays_silent_ends_the_run_and_the_message_says_how_to_go_on() -> None:
     clock = Clock()
     outage = TeacherOutage(60, clock)
-    for clock.now in (0.0, 30.0, 60.0):
-        assert outage.spoilt(group(6, 6))
-        assert not outage.spoilt(group(0, 0))  # an answer without a call says nothing about the teacher
+    for clock.now in range(0, 61, 6):  # more often than one group alone is decoded again
+        assert outage.spoilt(group(6, 6, place=0))
+        assert outage.spoilt(group(1, 1, place=1))
+        assert not outage.spoilt(group(0, 0, place=2))  # an answer without a call says nothing about the teacher
     clock.now = 61.0
     with pytest.raises(RolloutError, match=r"not answered for 61 s \(grpo.teacher_outage_s is 60\)"):
         outage.spoilt(group(6, 6))
@@ -58,6 +61,23 @@ def test_an_outage_is_told_once_and_its_end_too(caplog: pytest.LogCaptureFixture
     outage.spoilt(group(6, 0))
     begun, ended = (record.getMessage() for record in caplog.records)
     assert begun.startswith("the teacher does not answer: 6 of 6 calling answers")
-    assert ended == "the teacher answers again after 35 s; 2 groups were or are decoded again"
+    assert ended == "the teacher answers again after 35 s"
     clock.now = 200.0
     assert outage.spoilt(group(6, 6))  # a new outage has all of the time again
+
+
+def test_a_group_that_fails_alone_is_learned_from_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    outage = TeacherOutage(1e9)
+    assert [outage.spoilt(group(1, 1)) for _ in range(6)] == [True] * 5 + [False]
+    assert "a group lost its calls 6 times; what is left of it is learned from" in caplog.text
+
+
+def test_groups_that_fail_while_others_are_answered_are_learned_from_in_the_end() -> None:
+    outage = TeacherOutage(1e9)
+    assert outage.spoilt(group(1, 1, place=0)) and not outage.spoilt(group(4, 0, place=2))
+    assert outage.spoilt(group(1, 1, place=1))
+    left, tries = {0, 1}, 0
+    while left:
+        left = {place for place in left if outage.spoilt(group(1, 1, place=place))}
+        tries += 1
+    assert tries < 20
