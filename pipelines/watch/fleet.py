@@ -17,11 +17,11 @@ from pipelines.watch.tail import Budget
 _BYTES_PER_REFRESH = 32 << 20
 _MOST_RUNS = 500
 _MOST_FOLDERS = 5000
-_DEPTH = 3
+_DEPTH = 4
 """runs are looked for so many folders deep"""
 _OTHERS = frozenset({"stages", "shared", "figures", "wandb", "model", "checkpoints"})
-_SIGNS = ("experiment.yaml", "metrics.jsonl", "run.lock")
-"""a folder with one of these files is a run"""
+_SIGNS = ("experiment.yaml", "metrics.jsonl")
+"""a folder with one of these files is a run. Studies and sweeps have a `run.lock` too, and their runs are below them"""
 _ORDER = {"running": 1, "elsewhere": 2}
 
 

@@ -259,11 +259,19 @@ def test_hostile_answers_stay_text(runs: Path) -> None:
 
 def test_runs_are_found_below_the_folders_and_never_through_links(tmp_path: Path) -> None:
     write_run(tmp_path / "outside" / "secret", CHAIN, steps=2, every=1)
-    for name in ("a", "study/one", "study/deep/two", "a/stages/no", ".hidden/no", "study/deep/er/still/no"):
+    for name in ("a", "study/one", "study/deep/two", "a/stages/no", ".hidden/no", "study/deep/er/still/more/no"):
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / "metrics.jsonl").touch()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "outside" / "secret")
     assert set(states(Fleet([tmp_path / "in"]))) == {"a", "study/one", "study/deep/two"}
+
+
+def test_the_runs_of_studies_and_sweeps_that_are_under_way_are_found(tmp_path: Path) -> None:
+    for name in ("paper/runs/relay", "sweeps/search/trials/0"):
+        write_run(tmp_path / "runs" / name, CHAIN, steps=2, every=1)
+    for name in ("paper", "sweeps/search"):  # each is claimed by its own driver
+        (tmp_path / "runs" / name / "run.lock").write_text("pid 7 on node-17\n")
+    assert set(states(Fleet([tmp_path / "runs"]))) == {"paper/runs/relay", "sweeps/search/trials/0"}
 
 
 def test_runs_of_folders_with_one_name_can_be_told_apart(tmp_path: Path) -> None:
