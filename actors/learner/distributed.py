@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import time
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.learner.operator import load_operator
 from cluster.devices import Device
 from cluster.ports import free_port
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
-logger = logging.getLogger(__name__)
-
 _LOOPBACK = "127.0.0.1"
-_STALE_LOCK_S = 900.0
-"""an older lock is left over from a killed build, because a build takes a minute or two"""
 
 
 def init_distributed(rank: int, world_size: int, master_addr: str, master_port: int, device: Device) -> None:
@@ -28,7 +22,8 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
 
     A process sees one device, so its local rank is 0. The function sets the variables that DeepSpeed reads: RANK,
     WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT and, on the CPU, DS_ACCELERATOR. On the CPU, the first call on a
-    machine takes about a minute: DeepSpeed compiles a small shared-memory operator. Raises RuntimeError if ranks are missing.
+    machine takes about a minute: DeepSpeed compiles a small operator (`actors.learner.operator`). Raises RuntimeError if ranks
+    are missing.
     """
     os.environ |= {
         "RANK": str(rank),
@@ -39,7 +34,7 @@ def init_distributed(rank: int, world_size: int, master_addr: str, master_port: 
     }
     if device is Device.CPU:
         os.environ["DS_ACCELERATOR"] = "cpu"
-        remove_stale_locks()
+        load_operator()
     import deepspeed
     import torch
     from deepspeed import comm
@@ -71,21 +66,6 @@ def _meeting_place(rank: int, world_size: int, address: str, port: int, timeout:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family)
     return TCPStore(address, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener.detach())
-
-
-def remove_stale_locks() -> None:
-    """Remove the locks of killed builds. PyTorch would wait for them forever, without a message."""
-    from torch.utils.cpp_extension import get_default_build_root
-
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
-    for lock in root.glob("**/deepspeed_*/lock"):
-        try:
-            age_s = time.time() - lock.stat().st_mtime
-            if age_s > _STALE_LOCK_S:
-                lock.unlink()
-                logger.warning("removed %s, the lock of a killed build, which is %.0f minutes old", lock, age_s / 60)
-        except FileNotFoundError:  # the build has just ended, or another rank was first
-            continue
 
 
 def warm_up_operator() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.learner.operator import NAME as OPERATOR
 from cluster.devices import Device
 from pipelines.doctor.children import Told, told_by
 from pipelines.doctor.findings import Finding, Group, broken, fine, warning
@@ -19,7 +20,6 @@ from pipelines.doctor.libraries_probe import LIBRARIES
 
 LIMIT_S = 300.0
 _GIB = 2**30
-_OPERATOR = "deepspeed_shm_comm"
 _COMPILE = "python -m actors.learner.distributed"
 _COMPILER = "install a C++ compiler: apt-get install g++"
 
@@ -41,8 +41,8 @@ def libraries(wanted: Wanted, environ: Mapping[str, str] | None = None) -> Itera
     yield loading(told)
     if wanted.gpus is not None and "gpus" in told.facts:
         yield from gpus(told.facts, wanted.gpus)
-    elif wanted.device is Device.CPU and wanted.trains and "extensions" in told.facts:
-        yield operator(Path(told.facts["extensions"]), environ)
+    elif wanted.device is Device.CPU and wanted.trains and "operator" in told.facts:
+        yield operator(Path(told.facts["operator"]), environ)
     elif told.failure and all(f"{name} loads" in told.facts for name in LIBRARIES):
         text = f"torch does not say what it finds here: {told.failure}"
         yield warning(
@@ -97,10 +97,9 @@ def gpus(facts: Mapping[str, Any], needed: float) -> Iterator[Finding]:
         yield broken(Group.MACHINE, "NCCL", "torch has no NCCL", "install torch for CUDA: pip install -e '.[gpu]'")
 
 
-def operator(extensions: Path, environ: Mapping[str, str]) -> Finding:
-    """Return whether DeepSpeed's shared-memory operator is compiled in the folder of torch's extensions, or can be."""
-    folder = extensions / _OPERATOR
-    if (folder / f"{_OPERATOR}.so").is_file():
+def operator(folder: Path, environ: Mapping[str, str]) -> Finding:
+    """Return whether DeepSpeed's shared-memory operator is compiled in `folder`, or can be."""
+    if (folder / f"{OPERATOR}.so").is_file():
         return fine(Group.MACHINE, "DeepSpeed operator", f"compiled in {folder}")
     compiler = environ.get("CXX") or "c++"
     path = environ.get("PATH")

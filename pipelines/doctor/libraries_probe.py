@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+from actors.learner.operator import operator_folder
 from pipelines.doctor.children import tell
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "vllm")
@@ -26,14 +27,11 @@ def main(device: str) -> None:
             continue
         tell(**{f"{name} loads": True})
     if "torch" in sys.modules:
-        (_gpus if device == "gpu" else _extensions)()
+        (_gpus if device == "gpu" else _operator)()
 
 
-def _extensions() -> None:
-    from torch.utils import cpp_extension
-
-    # The function that torch itself uses; it names the folder by the versions of Python and CUDA.
-    tell(extensions=os.path.dirname(cpp_extension._get_build_directory("deepspeed_shm_comm", verbose=False)))
+def _operator() -> None:
+    tell(operator=str(operator_folder()))
 
 
 def _gpus() -> None:

@@ -76,8 +76,7 @@ def test_an_operator_that_can_be_compiled_is_a_warning_with_the_command(tmp_path
 
 
 def test_a_compiled_operator_is_fine(tmp_path: Path) -> None:
-    (tmp_path / "deepspeed_shm_comm").mkdir()
-    (tmp_path / "deepspeed_shm_comm" / "deepspeed_shm_comm.so").write_bytes(b"")
+    (tmp_path / "deepspeed_shm_comm.so").write_bytes(b"")
     assert operator(tmp_path, {"PATH": ""}).level is Level.FINE
 
 
