@@ -11,6 +11,9 @@ import numpy as np
 from actors.trajectory import CallEnding, Source, TrajectoryBatch
 from cluster.metrics.publisher import Reading
 
+_MOST_CALLS = 100_000
+"""calls that are kept for the next reading; where nobody reads, they must not fill the memory"""
+
 
 class AnswerCounts:
     """Counts since the actor began. One thread counts, and another one may read."""
@@ -20,8 +23,8 @@ class AnswerCounts:
         self.answers = 0
         self.tokens: Counter[Source] = Counter()
         self.calls: Counter[CallEnding] = Counter()
-        self._call_seconds: deque[float] = deque()
-        self._call_tokens: deque[float] = deque()
+        self._call_seconds: deque[float] = deque(maxlen=_MOST_CALLS)
+        self._call_tokens: deque[float] = deque(maxlen=_MOST_CALLS)
         """what the next readings observe"""
 
     @contextmanager

@@ -14,15 +14,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
 from benchmarks._own_processes import Mark
-from benchmarks._whole_runs import DEMO
+from benchmarks._whole_runs import DEMO, demo_command, own_environment
 from benchmarks.harness import Goal, Row, arguments, report
 from pipelines.experiment.loading import load
 from pipelines.experiment.schema import Experiment
@@ -76,6 +77,8 @@ def main() -> None:
         base = [*short, *options.set, "tracking.mode=disabled", "cluster.max_restarts=1000"]
         calm = soaked(Path(folder) / "undisturbed", base, None)
         struck = soaked(Path(folder) / "struck", base, random.Random(options.seed))
+    if not struck.faults:
+        sys.exit("the run ended before its first fault: give it more steps")
     rows = [
         Row("undisturbed: seconds", "s", [calm.seconds]),
         Row("with faults: seconds", "s", [struck.seconds], [struck.seconds / calm.seconds], "undisturbed"),
@@ -102,14 +105,12 @@ def main() -> None:
 def soaked(run_dir: Path, overrides: list[str], draws: random.Random | None) -> Soaked:
     """Do the run, with faults if there are `draws`, and return what it did. Exits if the run fails."""
     mark, result, shared_before = Mark(), Soaked(), set(os.listdir(SHARED_MEMORY))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
-    command = [sys.executable, "-m", "pipelines", "run", str(DEMO), *overrides, f"run_dir={run_dir}"]
+    command = demo_command([*overrides, f"run_dir={run_dir}"])
     grpo = load(DEMO, overrides, Experiment).grpo
     assert grpo.steps is not None
     output = run_dir.with_suffix(".log")
     directory, started = RunDirectory(run_dir), time.monotonic()
-    with output.open("wb") as log:
-        run = subprocess.Popen(command, env=environment | mark.environment, stdout=log, stderr=subprocess.STDOUT)
+    with output.open("wb") as log, started_run(command, own_environment() | mark.environment, log) as run:
         driver = psutil.Process(run.pid)
         waiting: list[tuple[str, float, int]] = []
         next_fault, until = None, 0.0
@@ -144,6 +145,18 @@ def soaked(run_dir: Path, overrides: list[str], draws: random.Random | None) -> 
     result.accuracy = {str(row["kind"]): float(str(row["accuracy"])) for row in final}
     result.left = _left_behind(mark, shared_before)
     return result
+
+
+@contextmanager
+def started_run(command: list[str], environment: dict[str, str], log: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the run, and stop it in order if the block ends earlier than it."""
+    run = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield run
+    finally:
+        if run.poll() is None:
+            run.send_signal(signal.SIGINT)
+        run.wait()
 
 
 def _strike(mark: Mark, draws: random.Random) -> str | None:

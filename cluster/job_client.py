@@ -23,6 +23,8 @@ STOP_WAIT_VARIABLE = "RAY_JOB_STOP_WAIT_TIME_S"
 _SILENCE_S = 30.0
 """after so long without a line of the log, the job is asked for"""
 _POLL_S = 1.0
+_KILL_S = 60.0
+"""how long Ray may take to kill a job and to say so"""
 _ATTEMPTS = 5
 """connections in a row that may fail while a log is followed"""
 
@@ -141,6 +143,17 @@ async def _tail(client: JobSubmissionClient, job_id: str, show: Callable[[str, i
             return
         show(text, at)
         at += len(text)
+
+
+def stop(client: JobSubmissionClient, job_id: str, grace_s: float) -> tuple[JobStatus, bool]:
+    """Stop a job, wait for its end, and return how it ended, and whether Ray killed it, because it had not ended after `grace_s`.
+
+    Ray does not tell which it was, but it kills no job earlier. Raises `JobsError`.
+    """
+    asked_at = time.monotonic()
+    client.stop_job(job_id)
+    status = ended(client, job_id, grace_s + _KILL_S)
+    return status, time.monotonic() - asked_at >= grace_s
 
 
 def ended(client: JobSubmissionClient, job_id: str, timeout_s: float) -> JobStatus:

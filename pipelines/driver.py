@@ -17,7 +17,6 @@ from actors.learner.kernels import require_liger
 from cluster.machine import Machines, nodes_of_cluster, this_machine
 from cluster.metrics.publisher import memory_readings, published
 from cluster.names import require_free
-from cluster.placement import total
 from cluster.session import address_of, ray_session
 from cluster.supervision import ActorLostError, ActorWatch
 from cluster.task_names import stage_readings
@@ -98,7 +97,7 @@ def _drive(experiment: Experiment) -> Path:
             logger.info("starting Ray and %s", ", ".join(bundle.actor for bundle in experiment.bundles()))
         with (
             ray_session(
-                experiment.namespace, experiment.cluster.address, *resources(experiment), key_variables(experiment)
+                experiment.namespace, experiment.cluster.address, *experiment.resources(), key_variables(experiment)
             ),
             SystemOnDemand(watch := ActorWatch(partial(memory_advice, experiment))) as actors,
             watch,
@@ -134,12 +133,6 @@ def _drive(experiment: Experiment) -> Path:
         from pipelines.report.run.page import write_report
 
         return write_report(directory.path)
-
-
-def resources(experiment: Experiment) -> tuple[float, float]:
-    """Return the CPUs and GPUs that the run needs at a time, whichever of its teachers is there."""
-    needs = [total(one.bundles()) for one in (experiment, experiment.with_final_teacher())]
-    return max(cpus for cpus, _ in needs), max(gpus for _, gpus in needs)
 
 
 def _asked(experiment: Experiment, models: BaseModels | None, directory: RunDirectory, new: bool) -> BaseModels | None:

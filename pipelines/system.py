@@ -193,9 +193,11 @@ def starting_system(
             if watch is not None:
                 spare = name.startswith("teacher-")
                 essential = not spare and not name.startswith("rollout-")
-                ask = actor.health if actor_class is RewardActor else actor.ready
+                without_engine = actor_class is RewardActor
+                ask = actor.health if without_engine else actor.ready
                 # An engine that shares its GPU in turn may start within a call, and answers nobody meanwhile.
-                heartbeat = None if in_turn else Heartbeat(ask.remote, experiment.cluster.hang_timeout_s)
+                asked = without_engine or not in_turn
+                heartbeat = Heartbeat(ask.remote, experiment.cluster.hang_timeout_s) if asked else None
                 watch.add(name, actor, restarts, essential, spare, heartbeat)
             if 0 < options["num_gpus"] < 1:
                 # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +41,10 @@ def told_by(module: str, arguments: list[str], limit_s: float, environ: Mapping[
             env=dict(os.environ if environ is None else environ),
             start_new_session=True,
         )
+        with _CHILDREN.lock:
+            _CHILDREN.running.add(child)
+            if _CHILDREN.over:
+                os.killpg(child.pid, signal.SIGKILL)
         killed = False
         try:
             status = child.wait(limit_s)
@@ -49,7 +55,30 @@ def told_by(module: str, arguments: list[str], limit_s: float, environ: Mapping[
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+            with _CHILDREN.lock:
+                _CHILDREN.running.discard(child)
         return Told(_facts(_text(out)), failure, killed)
+
+
+def end_children() -> None:
+    """Kill all processes that `told_by` has started, with theirs, and start no more: the check is over."""
+    with _CHILDREN.lock:
+        _CHILDREN.over = True
+        for child in _CHILDREN.running:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+
+class _Children:
+    """The processes that are running; threads start and end them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.over = False
+
+
+_CHILDREN = _Children()
 
 
 def tell(**facts: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 from cluster.devices import Device
 from cluster.machine import nodes_of_cluster
-from cluster.placement import total
 from cluster.session import ray_session
 from pipelines.doctor.checks import first_line, results
 from pipelines.doctor.children import tell
@@ -38,9 +38,9 @@ def main(address: str, settings: str) -> None:
         tell(cluster=[as_mapping(finding) for finding in about])
         calls = {_look(node, experiment, settings, markers): name for name, node in nodes.items()}
         seen: dict[str, dict[str, Any]] = {}
-        waiting, left_s = list(calls), _TASK_S
+        waiting, until = list(calls), time.monotonic() + _TASK_S
         while waiting:
-            ready, waiting = ray.wait(waiting, timeout=left_s)
+            ready, waiting = ray.wait(waiting, timeout=max(until - time.monotonic(), 0.0))
             if not ready:
                 break
             name = calls[ready[0]]
@@ -96,7 +96,7 @@ def _offers(experiment: Experiment, nodes: dict[str, dict[str, Any]]) -> Iterato
     offers = [(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes.values()]
     cpus, gpus = (sum(column) for column in zip(*offers, strict=True))
     bundles = experiment.bundles()
-    needed_cpus, needed_gpus = total(bundles)
+    needed_cpus, needed_gpus = experiment.resources()
     has = f"{len(nodes)} nodes with {cpus:g} CPUs and {gpus:g} GPUs"
     needs = f"the run needs {needed_cpus:g} CPUs and {needed_gpus:g} GPUs"
     largest = max(bundles, key=lambda bundle: (bundle.gpus, bundle.cpus))

@@ -32,11 +32,13 @@ def doctor(experiment: str | None, overrides: tuple[str, ...], address: str | No
     from cluster.session import address_of
     from pipelines.doctor import shown
     from pipelines.doctor.checks import results
+    from pipelines.doctor.children import end_children
     from pipelines.doctor.findings import Level
     from pipelines.doctor.joined import cluster_checks
     from pipelines.doctor.plan import local_checks, run_checks
     from pipelines.experiment.loading import load
     from pipelines.experiment.schema import Experiment
+    from pipelines.terminal.interruption import ended_at_once
 
     if experiment is not None and "=" in experiment and not Path(experiment).exists():
         overrides = (experiment, *overrides)
@@ -47,7 +49,12 @@ def doctor(experiment: str | None, overrides: tuple[str, ...], address: str | No
     loaded = load(file, list(overrides), Experiment)
     cluster = address_of(address or loaded.cluster.address)
     machines = cluster_checks(loaded, cluster) if cluster else local_checks(loaded)
-    findings, hangs = results([*machines, *run_checks(loaded)])
+    with ended_at_once(end_children):
+        try:
+            findings, hangs = results([*machines, *run_checks(loaded)])
+        except BaseException:
+            end_children()
+            raise
     subject = f"{file.name} on {f'the cluster at {cluster}' if cluster else 'this machine'}"
     if as_json:
         click.echo(shown.as_json(findings, subject))
@@ -55,6 +62,7 @@ def doctor(experiment: str | None, overrides: tuple[str, ...], address: str | No
         shown.show(findings, subject, Console())
     status = 1 if shown.worst(findings) is Level.PROBLEM else 0
     if hangs:  # its thread would keep this process from ending
+        end_children()
         sys.stdout.flush()
         os._exit(status)
     return status

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from cluster.devices import Device
 from cluster.machine import this_machine
-from cluster.placement import total
 from pipelines.doctor import libraries as loaded
 from pipelines.doctor import models, services, storage, versions
 from pipelines.doctor.checks import Check
@@ -36,7 +35,7 @@ def machine_checks(experiment: Experiment, gpus: float | None, environ: Mapping[
 
 def local_checks(experiment: Experiment) -> list[Check]:
     """Return the checks of this machine, for a run that starts its own Ray here."""
-    gpus = total(experiment.bundles())[1] if experiment.cluster.device is Device.GPU else None
+    gpus = experiment.resources()[1] if experiment.cluster.device is Device.GPU else None
     fit = Check(Group.MACHINE, "memory", lambda: memory(experiment, this_machine()), 30.0)
     return [*machine_checks(experiment, gpus), fit]
 

@@ -13,7 +13,7 @@ from actors.rollout import Policy
 from actors.settings import LearnerSettings, RelayLimits
 from cluster.devices import Device
 from cluster.metrics.publisher import Publishing
-from cluster.placement import Bundle, Near
+from cluster.placement import Bundle, Near, total
 from cluster.settings import HomePath, PathOrUrl, Seed, Settings
 from cluster.store.urls import is_url, working_copy
 from pipelines.data.settings import DataSettings
@@ -190,6 +190,11 @@ class Experiment(Settings):
                 for i in range(self.learner.ranks if self.trains else 0)
             ),
         ]
+
+    def resources(self) -> tuple[float, float]:
+        """Return the CPUs and GPUs that the run needs at a time, whichever of its teachers is there."""
+        needs = [total(one.bundles()) for one in (self, self.with_final_teacher())]
+        return max(cpus for cpus, _ in needs), max(gpus for _, gpus in needs)
 
     @model_validator(mode="after")
     def _teachers_on_servers(self) -> Experiment:

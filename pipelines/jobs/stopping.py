@@ -6,20 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cluster.job_client import ended
+from cluster.job_client import stop
 from pipelines.jobs.job import Job
 from pipelines.jobs.shown import reached
 from pipelines.jobs.submission import STOP_WAIT_S
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
-
-_IN_ORDER = "what is finished is kept"
-"""what a run says at its end; Ray does not tell whether it had to kill a job"""
-
-
-_KILL_S = 60.0
-"""how long Ray may take to kill a job and to say so"""
 
 
 def stop_in_order(client: JobSubmissionClient, job: Job, again: str) -> int:
@@ -28,20 +21,16 @@ def stop_in_order(client: JobSubmissionClient, job: Job, again: str) -> int:
     if not job.active:
         click.echo(f"{run}: {job.state} already, as job {job.id}")
         return 0
-    began = job.state == "running"
     click.echo(f"stopping {run}, which may take up to {STOP_WAIT_S} s to end in order")
-    client.stop_job(job.id)
-    state = ended(client, job.id, STOP_WAIT_S + _KILL_S).value.lower()
+    status, killed = stop(client, job.id, STOP_WAIT_S)
+    state = status.value.lower()
     if state != "stopped":
         click.echo(f"{run}: {state} before it was stopped; run directory {job.notes.run_dir}")
         return 0
-    in_order = not began or _IN_ORDER in client.get_job_logs(job.id)
     place = reached(job)
-    click.echo(
-        f"{run}: stopped" + ("" if in_order else f", killed by Ray, since it did not end within {STOP_WAIT_S} s")
-    )
+    click.echo(f"{run}: stopped" + (f", killed by Ray, since it did not end within {STOP_WAIT_S} s" if killed else ""))
     click.echo(f"kept: all finished stages and the newest checkpoint, in {job.notes.run_dir}")
     if place is not None:
         click.echo(f"last logged: {place[0]} {place[1]}")
     click.echo(f"to go on: relayllm resume {run}{again}")
-    return 0 if in_order else 1
+    return 1 if killed else 0

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from cluster.placement import total
 from cluster.session import ray_session
 from pipelines.experiment.schema import Experiment
 from pipelines.terminal.interruption import ended_at_once
@@ -81,7 +80,7 @@ def one_cluster(name: str, experiments: Sequence[Experiment], at_a_time: int = 1
 
     A cluster that is started here is as large as `at_a_time` of them. Runs with `cluster.address` go to that cluster.
     """
-    needs = [total(experiment.bundles()) for experiment in experiments if experiment.cluster.address is None]
+    needs = [experiment.resources() for experiment in experiments if experiment.cluster.address is None]
     if not needs:
         yield os.environ
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cluster.job_client import connect, ended, follow, refusals_in_words
+from cluster.job_client import connect, follow, refusals_in_words, stop
 from pipelines.jobs.command import bad_input
 from pipelines.jobs.submission import STOP_WAIT_S, prepared, submit
 from pipelines.sweep.plan import Trial
@@ -27,7 +27,6 @@ def run_job(program: Path, trial: Trial, address: str, environ: Mapping[str, str
         try:
             status = follow(client, job, lambda text: click.echo(text, nl=False))
         except BaseException:
-            client.stop_job(job)
-            ended(client, job, STOP_WAIT_S)
+            stop(client, job, STOP_WAIT_S)
             raise
     return 0 if status.value == "SUCCEEDED" else 1

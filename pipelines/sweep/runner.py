@@ -14,7 +14,7 @@ from subprocess import Popen
 
 from cluster.files import make_directory
 from cluster.machine import nodes_of_cluster
-from cluster.placement import total
+from cluster.reservation import nodes_now
 from pipelines.analysis.sweep_results import State, SweepTrial
 from pipelines.experiment.errors import ConfigError
 from pipelines.experiment.loading import resolved_yaml
@@ -103,7 +103,7 @@ def run_trials(sweep: Sweep, at_a_time: int | None = None, command: Sequence[str
 
 
 def fitting(experiment: Experiment) -> int:
-    """Return how many such runs the cluster that this process has joined can have at a time, by CPUs, GPUs and memory; at least 1.
+    """Return how many such runs the cluster that this process has joined has room for now, by CPUs, GPUs and memory; at least 1.
 
     It is 1 if this process has joined none.
     """
@@ -111,12 +111,12 @@ def fitting(experiment: Experiment) -> int:
 
     if not ray.is_initialized():
         return 1
-    offered = ray.cluster_resources()
-    cpus, gpus = total(experiment.bundles())
+    nodes = nodes_now().values()
+    cpus, gpus = experiment.resources()
     machines = nodes_of_cluster()
     shares = [
-        offered.get("CPU", 0.0) / cpus if cpus else None,
-        offered.get("GPU", 0.0) / gpus if gpus else None,
+        sum(node.free_cpus for node in nodes) / cpus if cpus else None,
+        sum(node.free_gpus for node in nodes) / gpus if gpus else None,
         min(machines.total, machines.available) / sum(role.host_all for role in memory_of(experiment)),
     ]
     return max(int(min(share for share in shares if share is not None)), 1)

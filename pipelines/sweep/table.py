@@ -43,10 +43,12 @@ class TrialTable:
         if self._live is None:
             return
         under_way = {trial.number for trial, _ in running_trials}
+        for number in under_way:  # a trial that ended before may have been begun again
+            self._ended.pop(number, None)
         for trial in others:
             if trial.number not in under_way and trial.number not in self._ended:
                 self._ended[trial.number] = shown(self._sweep, trial)
-        rows = [(trial, "") for number, trial in self._ended.items() if number not in under_way]
+        rows = [(trial, "") for trial in self._ended.values()]
         self._live.update(table_of([*rows, *running_trials], list(self._sweep.searched)), refresh=True)
 
     def __enter__(self) -> TrialTable:

@@ -75,11 +75,12 @@ class Tail:
         restarted = self._inode is not None and (seen.st_ino != self._inode or seen.st_size < self._offset)
         if self._inode is None or restarted:
             self._begin(seen.st_ino, seen.st_size)
-        self._seen = mark
         if budget.left <= 0:
             self.behind = seen.st_size - self._offset
             return Added(restarted=restarted)
-        return self._take(budget, seen.st_size, restarted)
+        added = self._take(budget, seen.st_size, restarted)
+        self._seen = mark  # not before: a read that fails is tried again
+        return added
 
     def _gone(self) -> Added:
         had = self._inode is not None

@@ -119,3 +119,16 @@ def test_links_folders_and_pipes_are_no_logs(tmp_path: Path) -> None:
     for name in ("link", "folder", "pipe"):
         with pytest.raises(NotALogError, match=f"{name}: is no plain file"):
             Tail(tmp_path / name).read(Budget(PLENTY))
+
+
+def test_a_read_that_fails_is_tried_again(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = Tail(log)
+    with monkeypatch.context() as broken:
+
+        def pread(*_: int) -> bytes:
+            raise OSError(5, "Input/output error")
+
+        broken.setattr(os, "pread", pread)
+        with pytest.raises(NotALogError, match="Input/output error"):
+            read(tail)
+    assert read(tail) == [b"one", b"two"]
