@@ -37,6 +37,18 @@ def check_model_folder(folder: Path, of_tokenizer: bool = False) -> None:
         )
 
 
+def context_tokens(folder: Path) -> int | None:
+    """Return how many tokens the context of a model in a folder holds; None if its config does not say it plainly.
+
+    A config that scales its position embeddings does not: how far they reach depends on the kind of scaling.
+    """
+    config = _object(folder / _CONFIG)
+    text = config.get("text_config") or config
+    rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    plain = isinstance(rope, Mapping) and rope.get("rope_type", rope.get("type", "default")) == "default"
+    return _number(text, "max_position_embeddings") if plain else None
+
+
 def check_weights(folder: Path) -> None:
     """Raise `FolderProblem` unless the folder has whole weights in safetensors."""
     files = sorted(folder.glob("*.safetensors"))

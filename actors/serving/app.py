@@ -115,12 +115,14 @@ def create_app(
             "kind": reader.models()[name].value,
             "policy_version": policy_version,
             "examples": settings.examples,
+            "memory": settings.memory.value,
             "prices": settings.prices.model_dump(),
             "currency": settings.currency,
             "limits": settings.limits_in_force.model_dump(),
         }
         return {"id": name, "object": "model", "created": 0, "owned_by": "relayllm", "relay": relay}
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Say that the server answers."""

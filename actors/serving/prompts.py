@@ -12,7 +12,7 @@ from actors.engines.teachers import ServedTeacher
 from actors.relay.chat_templates import ChatTemplate, ChatTemplateError
 from actors.relay.handoff import RelayPrompt
 from actors.serving.errors import ApiError, bad
-from actors.serving.settings import ServerSettings
+from actors.serving.settings import Memory, ServerSettings
 from cluster.loading import loading
 
 _BEGINNING_TOKENS = 64
@@ -35,7 +35,7 @@ class Prompts:
         self._as_text = remote is not None and remote.takes_text
         self.teacher_takes_chats_only = remote is not None and remote.wire.mode is Mode.CHAT
         self._equal = self._own.get_vocab() == self._its.get_vocab()
-        self._suffix = settings.prompt_suffix
+        self._suffix, self._memory = settings.prompt_suffix, settings.memory
         self.tokens = len(self._own)
         """of the student's vocabulary"""
 
@@ -43,7 +43,7 @@ class Prompts:
         """Return the prompt of a conversation."""
         asked = [
             replace(message, content=message.content + self._suffix) if message.role == "user" else message
-            for message in messages
+            for message in (newest_question(messages) if self._memory is Memory.QUESTION else messages)
         ]
         try:
             own, its = self._student.chats([asked])[0], self._teacher.chats([asked])[0]
@@ -75,6 +75,12 @@ class Prompts:
     def _conversation(self, text: str) -> Conversation | None:
         """Return a text that the teacher continues as it is."""
         return Conversation((), text) if self._as_text else None
+
+
+def newest_question(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages before the first question, and those from the newest question on."""
+    asked = [number for number, message in enumerate(messages) if message.role == "user"]
+    return [*messages[: asked[0]], *messages[asked[-1] :]] if asked else list(messages)
 
 
 def session_of_messages(messages: Sequence[Message]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -73,6 +74,15 @@ class OutageSettings(Settings):
     probe_s: float = Field(5.0, gt=0.0, description="seconds between attempts to reach a teacher that is away")
 
 
+class Memory(StrEnum):
+    """What the models see of a conversation."""
+
+    CONVERSATION = "conversation"
+    """all of it"""
+    QUESTION = "question"
+    """the newest question alone, with what comes before all questions, such as a system message"""
+
+
 class ServerSettings(Settings):
     """One relay server."""
 
@@ -84,6 +94,11 @@ class ServerSettings(Settings):
     teacher: ServedTeacherSettings | None = Field(None, description="if empty, the student answers alone")
     prompt_suffix: str = Field(
         "", description="added to every user message of a chat, as data.prompt_suffix is in training"
+    )
+    memory: Memory = Field(
+        Memory.CONVERSATION,
+        description="what the models see of a conversation: `conversation`, all of it; or `question`, the newest question alone, "
+        "for a student that learned nothing but single questions, as the demo's",
     )
     limits: RelayLimits = Field(
         RelayLimits(teacher_timeout_s=30.0), description="what a request gets that asks for nothing, or for more"

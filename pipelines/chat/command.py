@@ -42,6 +42,8 @@ def chat(target: str, api_key_env: str) -> int:
         if is_asked:
             screen.line(f"{relay.id} at {address}, policy version {relay.relay.policy_version}", "bold")
             screen.line(f"What the teacher writes is {screen.legend}. /help shows the commands.", "dim")
+            if relay.relay.memory == "question":
+                screen.line("It answers each question for itself, and does not see the earlier ones.", "dim")
             for example in relay.relay.examples[:3]:
                 screen.line(f"for example: {example}", "dim")
         with _own_signals():

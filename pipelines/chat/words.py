@@ -8,7 +8,7 @@ from pipelines.wording import counted, money, percent
 
 NAMES: dict[Kind, str] = {"relay": "relay", "student": "student alone", "teacher": "teacher alone"}
 
-HELP = """/budget 0.05   the teacher writes at most 5 % of an answer; /budget off lifts the limit
+HELP = """/budget 0.2    the teacher writes at most 20 % of an answer; /budget off lifts the limit
 /alone         the student answers without the teacher, until /alone again
 /compare       student alone and teacher alone answer each question, too, until /compare again
 /stats         what the conversation took so far

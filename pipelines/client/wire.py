@@ -26,6 +26,7 @@ class ModelFacts(_Read):
     kind: Kind = "relay"
     policy_version: int = 0
     examples: tuple[str, ...] = ()
+    memory: str = "conversation"
 
 
 class Model(_Read):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actors.model_folder import FolderProblem, check_model_folder
+from actors.model_folder import FolderProblem, check_model_folder, context_tokens
 from cluster.errors import one_line
 from pipelines.experiment.errors import ConfigError
 
@@ -64,13 +64,29 @@ def given_paths(experiment: Experiment) -> dict[str, str]:
 def check_given_paths(experiment: Experiment) -> None:
     """Raise `ConfigError`, with a line for each model or tokenizer of the experiment that is missing or broken here."""
     problems: list[str] = []
+    teacher = "teacher.engine.max_model_len", experiment.teacher.engine.max_model_len
+    student = "rollout.engine.max_model_len", experiment.rollout.engine.max_model_len
+    engines = {"models.student.path": student, "models.teacher.path": teacher, "evaluation.teacher.path": teacher}
     for key, path in given_paths(experiment).items():
         try:
             located(key, path, key.endswith(".tokenizer"))
+            if key in engines:
+                check_context(path, *engines[key])
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
+
+
+def check_context(path: str, key: str, tokens: int) -> None:
+    """Raise `ConfigError` if an engine is to hold more `tokens`, as the setting `key` says, than the model in the folder can.
+
+    The engine would refuse it, but only after its start. Of a hub name nothing is known yet.
+    """
+    folder = Path(path).expanduser()
+    most = context_tokens(folder) if (folder / _CONFIG).is_file() else None
+    if most is not None and tokens > most:
+        raise ConfigError([f"{key} ({tokens}) should be at most {most}, the context of the model in {path}"])
 
 
 def hub_names(experiment: Experiment) -> list[tuple[str, str]]:

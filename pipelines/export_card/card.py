@@ -10,7 +10,7 @@ from pipelines.data.settings import SourceSettings
 from pipelines.export_card.finished import FinishedRun
 from pipelines.export_card.metadata import card_metadata
 from pipelines.export_card.results import KindResults, results_by_kind
-from pipelines.export_card.wording import data_phrase, model_phrase
+from pipelines.export_card.wording import data_phrase, hub_name, model_phrase
 from pipelines.records.evaluations import Evaluation
 from pipelines.report.run.summary import run_verdict
 from pipelines.wording import percent
@@ -47,6 +47,7 @@ def _body(run: FinishedRun, results: list[KindResults]) -> str:
         warmup_sources=data.warmup,
         seeds=_seeds(experiment.seed, data.train, data.evaluation),
         limits=experiment.evaluation.limits,
+        teacher_name=hub_name(experiment.models.teacher),
     )
 
 

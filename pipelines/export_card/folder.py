@@ -8,13 +8,20 @@ import shutil
 from pathlib import Path
 
 from cluster.files import commit_folder, start_folder
+from pipelines.experiment import yaml_values
+from pipelines.experiment.schema import Experiment
 from pipelines.export_card.card import model_card
 from pipelines.export_card.finished import ExportError, finished_run
+from pipelines.export_card.wording import hub_name
+from pipelines.serving.target import settings_of
 
 MARKER = "relayllm_export.json"
 """lists the folder's files with their SHA-256"""
-CARD, BY_HAND = "README.md", "relay_by_hand.py"
+CARD, BY_HAND, SERVER = "README.md", "relay_by_hand.py", "server.yaml"
 _VERSION = 1
+_TEACHER_IS_LOCAL = (
+    "# Set teacher.path to the folder of the teacher, or put it into the folder teacher beside this file.\n"
+)
 _BLOCK = 1 << 20
 
 
@@ -31,15 +38,23 @@ def export(run: Path, to: Path) -> Path:
     _require_own(to)
     partial = start_folder(to)
     for file in sorted(found.student.iterdir()):
-        if file.is_file() and not file.name.startswith(".") and file.name not in (CARD, BY_HAND, MARKER):
+        if file.is_file() and not file.name.startswith(".") and file.name not in (CARD, BY_HAND, SERVER, MARKER):
             shutil.copyfile(file, partial / file.name)
     shutil.copyfile(Path(__file__).with_name("by_hand.py"), partial / BY_HAND)
+    (partial / SERVER).write_text(server_file(found.experiment), encoding="utf-8")
     (partial / CARD).write_text(model_card(found), encoding="utf-8")
     files = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
     marker = {"version": _VERSION, "run": found.experiment.name, "files": files}
     (partial / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     commit_folder(to)
     return to
+
+
+def server_file(experiment: Experiment) -> str:
+    """Return a file for `relayllm serve` in the exported folder. Where the teacher is, only its name on the hub can say."""
+    teacher = hub_name(experiment.models.teacher)
+    comment = "" if teacher or experiment.models.teacher.url else _TEACHER_IS_LOCAL
+    return comment + yaml_values.written(settings_of(experiment, ".", teacher or "./teacher"))
 
 
 def _require_own(folder: Path) -> None:

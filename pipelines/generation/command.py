@@ -54,7 +54,7 @@ def generate(
 
     \b
     relayllm generate runs/demo --input questions.jsonl --output answers.jsonl
-    relayllm generate http://127.0.0.1:8000 --input questions.jsonl --output cheap.jsonl --budget 0.05
+    relayllm generate http://127.0.0.1:8000 --input questions.jsonl --output cheap.jsonl --budget 0.2
     """
     from pipelines.client.server import server_for
     from pipelines.generation.answers import Origin, check

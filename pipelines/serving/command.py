@@ -39,7 +39,7 @@ def serve(
 
     \b
     relayllm serve runs/demo
-    relayllm serve experiments/serve/demo.yaml limits.max_calls=2 --port 9000
+    relayllm serve experiments/serve/demo.yaml student.replicas=2 --port 9000
     """
     from cluster.store.copies import folder_of
     from pipelines.experiment.loading import resolved_yaml

@@ -8,8 +8,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actors.serving.guards.budgets import ledger_path
+from actors.serving.guards.ledger import Ledger, LedgerError
+from actors.serving.guards.settings import GuardSettings
 from actors.serving.settings import HttpSettings, ServerSettings
 from actors.serving.transport import environment_of_own_ray
 from cluster.devices import Device
@@ -42,6 +46,8 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
     alone = settings.ingress_replicas == 1 and not address_of(None)  # Serve is started for this server only
     teacher = settings.teacher
     variables = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
+    if alone and settings.guards.keys:
+        _require_ledger(settings.guards)
     with ExitStack() as ends:
         ends.enter_context(_variables(environment_of_own_ray(settings.http.port) if alone else {}))
         bound = application(settings)
@@ -49,6 +55,14 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
         ends.enter_context(ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables))
         ends.callback(lambda: until_ray_has_ended.enter_context(_hidden()))
         yield ends.enter_context(deployed(settings, bound, _port_beside(settings.http) if alone else None))
+
+
+def _require_ledger(guards: GuardSettings) -> None:
+    """Raise `ServerError` if the ledger's file cannot be used. The replicas would find out only after the engines' start."""
+    try:
+        Ledger(ledger_path(guards, Path.cwd()), guards.reservation_s)
+    except LedgerError as error:
+        raise ServerError(str(error)) from error
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from typing import Any
 
 from actors.serving.guards.addresses import check_bind
 from actors.serving.guards.budgets import ledger_path
-from actors.serving.settings import ServerSettings
+from actors.serving.settings import Memory, ServerSettings
 from actors.serving.student_folder import student_folder
 from cluster.errors import RunError
 from pipelines.experiment import yaml_values
 from pipelines.experiment.loading import load
-from pipelines.experiment.model_paths import located
+from pipelines.experiment.model_paths import check_context, located
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_names import FILTER
 from pipelines.models.base_models import finished_base_models
@@ -62,23 +62,33 @@ def _of_run(run: Path) -> dict[str, Any]:
         raise ServeTargetError(
             f"{run}: the run's base models are gone from {experiment.models.cache_dir}; run it again"
         )
+    student = _student_of(run, experiment) or models.student
+    return settings_of(experiment, student, models.teacher) | {"examples": _examples(run)}
+
+
+def settings_of(experiment: Experiment, student: str, teacher: str) -> dict[str, Any]:
+    """Return the settings of a server for a student of the experiment, which answers as it does in the final evaluation.
+
+    `teacher` is the folder or hub name of the teacher. It does not count for a teacher behind a url.
+    """
     limits = experiment.evaluation.limits
     timeout_s = min(limits.teacher_timeout_s, _CALL_TIMEOUT_S)
     sampling = experiment.evaluation.sampling.model_dump(mode="json")
+    served = experiment.models.teacher.endpoint
+    single = experiment.models.student.pretrain is not None
     return {
         "name": experiment.name,
-        "student": {
-            "path": _student_of(run, experiment) or models.student,
-            "engine": experiment.rollout.engine.model_dump(mode="json"),
-        },
-        "teacher": {"path": models.teacher, "engine": experiment.teacher.engine.model_dump(mode="json")},
+        "student": {"path": student, "engine": experiment.rollout.engine.model_dump(mode="json")},
+        "teacher": ({"path": teacher} if served is None else served.model_dump(mode="json"))
+        | {"engine": experiment.teacher.engine.model_dump(mode="json")},
         "prompt_suffix": experiment.data.prompt_suffix,
+        # A tiny model that was pretrained on single problems knows nothing else; others can talk.
+        "memory": Memory.QUESTION.value if single else Memory.CONVERSATION.value,
         "limits": limits.model_copy(update={"teacher_timeout_s": timeout_s}).model_dump(mode="json"),
         "sampling": {"student": sampling, "teacher": sampling},
         "device": experiment.cluster.device.value,
         "engine_threads": experiment.cluster.engine_threads,
         "cpus_per_replica": experiment.cluster.cpus_per_actor,
-        "examples": _examples(run),
     }
 
 
@@ -109,7 +119,10 @@ def _examples(run: Path) -> list[str]:
 
 def _located(settings: ServerSettings, folder: Path) -> ServerSettings:
     """Return the settings with absolute paths, since replicas may run in other folders. The ledger is in `folder` by default."""
-    student = settings.student.model_copy(update={"path": located("student.path", settings.student.path)})
+    engine = settings.student.engine
+    own = located("student.path", settings.student.path)
+    check_context(own, "student.engine.max_model_len", engine.max_model_len)
+    student = settings.student.model_copy(update={"path": own})
     teacher = settings.teacher
     if teacher is not None:
         path, tokenizer, cache = teacher.path, teacher.tokenizer, teacher.cache
@@ -118,6 +131,8 @@ def _located(settings: ServerSettings, folder: Path) -> ServerSettings:
             "tokenizer": tokenizer and located("teacher.tokenizer", tokenizer, of_tokenizer=True),
             "cache": cache and cache.absolute(),
         }
+        if isinstance(changes["path"], str):
+            check_context(changes["path"], "teacher.engine.max_model_len", teacher.engine.max_model_len)
         teacher = teacher.model_copy(update=changes)
     guards = settings.guards
     guards = guards.model_copy(update={"ledger": ledger_path(guards, folder).absolute()})

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.model_folder import FolderProblem, check_model_folder
+from actors.model_folder import FolderProblem, check_model_folder, context_tokens
 from pipelines.__main__ import main
 from pipelines.experiment.errors import ConfigError
-from pipelines.experiment.model_paths import located
+from pipelines.experiment.loading import load
+from pipelines.experiment.model_paths import check_given_paths, located
+from pipelines.experiment.schema import Experiment
 from tests.model_folder import model_folder, tensors
 from tests.pipelines.small import SMALL
 
@@ -121,9 +123,33 @@ def test_a_run_with_a_broken_model_ends_with_status_2_and_has_written_nothing(
     (tmp_path / "small.yaml").write_text(SMALL)
     cut(folder / "model.safetensors")
     before = sorted(tmp_path.rglob("*"))
-    models = ["models.student.path=./model", f"models.teacher.path={SHIPPED}"]
+    models = ["models.student.path=./model", "models.teacher.path=some/teacher"]
     for dry in ([], ["--dry-run"]):
         assert main(["run", "small.yaml", *models, *dry]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("models.student.path = './model'") and "its header promises" in line
         assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"max_position_embeddings": 256}, 256),
+        ({"max_position_embeddings": 256, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, 256),
+        ({"max_position_embeddings": 256, "rope_scaling": None}, 256),
+        ({"max_position_embeddings": 256, "rope_scaling": {"type": "yarn", "factor": 4.0}}, None),
+        ({"text_config": {"max_position_embeddings": 512}}, 512),
+        ({"max_position_embeddings": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_a_models_context_is(tmp_path: Path, config: dict[str, object], tokens: int | None) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert context_tokens(tmp_path) == tokens
+
+
+def test_a_run_whose_engine_holds_more_than_the_models_context_is_refused(tmp_path: Path) -> None:
+    overrides = [f"models.student={{path: {SHIPPED}, pretrain: null}}", "rollout.engine.max_model_len=300"]
+    experiment = load(REPOSITORY / "experiments" / "demo.yaml", overrides, Experiment)
+    with pytest.raises(ConfigError, match=r"rollout\.engine\.max_model_len \(300\) should be at most 256"):
+        check_given_paths(experiment)

@@ -98,6 +98,7 @@ class StandIn:
         """set when a client has gone away in the middle of a stream"""
         self.running = self.most_running = 0
         self.examples = ["start 3, then: add 4", "What is $\\frac{84}{2}$?"]
+        self.memory = "conversation"
         self.app = FastAPI()
         self.app.add_api_route("/v1/models", self._models, methods=["GET"])
         self.app.add_api_route("/v1/chat/completions", self._answer, methods=["POST"])
@@ -136,7 +137,7 @@ class StandIn:
         return None
 
     async def _models(self, request: Request) -> Response:
-        relay = {"policy_version": 80, "examples": self.examples, "prices": PRICES, "limits": {}}
+        relay = {"policy_version": 80, "examples": self.examples, "memory": self.memory, "prices": PRICES, "limits": {}}
         models = [{"id": id, "object": "model", "relay": {"kind": kind, **relay}} for id, kind in KINDS.items()]
         return self._refusal(request) or JSONResponse({"object": "list", "data": models})
 

@@ -244,7 +244,7 @@ async def test_the_models_are_listed_with_what_a_page_needs() -> None:
         one = (await client.get("/v1/models/tiny/student")).json()
     assert [model["id"] for model in listed] == ["tiny", "tiny/student", "tiny/teacher"]
     assert one == listed[1]
-    assert set(one["relay"]) == {"kind", "policy_version", "examples", "prices", "currency", "limits"}
+    assert set(one["relay"]) == {"kind", "policy_version", "examples", "memory", "prices", "currency", "limits"}
 
 
 async def test_metrics_count_what_was_answered() -> None:
@@ -263,3 +263,9 @@ def test_openapi_describes_the_fields_that_are_used() -> None:
         body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         jsonschema.Draft202012Validator.check_schema(body)
         assert set(body["properties"]) == used | WITHOUT_EFFECT
+
+
+async def test_a_load_balancer_may_ask_for_the_head_of_health_alone() -> None:
+    async with stack([]).client() as client:
+        response = await client.head("/health")
+    assert (response.status_code, response.content) == (200, b"")

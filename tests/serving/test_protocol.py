@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from actors.serving.errors import ApiError
+from actors.serving.prompts import Prompts
+from actors.serving.protocol import RequestReader
 from actors.serving.request import ModelKind
-from tests.serving.stack import chat, reader, tokenizer
+from tests.serving.stack import chat, reader, settings, tokenizer
 
 
 def refused(body: dict[str, Any], completion: bool = False) -> ApiError:
@@ -156,6 +158,16 @@ def test_a_conversation_is_rendered_by_the_chat_template() -> None:
     (one,) = reader().chat(chat(messages=messages)).choices
     text = "<|system|>1<|end|><|user|>23<|end|><|assistant|>4<|end|><|user|>5<|end|><|assistant|>"
     assert one.prompt == reader().completion({"prompt": text}).choices[0].prompt
+
+
+def test_a_model_that_remembers_no_conversation_gets_the_newest_question_alone() -> None:
+    chosen = settings(memory="question")
+    forgetful = RequestReader(chosen, Prompts(chosen))
+    earlier = [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]
+    system, newest = {"role": "system", "content": "3"}, {"role": "user", "content": "2+2"}
+    (whole,) = forgetful.chat(chat(messages=[system, *earlier, *earlier, newest])).choices
+    (alone,) = reader().chat(chat(messages=[system, newest])).choices
+    assert whole.prompt == alone.prompt
 
 
 def test_no_message_can_begin_a_new_turn() -> None:

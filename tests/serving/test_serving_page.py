@@ -218,4 +218,4 @@ def test_a_file_of_the_page_is_a_servers(block: Block, tmp_path: Path, monkeypat
 
 def test_every_file_of_the_page_is_used() -> None:
     assert {block.file for block in BLOCKS if block.language == "yaml"} == {"public.yaml", "remote.yaml"}
-    assert all(command.split()[0] in ("relayllm", "curl", "sqlite3") for command in COMMANDS)
+    assert all(command.split()[0] in ("relayllm", "curl", "sqlite3", "export") for command in COMMANDS)

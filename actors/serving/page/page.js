@@ -36,6 +36,7 @@ async function load() {
   const { id, relay } = served.relay;
   document.title = id + " – RelayLLM";
   byId("served").textContent = `${id}, policy version ${relay.policy_version}`;
+  byId("memory").hidden = relay.memory !== "question";
   byId("compare").closest("label").hidden = !served.student && !served.teacher;
   byId("examples").replaceChildren(...(relay.examples ?? []).map(exampleItem));
   byId("welcome").hidden = turns.length > 0;

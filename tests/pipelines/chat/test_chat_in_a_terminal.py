@@ -61,8 +61,10 @@ class Terminal:
 @pytest.mark.parametrize(("variables", "marked"), [({}, "\x1b[4;38;5;208m42\x1b[0m"), ({"NO_COLOR": "1"}, "⟦42⟧")])
 def test_the_teachers_part_is_in_colour_or_in_brackets(variables: dict[str, str], marked: str) -> None:
     with StandIn(lambda body, kind: [Writes("It is "), Calls("42", 5), Writes(".")]) as server:
+        server.memory = "question"
         terminal = Terminal(server.url, **variables)
         greeting = terminal.until("> ")
+        assert "does not see the earlier ones" in greeting
         assert "policy version 80" in greeting and "for example: start 3" in greeting
         terminal.type("What?\n")
         assert marked in terminal.until("1.25 s]")

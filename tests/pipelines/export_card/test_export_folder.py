@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.export_card.finished import ExportError
-from pipelines.export_card.folder import BY_HAND, CARD, MARKER, export
+from pipelines.export_card.folder import BY_HAND, CARD, MARKER, SERVER, export
 from tests.pipelines.export_card.conftest import MakeRun
 
 
@@ -37,8 +37,8 @@ def test_it_has_the_students_files_a_card_an_example_and_a_list_of_them(make_run
     run = make_run()
     folder = export(run, tmp_path / "out")
     own = {file.name for file in (run / "stages" / "grpo" / "model").iterdir()}
-    assert {file.name for file in folder.iterdir()} == own | {CARD, BY_HAND, MARKER}
-    assert json.loads((folder / MARKER).read_text())["files"].keys() == own | {CARD, BY_HAND}
+    assert {file.name for file in folder.iterdir()} == own | {CARD, BY_HAND, SERVER, MARKER}
+    assert json.loads((folder / MARKER).read_text())["files"].keys() == own | {CARD, BY_HAND, SERVER}
 
 
 def test_a_run_without_grpo_gives_its_warm_student(make_run: MakeRun, tmp_path: Path) -> None:

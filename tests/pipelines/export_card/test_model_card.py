@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard, metadata_load
 
+from pipelines.experiment.errors import ConfigError
 from pipelines.export_card.card import model_card
 from pipelines.export_card.finished import finished_run
 from pipelines.export_card.folder import export
@@ -61,10 +61,12 @@ def test_the_servers_file_can_be_served(
 ) -> None:
     run = make_run("data.prompt_suffix=" + json.dumps(suffix), "evaluation.limits.max_calls=3")
     folder = export(run, tmp_path / "out")
-    (text,) = re.findall(r"```yaml\n(name.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-    (folder / "server.yaml").write_text(text)
     monkeypatch.chdir(folder)
+    assert "relayllm serve server.yaml teacher.path=FOLDER\n" in Path("README.md").read_text()
+    with pytest.raises(ConfigError, match=r"teacher\.path = '\./teacher': .* is no folder"):
+        server_settings(Path("server.yaml"))
     settings = server_settings(Path("server.yaml"), [f"teacher.path={shipped['teacher']}"])
+    assert settings.student.engine.max_model_len == 128 and settings.sampling.student.greedy
     assert Path(settings.student.path).samefile(folder) and settings.prompt_suffix == suffix
     assert settings.limits.max_calls == 3
 

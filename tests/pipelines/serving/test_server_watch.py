@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -56,6 +57,20 @@ def test_a_replicas_death_is_told_once_and_so_is_its_return(watch, caplog: pytes
 def test_a_server_that_stays_broken_ends(watch) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(server.ServerError, match="student: a replica died"):
         watch(["RUNNING", *["UNHEALTHY", "DEPLOYING"] * 5])
+
+
+def test_a_ledger_that_cannot_be_used_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", "a key of 16 letters")
+    (ledger := tmp_path / "ledger.sqlite").write_text("no database, but a text that is long enough to be none" * 9)
+    guards = {"keys": [{"name": "me", "key_env": "A_KEY"}], "ledger": str(ledger)}
+    monkeypatch.setattr(server, "ray_session", None)
+    with (
+        pytest.raises(server.ServerError, match=r"ledger\.sqlite: cannot be used as a ledger"),
+        server.running_server(settings(guards=guards, http={"port": 0})),
+    ):
+        pass
 
 
 def test_each_time_that_it_works_it_may_break_anew(watch) -> None:  # type: ignore[no-untyped-def]

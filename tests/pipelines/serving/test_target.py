@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from actors.serving.settings import ServerSettings
+from actors.serving.settings import Memory, ServerSettings
 from pipelines.__main__ import main
 from pipelines.experiment.errors import ConfigError
 from pipelines.experiment.loading import load, resolved_yaml
@@ -43,6 +43,31 @@ def test_a_run_is_served_as_it_was_evaluated(run: Path) -> None:
     assert settings.sampling.student.greedy
     assert settings.student.engine.max_model_len == 128
     assert settings.examples == ["0+0", "1+1", "3+3", "2+2", "5+5", "8+8"]
+
+
+def test_a_student_that_learned_single_questions_sees_no_earlier_ones(run: Path) -> None:
+    assert server_settings(run).memory is Memory.QUESTION
+    assert server_settings(run, ["memory=conversation"]).memory is Memory.CONVERSATION
+
+
+def test_a_run_whose_teacher_is_behind_a_url_is_served_with_that_teacher(run: Path) -> None:
+    url = "{url: 'http://127.0.0.1:9/v1', model: big, tokenizer: null, pretrain: null}"
+    overrides = [f"models.teacher={url}", "data.prompt_suffix=?"]
+    experiment = load(REPOSITORY / "experiments" / "demo.yaml", overrides, Experiment)
+    (run / "experiment.yaml").write_text(resolved_yaml(experiment))
+    settings = server_settings(run)
+    assert settings.teacher is not None
+    assert (settings.teacher.path, settings.teacher.url, settings.teacher.model) == (
+        None,
+        "http://127.0.0.1:9/v1",
+        "big",
+    )
+
+
+def test_an_engine_cannot_hold_more_than_its_models_context(run: Path) -> None:
+    assert server_settings(run, ["teacher.engine.max_model_len=256"]).teacher is not None
+    with pytest.raises(ConfigError, match=r"teacher\.engine\.max_model_len \(257\) should be at most 256"):
+        server_settings(run, ["teacher.engine.max_model_len=257"])
 
 
 def test_overrides_change_a_server_of_a_run(run: Path) -> None:

@@ -52,6 +52,13 @@ def test_page_asks_only_its_own_server_and_has_a_strict_policy(tab: Page, server
     assert tab.errors == []
 
 
+@pytest.mark.parametrize(("memory", "said"), [("conversation", "false"), ("question", "true")])
+def test_page_says_if_the_models_see_no_earlier_questions(tab: Page, server: StandIn, memory: str, said: str) -> None:
+    server.memory = memory
+    opened(tab, server)
+    tab.until(f"document.getElementById('memory').checkVisibility() === {said}")
+
+
 def test_answer_arrives_piece_by_piece_beside_student_and_teacher_alone(tab: Page, server: StandIn) -> None:
     go = threading.Event()
     server.script = relay([Writes("The sum is "), Calls("42 for", 20), Waits(go), Writes(" sure.")])
