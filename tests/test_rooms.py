@@ -78,7 +78,7 @@ ROOMS: dict[str, set[str]] = {
     # The trained student as a Hugging Face folder with a model card.
     "pipelines.export_card": {
         "cluster",
-        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "records", "run", "report")),
+        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "records", "run", "report", "serving")),
     },
     "pipelines.driver": {
         "cluster",
@@ -103,7 +103,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines.doctor": {
         "cluster",
         "actors",
-        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "memory", "records")),
+        *(f"pipelines.{room}" for room in ("wording", "data", "experiment", "memory", "records", "terminal")),
     },
     # How long the steps of a run would take elsewhere, by simulation.
     "pipelines.planner": {"cluster", "pipelines.experiment", "pipelines.memory", "pipelines.records"},

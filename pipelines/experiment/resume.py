@@ -9,6 +9,8 @@ MAY_CHANGE_ON_RESUME = (
     "cluster",
     "tracking",
     "alarms",
+    "grpo.on_alarm",
+    "grpo.most_roll_backs",
     "rollout.workers",
     "rollout.sequences_in_flight",
     "rollout.deadline_s",

@@ -243,7 +243,15 @@ def _engine(settings: EngineSettings) -> Sequence[Content]:
 def _training(settings: GrpoSettings) -> Content:
     """Return the settings that GRPO's result depends on."""
     off = {name for name in _LATER if getattr(settings, name) == GrpoSettings.model_fields[name].default}
-    left_out = {"checkpoint_every", "keep_checkpoints", "evaluate_every", "teacher_outage_s", "loss"} | off
+    of_running = {
+        "checkpoint_every",
+        "keep_checkpoints",
+        "evaluate_every",
+        "teacher_outage_s",
+        "on_alarm",
+        "most_roll_backs",
+    }
+    left_out = {"loss"} | of_running | off
     loss = _dump(settings.loss, {"tis_cap"} if settings.loss.tis_cap is None else ())
     return {**_dump(settings, left_out), "loss": loss}
 

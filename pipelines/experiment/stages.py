@@ -10,6 +10,7 @@ from actors.rollout import Policy
 from actors.settings import GrpoLossSettings, OptimizerSettings, RelayLimits, SamplingSettings
 from cluster.settings import Settings
 from cluster.weight_transport import InFlight
+from pipelines.experiment.alarm_actions import AlarmActions
 from pipelines.experiment.models import TeacherModelSettings
 
 MOST_STEPS = 1_000_000
@@ -95,6 +96,12 @@ class GrpoSettings(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     checkpoint_every: int = Field(10, gt=0, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, gt=0, description="the newest so many stay on disk")
+    on_alarm: AlarmActions = Field(AlarmActions(), description="what follows an alarm that begins at a step")
+    most_roll_backs: int = Field(
+        3,
+        ge=0,
+        description="times that a run may go back to a checkpoint; the next alarm that asks for it ends the run",
+    )
     evaluate_every: int = Field(25, gt=0, description="steps between evaluations on part of the problems")
     in_flight: InFlight = Field(
         InFlight.FINISH,

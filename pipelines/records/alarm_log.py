@@ -46,6 +46,10 @@ class AlarmLog:
         """Record and return the alarms that begin, go on or end with an evaluation; `rows` are one policy's, of all kinds."""
         return self._recorded(self._watch.evaluated(rows))
 
+    def rolled_back(self, stage: str, to: int) -> list[AlarmEvent]:
+        """Record and return the alarms that end because a stage has gone back to step `to`."""
+        return self._recorded(self._watch.rolled_back(stage, to))
+
     def _recorded(self, events: list[AlarmEvent]) -> list[AlarmEvent]:
         for event in events:
             self._run.append_jsonl(ALARM_EVENTS, asdict(event))

@@ -89,6 +89,13 @@ class AlarmWatch:
                 )
         return events
 
+    def rolled_back(self, stage: str, to: int) -> list[AlarmEvent]:
+        """End the alarms on steps of a stage that began after step `to`, since these steps count no longer."""
+        found = [event for event in self.open if event.where == stage and event.name is None and event.step > to]
+        for event in found:
+            del self._open[event.key]
+        return [replace(event, event="ended", detail=f"gone back to step {to}") for event in found]
+
     def _change(
         self,
         alarm: Alarm,

@@ -76,11 +76,11 @@ class Tracker:
         if mode != "disabled":
             self._wandb = self._start_wandb(mode, settings, config, environ)
 
-    def log(self, stage: str, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
+    def log(self, stage: str, step: int, metrics: Mapping[str, SupportsFloat]) -> list[AlarmEvent]:
         """Record the metrics of one step of a stage, under their names in `pipelines.records.metrics.METRICS`.
 
-        NaN and infinity become null in metrics.jsonl, with a warning the first time. After a resume a step may be
-        logged again: `read_metrics` takes the later values.
+        Return the alarms that begin or end with it. NaN and infinity become null in metrics.jsonl, with a warning the
+        first time. After a resume a step may be logged again: `read_metrics` takes the later values.
         """
         values = {name: float(value) for name, value in metrics.items()}
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
@@ -92,7 +92,13 @@ class Tracker:
         self._run.append_jsonl(self._run.metrics.name, row)
         self._last.logged(stage, step, values)
         self._send(stage, step, values)
-        self._send_alarms(self._alarms.step(stage, step, written))
+        events = self._alarms.step(stage, step, written)
+        self._send_alarms(events)
+        return events
+
+    def rolled_back(self, stage: str, to: int) -> None:
+        """Note that a stage has gone back to step `to`: alarms that have begun since then end."""
+        self._send_alarms(self._alarms.rolled_back(stage, to))
 
     def readings(self) -> Iterator[Reading]:
         """Yield what the run's own metrics show now, for Prometheus."""

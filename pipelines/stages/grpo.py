@@ -30,6 +30,7 @@ from pipelines.rollout.decode_and_grade import GradedStream, RolloutDecoding
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.rollout.teacher_outage import TeacherOutage
 from pipelines.run import MODEL, Run
+from pipelines.stages.alarm_policy import RollBackNeeded, cursor_after, finish_roll_back, heed, roll_back
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.export import export_student
 from pipelines.stages.publishing import log_step, publish_steps
@@ -54,6 +55,15 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 
 
 def _train(run: Run, problems: list[Problem]) -> None:
+    finish_roll_back(run.directory, run.tracker, run.experiment.grpo)
+    while True:
+        try:
+            return _train_from_checkpoint(run, problems)
+        except RollBackNeeded as needed:
+            roll_back(run.directory, run.tracker, run.experiment.grpo, needed.alarm, needed.cursor)
+
+
+def _train_from_checkpoint(run: Run, problems: list[Problem]) -> None:
     settings, total = run.experiment.grpo, run.experiment.grpo_steps
     assert settings.epochs is None, "the driver turns epochs into steps when the filter is done"
     first, cursor = _load(run, total)
@@ -94,7 +104,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
                 metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
                 if not run.experiment.grpo.loss.kl_coefficient:
                     metrics.pop("learner/kl", None)  # it is measured only if it is in the loss
-                log_step(run.directory, run.tracker, GRPO, step + 1, metrics)
+                heed(settings.on_alarm, log_step(run.directory, run.tracker, GRPO, step + 1, metrics), supply.cursor)
                 clock = PhaseClock()
                 # Save after the log. A resumed run does not repeat steps before a checkpoint, so they have to be logged by then.
                 if (step + 1) % settings.checkpoint_every == 0:
@@ -228,6 +238,7 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
             run.actors().learner.load_state(str(checkpoint / _LEARNER_STATE))
             if (file := checkpoint / _CURSOR).exists():
                 cursor = Cursor.read(file.read_bytes())
+        cursor = cursor_after(run.directory, step, cursor)
         run.actors().sync_weights()
     return step, cursor
 

@@ -10,6 +10,7 @@ from typing import SupportsFloat
 
 from pydantic import JsonValue, TypeAdapter
 
+from pipelines.experiment.alarms import AlarmEvent
 from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.evaluations import EVALUATIONS, Evaluation
 from pipelines.records.objective import OBJECTIVE, within_budget
@@ -29,11 +30,11 @@ _EVALUATION, _EVALUATIONS, _TRACE = TypeAdapter(Evaluation), TypeAdapter(tuple[E
 
 def log_step(
     directory: RunDirectory, tracker: Tracker, stage: str, step: int, metrics: Mapping[str, SupportsFloat]
-) -> None:
-    """Record one step of a training stage, in the stage's folder and in the run's metrics."""
+) -> list[AlarmEvent]:
+    """Record one step of a training stage, in the stage's folder and in the run's metrics. Return its alarms' events."""
     values = {name: float(value) for name, value in metrics.items()}
     directory.append_jsonl(_metrics(stage), {"step": step, "metrics": finite_or_none(values)})
-    tracker.log(stage, step, values)
+    return tracker.log(stage, step, values)
 
 
 def publish_steps(directory: RunDirectory, tracker: Tracker, stage: str) -> None:

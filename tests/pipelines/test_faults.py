@@ -117,6 +117,22 @@ def test_a_killed_reward_actor_comes_back(tmp_path: Path, shared: Path) -> None:
     assert "reward died and is restarted, 1 of 3 times" in run.printed
 
 
+def test_a_run_goes_back_when_an_alarm_asks_for_it_and_ends_with_the_diagnosis_when_that_does_not_help(
+    tmp_path: Path, shared: Path
+) -> None:
+    with marked_run(tmp_path, CALLING) as run:
+        folders = f"share_dir={shared / 'stages'}", f"models.cache_dir={shared / 'models'}"
+        # No entropy is above 99 nats, so the alarm begins at the fifth step, whatever is learned.
+        alarm = "alarms.entropy_collapse=99", "grpo.on_alarm.entropy_collapse=roll_back", "grpo.most_roll_backs=1"
+        process = run.start(*folders, *alarm)
+        assert process.wait(timeout=900) == 1, run.output()[-6000:]
+        run.wait_until_none_is_left()
+        steps = [row["step"] for row in run.directory.read_jsonl("metrics.jsonl") if row["stage"] == "grpo"]
+        assert steps == [1, 2, 3, 4, 5] * 2
+        assert "Training goes back from step 5 to the warm student" in run.output()
+        assert "the run has gone back 1 time already" in run.output() and "Traceback" not in run.output()
+
+
 @pytest.mark.parametrize("zero_stage", [1, 3])
 def test_after_the_death_of_a_learner_rank_the_run_ends_with_the_weights_of_an_undisturbed_one(
     tmp_path: Path, shared: Path, zero_stage: int

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -16,12 +16,16 @@ from typing import Any
 import pytest
 
 from pipelines.data.problem import Problem
+from pipelines.experiment.alarm_actions import AlarmActions
+from pipelines.experiment.alarms import ALARMS
 from pipelines.experiment.loading import load as load_experiment
 from pipelines.experiment.schema import Experiment
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.records.tracking import Tracker, read_metrics
 from pipelines.rollout.group_supply import StepGroups
+from pipelines.stages import alarm_policy
 from pipelines.stages import grpo as stage
+from pipelines.stages.alarm_policy import AlarmStopError, roll_backs
 from pipelines.stages.grpo import grpo
 
 DEMO = Path(__file__).parents[3] / "experiments" / "demo.yaml"
@@ -101,11 +105,21 @@ class Learning:
 def train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripted_stream: Any, request: pytest.FixtureRequest
 ) -> Train:
-    """Return a function that trains what is left, up to a kill if it is told where and at which step."""
-    updates = itertools.count(1)
-    settings = MODES[request.param]
+    """Return a function that trains what is left, up to a kill if it is told where and at which step.
 
-    def train(where: str = "", killed_step: int = 0) -> RunDirectory:
+    At `bad` steps, each counted once, an alarm begins.
+    """
+    updates = itertools.count(1)
+
+    def train(where: str = "", killed_step: int = 0, *more: str, bad: Sequence[int] = ()) -> RunDirectory:
+        settings, still_bad = [*MODES[request.param], *more], list(bad)
+
+        def alarming() -> float:
+            if learner.step not in still_bad:
+                return 0.0
+            still_bad.remove(learner.step)
+            return 1.0
+
         def strike(place: str, step: int) -> None:
             if (place, step) == (where, killed_step):
                 raise Killed
@@ -122,7 +136,7 @@ def train(
             assert rollout.weights == learner.weights  # so the version that the learner is told is that of its weights
             begun = [group.version for group in step.groups]
             assert rollout.version - min(begun) <= run.experiment.grpo.max_staleness
-            if not settings or learner.step == first_step:
+            if request.param == "in turns" or learner.step == first_step:
                 assert set(begun) == {rollout.version}
             return Learning(learner, [group.first for group in step.groups])
 
@@ -131,9 +145,9 @@ def train(
             first_step, cursor = load_checkpoint(run, steps)
             return first_step, cursor
 
-        def log_step(directory: RunDirectory, tracker: Tracker, name: str, step: int, metrics: Any) -> None:
+        def log_step(directory: RunDirectory, tracker: Tracker, name: str, step: int, metrics: Any) -> Any:
             strike("log", step)
-            log(directory, tracker, name, step, metrics)
+            return log(directory, tracker, name, step, metrics)
 
         experiment = load_experiment(DEMO, [*SETTINGS, *settings], Experiment)
         directory, learner, rollout = RunDirectory(tmp_path), Learner(updates, strike), Rollout()
@@ -150,6 +164,7 @@ def train(
                 "_metrics": lambda *found: {
                     "rollout/accuracy": learner.weights,
                     "rollout/call_ratio": 0.0,
+                    "learner/non_finite_steps": alarming(),
                     **found[-1].metrics(),
                 },
                 "memory_metrics": lambda experiment: {},
@@ -171,7 +186,9 @@ def train(
                 warm_student="",
             )
             grpo(run, PROBLEMS)
-        assert sorted(learner.learned) == list(range(learner.step * PER_STEP))
+        assert len(set(learner.learned)) == learner.step * PER_STEP
+        if not roll_backs(directory):
+            assert sorted(learner.learned) == list(range(learner.step * PER_STEP))
         return directory
 
     return train
@@ -245,3 +262,92 @@ def test_the_time_of_a_checkpoint_is_in_the_row_of_the_next_step(train: Train) -
     steps = read_metrics(train(), "grpo")
     assert [step for step, metrics in steps.items() if "time/checkpoint_s" in metrics] == [4, 7]
     assert all(metrics["time/step_s"] >= metrics.get("time/checkpoint_s", 0) for metrics in steps.values())  # type: ignore[operator]
+
+
+def learned_by(directory: RunDirectory, step: int) -> list[int]:
+    """Return the places of the problems that a checkpoint has come from."""
+    _, _, places = json.loads((directory.checkpoints("grpo") / f"{step:06d}" / "learner").read_text())
+    return list(places)
+
+
+BACK = "grpo.on_alarm.non_finite_steps=roll_back"
+
+
+def test_an_alarm_takes_training_back_to_the_checkpoint_before_it_and_on_with_other_problems(
+    train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = train("", 0, BACK, bad=[5])
+    assert list(read_metrics(directory, "grpo")) == list(range(1, 8))
+    (row,) = roll_backs(directory)
+    assert (row.alarm, row.step, row.to) == ("non_finite_steps", 5, 3)
+    kept, after = learned_by(directory, 3), set(learned_by(directory, 6)) - set(learned_by(directory, 3))
+    assert min(after) >= min([row.cursor.next, *row.cursor.carried]) and len(kept) == len(after) == 9
+    assert "goes back from step 5 to the checkpoint of step 3" in caplog.text and "1 of 3 times" in caplog.text
+    events = [(event["event"], event["step"]) for event in directory.read_jsonl("alarms.jsonl")]
+    assert events == [("began", 5), ("ended", 5)]
+
+
+def test_before_the_first_checkpoint_training_goes_back_to_the_warm_student(train: Train) -> None:
+    directory = train("", 0, BACK, bad=[2])
+    assert [row.to for row in roll_backs(directory)] == [0]
+    assert list(read_metrics(directory, "grpo")) == list(range(1, 8))
+
+
+def test_a_run_that_has_gone_back_too_often_ends_with_the_diagnosis(train: Train) -> None:
+    with pytest.raises(AlarmStopError, match=r"(?s)step 5\): 1 .*gone back 2 times already.*Lower grpo\.optimizer\.lr"):
+        train("", 0, BACK, "grpo.most_roll_backs=2", bad=[5, 5, 5])
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+def test_a_run_without_a_checkpoint_from_before_the_alarm_ends_and_says_what_would_help(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = replace(
+        ALARMS["non_finite_steps"], steps=3
+    )  # its condition held at steps 5 to 7, and 6 is the oldest checkpoint
+    monkeypatch.setitem(ALARMS, "non_finite_steps", slow)
+    with pytest.raises(
+        AlarmStopError, match=r"no checkpoint of step 4 or earlier .* raise grpo\.keep_checkpoints \(1\)"
+    ):
+        train("", 0, BACK, "grpo.keep_checkpoints=1", bad=[5, 6, 7])
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+@pytest.mark.parametrize("killed_in", ["rmtree", "rolled_back"])
+def test_a_run_that_is_killed_while_it_goes_back_does_so_when_it_is_resumed(
+    train: Train, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setitem(ALARMS, "non_finite_steps", replace(ALARMS["non_finite_steps"], steps=3))
+    of: Any = {"rmtree": alarm_policy.shutil, "rolled_back": Tracker}[killed_in]
+    with monkeypatch.context() as patched:
+        patched.setattr(of, killed_in, killed)
+        with pytest.raises(Killed):
+            train("", 0, BACK, bad=[5, 6, 7])
+    directory = train("", 0, BACK)
+    assert [(row.step, row.to) for row in roll_backs(directory)] == [(7, 3)]
+    assert list(read_metrics(directory, "grpo")) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+def test_a_run_that_is_resumed_at_the_step_it_went_back_to_takes_the_other_problems_too(train: Train) -> None:
+    with pytest.raises(Killed):
+        train("update", 7, BACK, bad=[6])
+    directory = train("", 0, BACK)
+    (row,) = roll_backs(directory)
+    assert (row.to, row.cursor.next) == (3, 18)
+    assert set(learned_by(directory, 6)) == {*range(9), *range(18, 27)}
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+def test_an_alarm_can_end_the_run_and_the_same_command_then_goes_on(train: Train) -> None:
+    with pytest.raises(AlarmStopError, match=r"(?s)alarm non_finite_steps.*on_alarm\.non_finite_steps is stop"):
+        train("", 0, "grpo.on_alarm.non_finite_steps=stop", bad=[5])
+    assert list(read_metrics(train("", 0, "grpo.on_alarm.non_finite_steps=stop"), "grpo")) == list(range(1, 8))
+
+
+def test_each_alarm_on_steps_of_grpo_has_an_action() -> None:
+    on_steps = {name for name, alarm in ALARMS.items() if alarm.metric and not alarm.metric.startswith("filter/")}
+    assert AlarmActions.model_fields.keys() == on_steps
