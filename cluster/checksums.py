@@ -34,11 +34,12 @@ def damage(folder: Path) -> str | None:
     """
     try:
         rows = json.loads((folder / FILE).read_bytes())
+        sizes = {name: row["bytes"] for name, row in rows.items()}
+        digests_then = {name: row["sha256"] for name, row in rows.items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        return f"{folder / FILE} cannot be read: {error}"
-    sizes = {name: row["bytes"] for name, row in rows.items()}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        return f"{folder / FILE} cannot be read: {type(error).__name__}: {error}"
     for name, size in sizes.items():
         try:
             found = (folder / name).stat().st_size
@@ -52,7 +53,7 @@ def damage(folder: Path) -> str | None:
         except OSError as error:
             return f"{error.filename} cannot be read: {error.strerror}"
     for name, digest in zip(rows, digests, strict=True):
-        if digest != rows[name]["sha256"]:
+        if digest != digests_then[name]:
             return f"{folder / name} has other content than when it was written, by its SHA-256"
     return None
 

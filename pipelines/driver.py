@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -47,13 +48,15 @@ from pipelines.terminal.stages import shown_stages
 logger = logging.getLogger(__name__)
 
 PROBLEM_SETS = "problem_sets.json"
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+"""before all actors are started again; whatever ended a learner rank may need a while to pass"""
 
 
 def drive(experiment: Experiment) -> Path:
     """Run all stages that are not finished, and return the path of the run's report.
 
     If a learner rank dies or misses a deadline, all actors are started again, and training goes on from its last checkpoint.
-    That happens at most `cluster.max_restarts` times.
+    That happens at most `cluster.max_restarts` times, each time after a longer pause.
     """
     budget = experiment.cluster.max_restarts
     for begun_again in count(1):
@@ -64,11 +67,13 @@ def drive(experiment: Experiment) -> Path:
             if begun_again > budget or others_lost or asked_to_stop():
                 raise
             logger.warning(
-                "%s\nAll actors are started again, and training goes on from its last checkpoint, %d of %d times",
+                "%s\nAll actors are started again in %.0f s, and training goes on from its last checkpoint, %d of %d times",
                 error,
+                pause_s := min(_FIRST_PAUSE_S * 2 ** (begun_again - 1), _LONGEST_PAUSE_S),
                 begun_again,
                 budget,
             )
+            time.sleep(pause_s)
     raise AssertionError("the loop returns or raises")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from cluster.errors import RunError
+from cluster.files import prune
 from pipelines.experiment.alarm_actions import Action, AlarmActions
 from pipelines.experiment.alarms import ALARMS, AlarmEvent, event_text
 from pipelines.experiment.stage_names import GRPO
@@ -98,9 +98,7 @@ def roll_back(
             f"no checkpoint of step {good} or earlier is left to go back to: raise grpo.keep_checkpoints "
             f"({settings.keep_checkpoints}) or lower grpo.checkpoint_every ({settings.checkpoint_every})",
         )
-    for one in checkpoints:
-        if int(one.name) > to:
-            shutil.rmtree(one)
+    prune([one for one in checkpoints if int(one.name) > to], keep=0)
     if not is_recorded:
         row = RollBack(alarm.alarm, alarm.step, to, cursor, events)
         directory.append_jsonl(ROLL_BACKS, _ROW.dump_python(row, mode="json"))

@@ -142,7 +142,10 @@ def test_after_the_death_of_a_learner_rank_the_run_ends_with_the_weights_of_an_u
     stage = f"learner.zero_stage={zero_stage}"
     undisturbed = ended(tmp_path / "undisturbed", shared, lambda run: None, stage)
     killed = ended(tmp_path / "killed", shared, kill("LearnerRank"), stage)
-    assert "All actors are started again, and training goes on from its last checkpoint, 1 of 3 times" in killed.printed
+    assert (
+        "All actors are started again in 2 s, and training goes on from its last checkpoint, 1 of 3 times"
+        in killed.printed
+    )
     assert set(killed.steps) == set(undisturbed.steps) == set(range(1, 11))
     assert len(killed.steps) <= 12  # at most two steps were done again
     assert killed.weights == undisturbed.weights

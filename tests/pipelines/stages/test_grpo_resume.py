@@ -313,15 +313,15 @@ def test_a_run_without_a_checkpoint_from_before_the_alarm_ends_and_says_what_wou
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
-@pytest.mark.parametrize("killed_in", ["rmtree", "rolled_back"])
+@pytest.mark.parametrize("killed_in", ["prune", "rolled_back"])
 def test_a_run_that_is_killed_while_it_goes_back_does_so_when_it_is_resumed(
     train: Train, monkeypatch: pytest.MonkeyPatch, killed_in: str
 ) -> None:
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise Killed
 
     monkeypatch.setitem(ALARMS, "non_finite_steps", replace(ALARMS["non_finite_steps"], steps=3))
-    of: Any = {"rmtree": alarm_policy.shutil, "rolled_back": Tracker}[killed_in]
+    of: Any = {"prune": alarm_policy, "rolled_back": Tracker}[killed_in]
     with monkeypatch.context() as patched:
         patched.setattr(of, killed_in, killed)
         with pytest.raises(Killed):
