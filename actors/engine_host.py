@@ -20,6 +20,7 @@ from cluster.devices import Device, own_gpus
 from cluster.metrics.publisher import Publishing, Reading, publish_actor
 from cluster.metrics.states import ActorState, StateClock
 from cluster.names import title_of_actor
+from cluster.stacks import show_stacks_on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class EngineHost:
         publishing: Publishing | None = None,
     ) -> None:
         """Start the engine. Publish metrics if `publishing` is given."""
+        show_stacks_on_signal()
         self.finished = 0
         publish_actor(publishing, self.readings)
         self._start_engine = partial(self.engine_type, model, settings, device, seed, sleeps)

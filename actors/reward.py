@@ -14,6 +14,7 @@ from actors.trajectory import Bool, CallEnding, FinishReason, Float32, Source, T
 from cluster.metrics.publisher import Publishing, Reading, publish_actor
 from cluster.metrics.states import ActorState, StateClock
 from cluster.names import title_of_actor
+from cluster.stacks import show_stacks_on_signal
 from rewards.advantages import group_advantages
 from rewards.scenarios import Outcome, Scenario, scenario_of
 from rewards.schemes import RewardError, RewardSettings, group_rewards, overlong_penalty
@@ -98,6 +99,7 @@ class RewardActor:
         grading: GradingSettings | None = None,
         publishing: Publishing | None = None,
     ) -> None:
+        show_stacks_on_signal()
         self._rewards = rewards or RewardSettings()
         self._pool = GradingPool(grading)
         self._states, self._queue = StateClock("reward"), 0

@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.heartbeat import Heartbeat
+from cluster.stacks import ask_for_stacks
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +68,11 @@ class ActorWatch:
         remedy: Callable[[str], str],
         read: Callable[[str], State] | None = None,
         end: Callable[[Any], None] | None = None,
+        stacks: Callable[[State], str | None] = ask_for_stacks,
     ) -> None:
         """`remedy` returns, for a role ("teacher", "rollout", …), which settings to change if its memory ran out."""
         self._remedy, self._read, self._end = remedy, read or _read_state, end or _end_process
+        self._stacks = stacks
         self._actors: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -155,7 +158,13 @@ class ActorWatch:
     def _listen(self, actor: _Watched, state: State) -> None:
         if actor.heartbeat is not None and actor.hung is None and actor.heartbeat.has_stopped(state):
             actor.hung = f"it did not answer for {actor.heartbeat.limit_s:g} s"
-            logger.warning("%s does not answer, and is ended so that Ray restarts it: %s", actor.name, actor.hung)
+            where = self._stacks(state)
+            logger.warning(
+                "%s does not answer, and is ended so that Ray restarts it: %s%s",
+                actor.name,
+                actor.hung,
+                f". Where its threads stood is in {where}" if where else "",
+            )
             self._end(actor.handle)
 
     def _cause(self, state: State) -> str:

@@ -27,6 +27,7 @@ from cluster.devices import Device
 from cluster.metrics.publisher import Publishing, publish_actor
 from cluster.metrics.states import ActorState, StateClock
 from cluster.names import title_of_actor
+from cluster.stacks import show_stacks_on_signal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +72,7 @@ class CiterActor:
         """
         from transformers import AutoTokenizer
 
+        show_stacks_on_signal()
         self._states, self._counts = StateClock("citer"), AnswerCounts()
         publish_actor(publishing, self._states.readings, self._counts.readings)
         own = AutoTokenizer.from_pretrained(student, trust_remote_code=False)

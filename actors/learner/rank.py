@@ -17,6 +17,7 @@ from cluster.metrics.publisher import Publishing, Reading, publish_actor
 from cluster.metrics.states import ActorState, StateClock
 from cluster.names import title_of_actor
 from cluster.ports import free_port
+from cluster.stacks import show_stacks_on_signal
 
 if TYPE_CHECKING:
     import ray
@@ -32,6 +33,7 @@ class LearnerRank:
     def __init__(
         self, settings: LearnerSettings, rank: int, device: Device, publishing: Publishing | None = None
     ) -> None:
+        show_stacks_on_signal()
         self._settings, self._rank, self._device = settings, rank, device
         self._trainer: Trainer | None = None
         self._sender: WeightSender | None = None

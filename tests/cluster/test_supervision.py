@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from cluster import supervision
 from cluster.deadlines import results
 from cluster.heartbeat import Heartbeat
+from cluster.stacks import show_stacks_on_signal
 from cluster.supervision import ActorLostError, ActorWatch, cause_of_death
 
 BY_RAY = (
@@ -242,8 +244,11 @@ def test_a_stopped_actor_is_ended_restarted_and_answers_again(
         assert ray.get(stopped.ready.options(max_task_retries=-1).remote(), timeout=60) != first
         assert ray.get(well.ready.remote()) == other
         assert not watch.look()
-        assert [record.getMessage() for record in caplog.records] == [
-            "teacher-0 does not answer, and is ended so that Ray restarts it: it did not answer for 60 s",
+        told, *others = [record.getMessage() for record in caplog.records]
+        assert told.startswith(
+            "teacher-0 does not answer, and is ended so that Ray restarts it: it did not answer for 60 s"
+        )
+        assert others == [
             "teacher-0 died and is restarted, 1 of 1 times: it did not answer for 60 s",
         ]
     finally:
@@ -251,6 +256,46 @@ def test_a_stopped_actor_is_ended_restarted_and_answers_again(
             os.kill(first, signal.SIGKILL)
         for actor_of in (stopped, well):
             ray.kill(actor_of)
+
+
+class Hangs:
+    """Answers until it is told to hang, in a function of that name."""
+
+    def __init__(self) -> None:
+        show_stacks_on_signal()
+
+    async def ready(self) -> int:
+        return os.getpid()
+
+    async def hang(self) -> None:
+        def stands_still_here() -> None:
+            threading.Event().wait()
+
+        stands_still_here()
+
+
+@pytest.mark.ray
+def test_where_an_actor_hangs_is_in_its_log_before_it_is_ended(
+    ray_cluster: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    hanging = ray.remote(Hangs).options(num_cpus=0, max_restarts=1).remote()
+    first, now = ray.get(hanging.ready.remote()), 0.0
+    watch = ActorWatch(lambda role: "")
+    watch.add("reward", hanging, 1, essential=True, heartbeat=Heartbeat(hanging.ready.remote, 60.0, lambda: now))
+    try:
+        hanging.hang.remote()
+        watch.look()
+        now = 61.0
+        watch.look()
+        assert ray.get(hanging.ready.options(max_task_retries=-1).remote(), timeout=60) != first
+        said = caplog.records[0].getMessage()
+        assert said.endswith(f"Where its threads stood is in Ray's log of process {first}, worker-*-{first}.err")
+        (log,) = Path(ray._private.worker.global_worker.node.get_logs_dir_path()).glob(f"worker-*-{first}.err")
+        assert "in stands_still_here" in log.read_text()
+    finally:
+        ray.kill(hanging)
 
 
 def test_an_actor_that_starts_has_no_limit(states: States) -> None:
