@@ -43,7 +43,7 @@ paper-tiny: $(INSTALLED) ## the paper in miniature: all its systems, compared on
 	$(BIN)/python -m pipelines study experiments/tiny/study.yaml
 
 test: $(INSTALLED) ## the tests, without those marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m tests.in_halves -m "not slow"
 
 test-all: $(INSTALLED) ## all tests
 	$(BIN)/python -m pytest
