@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.devices import Device
 from pipelines.experiment.errors import ConfigError
 from pipelines.experiment.schema import Experiment
 from pipelines.memory.roles import GB
@@ -62,7 +63,7 @@ def planned(experiment: Experiment, gpus: int | None, gpu: str | None, run: Path
     if gpus is None or gpu is None:
         assert run is not None
         return _measured_plan(experiment, run, shapes, shapes_from)
-    experiment = on_gpus(experiment)
+    written, experiment = experiment, on_gpus(experiment)
     student = size_for_plan("models.student", experiment.models.student)
     teacher = size_for_plan("models.teacher", experiment.models.teacher)
     split = best_split(experiment, student, teacher, GPUS[gpu], gpus, shapes, ASSUMED)
@@ -76,9 +77,23 @@ def planned(experiment: Experiment, gpus: int | None, gpu: str | None, run: Path
         Role("teacher", layout.teachers, split.teacher_gpus, memory.get("teacher"), predicted.teacher_busy),
         Role("learner", layout.ranks, split.learner_gpus, memory.get("learner"), predicted.learner_busy),
     )
-    keys = (f"rollout.workers={layout.workers}", f"teacher.replicas={layout.teachers}", f"learner.ranks={layout.ranks}")
     rates_from = f"data sheet of {gpu}, and assumed shares of it that are reached"
-    return Plan(f"{experiment.name} on {gpus} x {gpu}", layout, roles, predicted, rates_from, shapes_from, keys)
+    name = f"{experiment.name} on {gpus} x {gpu}"
+    return Plan(name, layout, roles, predicted, rates_from, shapes_from, _keys(written, layout))
+
+
+def _keys(written: Experiment, layout: Layout) -> tuple[str, ...]:
+    """Return the overrides of the experiment as it is written. Each actor then has whole GPUs of its own, as in the plan."""
+    cluster = written.cluster
+    split = [
+        f"rollout.workers={layout.workers}",
+        f"teacher.replicas={layout.teachers}",
+        f"learner.ranks={layout.ranks}",
+    ]
+    device = [] if cluster.device is Device.GPU else ["cluster.device=gpu"]
+    apart = ["cluster.colocate=false"] if cluster.colocate else []
+    whole = [f"cluster.gpus.{role}=1" for role in ("rollout", "teacher", "learner") if getattr(cluster.gpus, role) < 1]
+    return (*split, *device, *apart, *whole)
 
 
 def _measured_plan(experiment: Experiment, run: Path, shapes: Sequence[Shape], shapes_from: str) -> Plan:

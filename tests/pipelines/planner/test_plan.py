@@ -23,9 +23,27 @@ def test_a_split_uses_all_gpus_and_more_of_them_are_not_slower() -> None:
     assert all(role.memory_gb is not None and role.memory_gb < 141 for role in few.roles)
 
 
-def test_the_proposed_overrides_load() -> None:
-    plan = planned(load(GPU, SMALL, Experiment), 16, "h100", None)
-    experiment = load(GPU, list(plan.keys), Experiment)
+SHARED = ["teacher.engine.gpu_memory_utilization=0.5", "rollout.engine.gpu_memory_utilization=0.3", "learner.ranks=1"]
+
+
+@pytest.mark.parametrize(
+    ("file", "written"),
+    [
+        (GPU, []),
+        (
+            GPU,
+            [
+                "cluster={colocate: true, gpus: {rollout: 0.5, learner: 0.5}}",
+                "rollout={workers: 4, engine: {gpu_memory_utilization: 0.5}}",
+            ],
+        ),
+        (GPU, ["cluster.gpus={teacher: 0.6, rollout: 0.4, learner: 0.5}", *SHARED]),
+        (EXPERIMENTS / "demo.yaml", ["grpo.limits.max_new_tokens=64"]),
+    ],
+)
+def test_the_proposed_overrides_load(file: Path, written: list[str]) -> None:
+    plan = planned(load(file, [*SMALL, *written], Experiment), 16, "h100", None)
+    experiment = load(file, [*SMALL, *written, *plan.keys], Experiment)
     assert experiment.rollout.workers == plan.layout.workers
     assert sum(bundle.gpus for bundle in experiment.bundles()) == 16
 
