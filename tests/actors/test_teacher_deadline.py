@@ -32,7 +32,7 @@ class Teacher(TeacherActor):
         return len(self.engine._turns)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def teacher(ray_cluster: None, tiny_model: Path) -> Iterator[ActorHandle[Any]]:
     import shutil
     import tempfile

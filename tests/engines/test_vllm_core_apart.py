@@ -109,6 +109,7 @@ async def test_an_engine_whose_core_dies_in_its_sleep_is_dead(tiny_model: Path) 
             await turn
 
 
+@pytest.mark.slow
 async def test_a_core_ends_when_the_process_that_started_it_is_killed(tiny_model: Path) -> None:
     script = f"""
 import os

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from actors.engines.endpoint import Mode, UnsuitableServerError, Wire
-from pipelines.driver import resources
 from pipelines.experiment.loading import load
 from pipelines.experiment.schema import Experiment
 from pipelines.models.base_models import BaseModels, finished_base_models
@@ -71,7 +70,7 @@ def test_only_the_final_teacher_may_be_served() -> None:
     assert teacher_access(final, final_models).served == models.final_served
     assert not final_models.changes_teacher
     cpus = experiment.cluster.cpus_per_actor
-    assert resources(experiment)[0] == resources(load(DEMO, ["teacher.replicas=2"], Experiment))[0] == 5 * cpus
+    assert experiment.resources()[0] == load(DEMO, ["teacher.replicas=2"], Experiment).resources()[0] == 5 * cpus
 
 
 def test_two_servers_are_two_teachers_although_they_share_a_tokenizer() -> None:

@@ -141,6 +141,7 @@ def test_a_real_agent_runs_trials_each_with_its_own_id_directory_and_values(writ
     assert found.server.exits == {"run1": 0, "run2": 0}
 
 
+@pytest.mark.slow
 def test_a_run_that_wandb_gives_out_again_goes_on_in_its_directory(write_sweep, tmp_path, agents) -> None:
     file = write_sweep(command=COMMAND)
     for programs in (untrained(tmp_path), tmp_path / "programs"):
