@@ -121,7 +121,8 @@ def soaked(run_dir: Path, overrides: list[str], draws: random.Random | None) -> 
                 if logged > before:
                     result.recovery_s.setdefault(name, []).append(now - at)
             waiting = [one for one in waiting if logged <= one[2]]
-            if draws is None or not mark.actors("LearnerRank"):
+            is_training = bool(mark.actors("LearnerRank"))  # called each time, so that it knows the actors
+            if draws is None or not is_training:
                 continue
             if next_fault is None:
                 next_fault, until = now + EVERY_S, now + FOR_S

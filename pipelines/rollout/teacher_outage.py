@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_REPEATS = 5
 """of one group whose calls fail while the teacher answers others: the fault is then in the group"""
+_ALONE_SHARE = 0.5
+"""share of the patience after which the fault is taken to be in the group if no other one was decoded meanwhile"""
 
 
 class TeacherOutage:
@@ -35,8 +37,8 @@ class TeacherOutage:
         """Return whether a group has to be decoded again: more than half of its calling answers have an unanswered call.
 
         What is left of such a group would teach the student that calls do not help. A group whose calls fail again and again
-        while the teacher answers others is learned from as it is. Raises `RolloutError` if the teacher has been silent for too
-        long.
+        while the teacher answers others is learned from as it is; so is one that fails alone for half of the patience.
+        Raises `RolloutError` if the teacher has been silent for too long.
         """
         place = group.first
         calling, unanswered = int((group.graded.calls > 0).sum()), int(group.graded.unanswered.sum())
@@ -47,8 +49,9 @@ class TeacherOutage:
             return False
         self._silent.add(place)
         self._spoilt[place] += 1
-        alone = self._silent == {place} or place in self._answered_since
-        if alone and self._spoilt[place] > _MOST_REPEATS:
+        silent_s = 0.0 if self._since is None else self._clock() - self._since
+        alone = self._silent == {place} and silent_s > _ALONE_SHARE * self._patience_s
+        if (alone or place in self._answered_since) and self._spoilt[place] > _MOST_REPEATS:
             logger.warning("a group lost its calls %d times; what is left of it is learned from", self._spoilt[place])
             self._accept(place)
             return False

@@ -75,6 +75,7 @@ def marked_run(folder: Path, experiment: str) -> Iterator[MarkedRun]:
 def wait_for(run: MarkedRun, process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
     """Wait until the run has come so far, as its files say; a process that ends earlier fails the test."""
     while not reached():
+        run.mark.processes()  # which tells it the classes of actors
         try:
             process.wait(timeout=0.2)
         except subprocess.TimeoutExpired:
