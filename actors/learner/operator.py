@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cluster.variables import variables
+
 NAME = "deepspeed_shm_comm"
 
 
@@ -40,15 +42,17 @@ def load_operator() -> None:
         return
     folder = operator_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("TORCH_EXTENSIONS_DIR")
-    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder.parent)
-    try:
-        with (folder.parent / "compiling.lock").open("w") as mine:
-            fcntl.flock(mine, fcntl.LOCK_EX)  # the system gives it back when its process ends, however that ends
-            (folder / "lock").unlink(missing_ok=True)
-            builder.load()  # DeepSpeed finds it loaded when it joins the process group
-    finally:
-        if before is None:
-            del os.environ["TORCH_EXTENSIONS_DIR"]
-        else:
-            os.environ["TORCH_EXTENSIONS_DIR"] = before
+    # The environment's own ninja: another version would begin anew, because it cannot read the other's log.
+    path = os.pathsep.join([str(programs()), os.environ.get("PATH", os.defpath)])
+    with (
+        variables({"TORCH_EXTENSIONS_DIR": str(folder.parent), "PATH": path}),
+        (folder.parent / "compiling.lock").open("w") as mine,
+    ):
+        fcntl.flock(mine, fcntl.LOCK_EX)  # the system gives it back when its process ends, however that ends
+        (folder / "lock").unlink(missing_ok=True)
+        builder.load()  # DeepSpeed finds it loaded when it joins the process group
+
+
+def programs() -> Path:
+    """Return the folder of this Python environment's programs, `ninja` among them."""
+    return Path(sys.executable).parent

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.learner.operator import NAME as OPERATOR
+from actors.learner.operator import programs
 from cluster.devices import Device
 from pipelines.doctor.children import Told, told_by
 from pipelines.doctor.findings import Finding, Group, broken, fine, warning
@@ -102,11 +103,11 @@ def operator(folder: Path, environ: Mapping[str, str]) -> Finding:
     if (folder / f"{OPERATOR}.so").is_file():
         return fine(Group.MACHINE, "DeepSpeed operator", f"compiled in {folder}")
     compiler = environ.get("CXX") or "c++"
-    path = environ.get("PATH")
+    path = os.pathsep.join([str(programs()), environ.get("PATH", os.defpath)])
     missing = [program for program in (compiler, "ninja") if shutil.which(program, path=path) is None]
     if missing:
         text = f"not compiled yet, and {' and '.join(missing)} cannot be found, so the learner cannot start"
-        remedies = {compiler: _COMPILER, "ninja": "activate the environment, which has ninja: . .venv/bin/activate"}
+        remedies = {compiler: _COMPILER, "ninja": "install it into the environment: pip install ninja"}
         return broken(Group.MACHINE, "DeepSpeed operator", text, "; ".join(remedies[one] for one in missing))
     text = "not compiled yet: the first learner takes about a minute longer"
     return warning(Group.MACHINE, "DeepSpeed operator", text, f"compile it now: {_COMPILE}")

@@ -19,6 +19,7 @@ from actors.serving.transport import environment_of_own_ray
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
 from cluster.session import address_of, ray_session, verbose
+from cluster.variables import variables
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -45,14 +46,14 @@ def running_server(settings: ServerSettings) -> Iterator[str]:
     settings = settings.model_copy(update={"http": _with_port(settings.http)})
     alone = settings.ingress_replicas == 1 and not address_of(None)  # Serve is started for this server only
     teacher = settings.teacher
-    variables = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
+    secrets = [] if teacher is None or teacher.api_key_env is None else [teacher.api_key_env]
     if alone and settings.guards.keys:
         _require_ledger(settings.guards)
     with ExitStack() as ends:
-        ends.enter_context(_variables(environment_of_own_ray(settings.http.port) if alone else {}))
+        ends.enter_context(variables(environment_of_own_ray(settings.http.port) if alone else {}))
         bound = application(settings)
         until_ray_has_ended = ends.enter_context(ExitStack())
-        ends.enter_context(ray_session(f"relay-server-{settings.name}", None, *_needs(settings), variables))
+        ends.enter_context(ray_session(f"relay-server-{settings.name}", None, *_needs(settings), secrets))
         ends.callback(lambda: until_ray_has_ended.enter_context(_hidden()))
         yield ends.enter_context(deployed(settings, bound, _port_beside(settings.http) if alone else None))
 
@@ -177,21 +178,6 @@ def _reachable(host: str) -> str:
     """Return a host to ask from this machine."""
     named = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
     return f"[{named}]" if ":" in named and not named.startswith("[") else named
-
-
-@contextmanager
-def _variables(given: dict[str, str]) -> Iterator[None]:
-    """Set variables of the environment until the block ends. Ray's processes inherit them."""
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

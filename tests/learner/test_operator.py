@@ -29,6 +29,13 @@ def test_a_lock_of_a_killed_build_is_not_waited_for() -> None:
     assert not lock.exists()
 
 
+def test_another_ninja_on_the_path_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "ninja").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "ninja").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    subprocess.run(COMPILE, env=os.environ | {"PATH": path}, check=True, capture_output=True, timeout=400)
+
+
 @pytest.mark.slow
 def test_a_build_that_is_killed_is_begun_again(tmp_path: Path) -> None:
     environment = os.environ | {"TORCH_EXTENSIONS_DIR": str(tmp_path)}

@@ -61,10 +61,16 @@ def test_why_there_is_no_gpu_is_said(facts: dict[str, Any], text: str, remedy: s
     assert found.level is Level.PROBLEM and text in found.text and remedy in found.remedy
 
 
-def test_an_operator_without_a_compiler_is_a_problem(tmp_path: Path) -> None:
+def test_an_operator_without_a_compiler_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.doctor.libraries.programs", lambda: tmp_path)
     found = operator(tmp_path, {"PATH": str(tmp_path)})
     assert found.level is Level.PROBLEM and "c++ and ninja cannot be found" in found.text
     assert "apt-get install g++" in found.remedy
+
+
+def test_the_environments_own_ninja_is_enough(tmp_path: Path) -> None:
+    found = operator(tmp_path, {"PATH": str(tmp_path)})
+    assert found.level is Level.PROBLEM and found.text.count("ninja") == 0
 
 
 def test_an_operator_that_can_be_compiled_is_a_warning_with_the_command(tmp_path: Path) -> None:
