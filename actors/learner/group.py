@@ -100,7 +100,8 @@ class LearnerGroup:
     ) -> None:
         """Start the ranks with environment `env`, rank i at `places[i]`, and connect them.
 
-        Without `wait`, they start in the background; then call the method `wait` before any other. Rank 0 checks the model
+        Without `wait`, they start in the background; then call the method `wait` before any other, and `shutdown` if it
+        fails. Rank 0 checks the model
         folder `student` with `check_model`. If the learner could not train that model, the start fails.
         `publishing` returns what a rank needs to publish its metrics, given its name.
         """
@@ -125,7 +126,11 @@ class LearnerGroup:
         self._joining = [rank.join.remote(address) for rank in self._ranks]
         self._checking = [self._ranks[0].check.remote(student)] if student is not None else []
         if wait:
-            self.wait(seconds)
+            try:
+                self.wait(seconds)
+            except LearnerError:
+                self.shutdown()
+                raise
 
     @property
     def actors(self) -> list[ActorHandle[Any]]:
@@ -138,13 +143,9 @@ class LearnerGroup:
         return {f"learner-{rank}": call for rank, call in enumerate(self._joining)}
 
     def wait(self, seconds: float = 300.0) -> None:
-        """Return when all ranks are connected. If that fails, or the student is refused, shut the group down and raise."""
-        try:
-            self.pids = PendingCall("join", seconds, self._joining).results()
-            PendingCall("check", seconds, self._checking).results()
-        except LearnerError:
-            self.shutdown()
-            raise
+        """Return when all ranks are connected. Raises `LearnerError` if that fails, or if the student is refused."""
+        self.pids = PendingCall("join", seconds, self._joining).results()
+        PendingCall("check", seconds, self._checking).results()
 
     def load(
         self,

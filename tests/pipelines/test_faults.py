@@ -133,6 +133,19 @@ def test_a_run_goes_back_when_an_alarm_asks_for_it_and_ends_with_the_diagnosis_w
         assert "the run has gone back 1 time already" in run.output() and "Traceback" not in run.output()
 
 
+def test_a_learner_that_cannot_start_ends_the_run_with_its_own_error(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (no_folder := tmp_path / "a-file").touch()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(no_folder))
+    with marked_run(tmp_path, CALLING) as run:
+        process = run.start(f"share_dir={shared / 'stages'}", f"models.cache_dir={shared / 'models'}")
+        assert process.wait(timeout=600) == 1, run.output()[-6000:]
+        run.wait_until_none_is_left()
+        assert "NotADirectoryError" in run.output() and str(no_folder) in run.output()
+        assert "is lost" not in run.output() and "started again" not in run.output()
+
+
 @pytest.mark.parametrize("zero_stage", [1, 3])
 def test_after_the_death_of_a_learner_rank_the_run_ends_with_the_weights_of_an_undisturbed_one(
     tmp_path: Path, shared: Path, zero_stage: int
