@@ -71,6 +71,10 @@ class RunDirectory:
         make_directory(path)
         return path
 
+    def finished_checkpoints(self, stage: str) -> list[Path]:
+        """Return a stage's checkpoints, which are named by their step, the oldest first. None is half written."""
+        return sorted(path for path in self.checkpoints(stage).iterdir() if path.name.isdigit())
+
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Replace the file `name` of this run as a whole, and return its path."""
         path = self.path / name

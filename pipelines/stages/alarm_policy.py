@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -90,7 +89,7 @@ def roll_back(
             alarm, f"the run has gone back {counted(done, 'time')} already, as often as grpo.most_roll_backs allows"
         )
     good = alarm.step - ALARMS[alarm.alarm].steps
-    checkpoints = _checkpoints(directory)
+    checkpoints = directory.finished_checkpoints(GRPO)
     to = max((int(one.name) for one in checkpoints if int(one.name) <= good), default=0)
     if to == 0 and good >= settings.checkpoint_every:
         raise _stopped(
@@ -131,7 +130,3 @@ def _action(actions: AlarmActions, alarm: AlarmEvent) -> Action:
 def _stopped(alarm: AlarmEvent, why: str) -> AlarmStopError:
     remedy = ALARMS[alarm.alarm].remedy
     return AlarmStopError(f"{event_text(alarm)}\n{why}. {ALARMS[alarm.alarm].meaning} {remedy}")
-
-
-def _checkpoints(directory: RunDirectory) -> list[Path]:
-    return sorted(path for path in directory.checkpoints(GRPO).iterdir() if path.name.isdigit())

@@ -250,7 +250,7 @@ def _save(run: Run, step: int, cursor: Cursor) -> None:
         (partial / _CURSOR).write_bytes(cursor.written())
         export_student(run, partial / MODEL)
         seal(partial)
-    prune(_checkpoints(run), run.experiment.grpo.keep_checkpoints)
+    prune(run.directory.finished_checkpoints(GRPO), run.experiment.grpo.keep_checkpoints)
     run.directory.saved()
 
 
@@ -259,7 +259,7 @@ def _newest_whole(run: Run) -> Path | None:
 
     Newer ones are set aside with a warning. Raises `RunDirectoryError` if there are checkpoints and none is whole.
     """
-    found = _checkpoints(run)
+    found = run.directory.finished_checkpoints(GRPO)
     for checkpoint in reversed(found):
         if (wrong := damage(checkpoint)) is None:
             return checkpoint
@@ -272,8 +272,3 @@ def _newest_whole(run: Run) -> Path | None:
             f"{folder}: no checkpoint is whole. The same command now begins GRPO anew, from the warm-up"
         )
     return None
-
-
-def _checkpoints(run: Run) -> list[Path]:
-    """Return the complete checkpoints, the oldest first."""
-    return sorted(path for path in run.directory.checkpoints(GRPO).iterdir() if path.name.isdigit())
