@@ -94,7 +94,10 @@ class AlarmWatch:
         found = [event for event in self.open if event.where == stage and event.name is None and event.step > to]
         for event in found:
             del self._open[event.key]
-        return [replace(event, event="ended", detail=f"gone back to step {to}") for event in found]
+        return [
+            replace(event, event="ended", since=event.since or event.at, detail=f"gone back to step {to}")
+            for event in found
+        ]
 
     def _change(
         self,

@@ -22,6 +22,8 @@ class Cursor:
     """all problems before this place were learned from, except those in `carried`"""
     carried: tuple[int, ...] = ()
     """places that were ordered and not yet learned from, in increasing order"""
+    roll_backs: int = 0
+    """how often training had gone back to an earlier checkpoint by then"""
 
     @classmethod
     def read(cls, content: bytes) -> Cursor:

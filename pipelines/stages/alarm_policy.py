@@ -14,9 +14,7 @@ from pipelines.experiment.alarm_actions import Action, AlarmActions
 from pipelines.experiment.alarms import ALARMS, AlarmEvent, event_text
 from pipelines.experiment.stage_names import GRPO
 from pipelines.experiment.stages import GrpoSettings
-from pipelines.records.alarm_log import ALARM_EVENTS
 from pipelines.records.run_directory import RunDirectory
-from pipelines.records.tracking import Tracker
 from pipelines.rollout.group_supply import Cursor
 from pipelines.wording import counted
 
@@ -39,7 +37,7 @@ class RollBackNeeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """A row of `ROLL_BACKS`."""
+    """A row of `ROLL_BACKS`. With it training has gone back: older checkpoints of later steps no longer count."""
 
     alarm: str
     step: int
@@ -48,79 +46,82 @@ class RollBack:
     """steps that are kept"""
     cursor: Cursor
     """the problems that training goes on with: not those that led to the alarm"""
-    events: int
-    """lines of alarms.jsonl at that time, by which a row is recognised if the run is ended in the middle"""
 
 
 _ROW = TypeAdapter(RollBack)
 
 
 def heed(actions: AlarmActions, events: Iterable[AlarmEvent], cursor: Cursor) -> None:
-    """Act on alarms that have begun at a step. Raises `AlarmStopError` or `RollBackNeeded`; of several, stopping wins."""
-    begun = {_action(actions, event): event for event in events if event.event == "began"}
-    if (alarm := begun.get(Action.STOP)) is not None:
-        raise _stopped(alarm, f"grpo.on_alarm.{alarm.alarm} is stop")
-    if (alarm := begun.get(Action.ROLL_BACK)) is not None:
-        raise RollBackNeeded(alarm, cursor)
+    """Act on alarms that have begun at a step. Raises `AlarmStopError` or `RollBackNeeded`; of several, stopping wins.
+
+    Of several that ask to go back, the one whose condition has held for longest counts.
+    """
+    begun = [event for event in events if event.event == "began"]
+    for alarm in begun:
+        if _action(actions, alarm) is Action.STOP:
+            raise _stopped(alarm, f"grpo.on_alarm.{alarm.alarm} is stop")
+    back = [alarm for alarm in begun if _action(actions, alarm) is Action.ROLL_BACK]
+    if back:
+        raise RollBackNeeded(min(back, key=_last_good_step), cursor)
 
 
-def finish_roll_back(directory: RunDirectory, tracker: Tracker, settings: GrpoSettings) -> None:
-    """Go back for an alarm that is still open: the run was ended before it had gone back, or its settings have changed."""
-    for alarm in tracker.open_alarms:
-        if alarm.where == GRPO and _action(settings.on_alarm, alarm) is Action.ROLL_BACK:
-            roll_back(directory, tracker, settings, alarm, Cursor(alarm.step * settings.prompts_per_step))
-            return
-
-
-def roll_back(
-    directory: RunDirectory, tracker: Tracker, settings: GrpoSettings, alarm: AlarmEvent, cursor: Cursor
-) -> None:
-    """Remove the checkpoints since the alarm's condition held, so that training goes on from the one before.
+def roll_back(directory: RunDirectory, settings: GrpoSettings, alarm: AlarmEvent, cursor: Cursor) -> None:
+    """Note that training goes back to the newest checkpoint from before the alarm's condition held.
 
     It goes on with the problems after `cursor`. Raises `AlarmStopError` if no such checkpoint is left, or if the run has
-    gone back `grpo.most_roll_backs` times already. It may be ended at any point, and is then done again.
+    gone back `grpo.most_roll_backs` times already.
     """
-    earlier = roll_backs(directory)
-    events = len(directory.read_jsonl(ALARM_EVENTS))
-    is_recorded = bool(earlier) and earlier[-1].events == events
-    done = len(earlier) - is_recorded
+    done, good = len(roll_backs(directory)), _last_good_step(alarm)
     if done >= settings.most_roll_backs:
-        raise _stopped(
-            alarm, f"the run has gone back {counted(done, 'time')} already, as often as grpo.most_roll_backs allows"
-        )
-    good = alarm.step - ALARMS[alarm.alarm].steps
-    checkpoints = directory.finished_checkpoints(GRPO)
-    to = max((int(one.name) for one in checkpoints if int(one.name) <= good), default=0)
+        times = counted(done, "time")
+        raise _stopped(alarm, f"the run has gone back {times} already, as often as grpo.most_roll_backs allows")
+    steps = [int(one.name) for one in directory.finished_checkpoints(GRPO)]
+    to = max((step for step in steps if step <= good), default=0)
     if to == 0 and good >= settings.checkpoint_every:
         raise _stopped(
             alarm,
             f"no checkpoint of step {good} or earlier is left to go back to: raise grpo.keep_checkpoints "
             f"({settings.keep_checkpoints}) or lower grpo.checkpoint_every ({settings.checkpoint_every})",
         )
-    prune([one for one in checkpoints if int(one.name) > to], keep=0)
-    if not is_recorded:
-        row = RollBack(alarm.alarm, alarm.step, to, cursor, events)
-        directory.append_jsonl(ROLL_BACKS, _ROW.dump_python(row, mode="json"))
-    tracker.rolled_back(GRPO, to)  # last, since an open alarm is what has it done again
-    where = f"the checkpoint of step {to}" if to else "the warm student"
+    directory.append_jsonl(ROLL_BACKS, _ROW.dump_python(RollBack(alarm.alarm, alarm.step, to, cursor), mode="json"))
     logger.warning(
         "%s\nTraining goes back from step %d to %s and on with other problems, %d of %d times",
         event_text(alarm),
         alarm.step,
-        where,
+        f"the checkpoint of step {to}" if to else "the warm student",
         done + 1,
         settings.most_roll_backs,
     )
 
 
 def roll_backs(directory: RunDirectory) -> Sequence[RollBack]:
-    """Return how often this run went back, in order."""
+    """Return how often training went back, in order."""
     return [_ROW.validate_python(row) for row in directory.read_jsonl(ROLL_BACKS)]
 
 
-def cursor_after(directory: RunDirectory, step: int, cursor: Cursor) -> Cursor:
-    """Return where to go on after `step` steps: at the `cursor` of that checkpoint, unless the run has gone back to it."""
-    return next((row.cursor for row in reversed(roll_backs(directory)) if row.to == step), cursor)
+def remove_overtaken(directory: RunDirectory, cursor_file: str) -> None:
+    """Remove the checkpoints that no longer count because training has gone back since they were written."""
+    rows, overtaken = roll_backs(directory), []
+    for checkpoint in directory.finished_checkpoints(GRPO):
+        try:
+            before = Cursor.read((checkpoint / cursor_file).read_bytes()).roll_backs
+        except FileNotFoundError:  # of an earlier version
+            before = 0
+        except (OSError, ValueError):  # damaged, which is found out when it is to be used
+            continue
+        if any(row.to < int(checkpoint.name) for row in rows[before:]):
+            overtaken.append(checkpoint)
+    prune(overtaken, keep=0)
+
+
+def cursor_after(directory: RunDirectory, cursor: Cursor) -> Cursor:
+    """Return where to go on: at a checkpoint's own `cursor`, unless training has gone back since that was written."""
+    rows = roll_backs(directory)
+    return rows[-1].cursor if rows[cursor.roll_backs :] else cursor
+
+
+def _last_good_step(alarm: AlarmEvent) -> int:
+    return alarm.step - ALARMS[alarm.alarm].steps
 
 
 def _action(actions: AlarmActions, alarm: AlarmEvent) -> Action:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ from pipelines.rollout.decode_and_grade import GradedStream, RolloutDecoding
 from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
 from pipelines.rollout.teacher_outage import TeacherOutage
 from pipelines.run import MODEL, Run
-from pipelines.stages.alarm_policy import RollBackNeeded, cursor_after, finish_roll_back, heed, roll_back
+from pipelines.stages.alarm_policy import RollBackNeeded, cursor_after, heed, remove_overtaken, roll_back, roll_backs
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.export import export_student
 from pipelines.stages.publishing import log_step, publish_steps
@@ -55,12 +55,11 @@ def grpo(run: Run, problems: list[Problem]) -> None:
 
 
 def _train(run: Run, problems: list[Problem]) -> None:
-    finish_roll_back(run.directory, run.tracker, run.experiment.grpo)
     while True:
         try:
             return _train_from_checkpoint(run, problems)
         except RollBackNeeded as needed:
-            roll_back(run.directory, run.tracker, run.experiment.grpo, needed.alarm, needed.cursor)
+            roll_back(run.directory, run.experiment.grpo, needed.alarm, needed.cursor)
 
 
 def _train_from_checkpoint(run: Run, problems: list[Problem]) -> None:
@@ -222,6 +221,7 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
     Return the steps done before, and where to go on.
     """
     settings = run.experiment.grpo
+    remove_overtaken(run.directory, _CURSOR)
     checkpoint = _newest_whole(run)
     step = 0 if checkpoint is None else int(checkpoint.name)
     cursor = Cursor(step * settings.prompts_per_step)
@@ -238,8 +238,9 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
             run.actors().learner.load_state(str(checkpoint / _LEARNER_STATE))
             if (file := checkpoint / _CURSOR).exists():
                 cursor = Cursor.read(file.read_bytes())
-        cursor = cursor_after(run.directory, step, cursor)
+        cursor = cursor_after(run.directory, cursor)
         run.actors().sync_weights()
+    run.tracker.rolled_back(GRPO, step)
     return step, cursor
 
 
@@ -247,7 +248,7 @@ def _save(run: Run, step: int, cursor: Cursor) -> None:
     folder = run.directory.checkpoints(GRPO) / f"{step:06d}"
     with directory_commit(folder) as partial:
         run.actors().learner.save_state(str(partial / _LEARNER_STATE))
-        (partial / _CURSOR).write_bytes(cursor.written())
+        (partial / _CURSOR).write_bytes(replace(cursor, roll_backs=len(roll_backs(run.directory))).written())
         export_student(run, partial / MODEL)
         seal(partial)
     prune(run.directory.finished_checkpoints(GRPO), run.experiment.grpo.keep_checkpoints)

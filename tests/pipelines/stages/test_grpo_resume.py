@@ -313,22 +313,37 @@ def test_a_run_without_a_checkpoint_from_before_the_alarm_ends_and_says_what_wou
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
-@pytest.mark.parametrize("killed_in", ["prune", "rolled_back"])
+@pytest.mark.parametrize(("killed_in", "bad_again"), [("prune", []), ("rolled_back", []), ("roll_back", [7])])
 def test_a_run_that_is_killed_while_it_goes_back_does_so_when_it_is_resumed(
-    train: Train, monkeypatch: pytest.MonkeyPatch, killed_in: str
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str, bad_again: list[int]
 ) -> None:
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
-
     monkeypatch.setitem(ALARMS, "non_finite_steps", replace(ALARMS["non_finite_steps"], steps=3))
-    of: Any = {"prune": alarm_policy, "rolled_back": Tracker}[killed_in]
+    of: Any = {"prune": alarm_policy, "rolled_back": Tracker, "roll_back": stage}[killed_in]
+    goes_on = getattr(of, killed_in)
+
+    def killed(*arguments: Any, **options: Any) -> object:
+        if killed_in == "roll_back" or roll_backs(RunDirectory(tmp_path)):
+            raise Killed
+        return goes_on(*arguments, **options)
+
     with monkeypatch.context() as patched:
         patched.setattr(of, killed_in, killed)
         with pytest.raises(Killed):
             train("", 0, BACK, bad=[5, 6, 7])
-    directory = train("", 0, BACK)
-    assert [(row.step, row.to) for row in roll_backs(directory)] == [(7, 3)]
+    directory = train("", 0, BACK, bad=bad_again)
+    (row,) = roll_backs(directory)
+    assert (row.step, row.to, row.cursor.next) == (7, 3, 21)
+    assert set(learned_by(directory, 6)) == {*range(9), *range(21, 30)}
     assert list(read_metrics(directory, "grpo")) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("train", ["in turns"], indirect=True)
+def test_problems_of_an_earlier_time_back_are_not_taken_again(train: Train) -> None:
+    with pytest.raises(AlarmStopError, match="gone back 1 time already"):
+        train("", 0, BACK, "grpo.most_roll_backs=1", bad=[5, 5])
+    directory = train("", 0, BACK, "grpo.most_roll_backs=2", bad=[5])
+    assert [row.cursor.next for row in roll_backs(directory)] == [15, 21]
+    assert set(learned_by(directory, 6)) == {*range(9), *range(21, 30)}
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
