@@ -5,11 +5,13 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import time
 from collections.abc import Mapping
 from typing import Any
 
 _ASK = signal.SIGUSR1
 _PATIENCE_S = 10.0
+_WRITING_S = 0.5
 
 
 def show_stacks_on_signal() -> None:
@@ -43,3 +45,4 @@ def ask_for_stacks(state: Mapping[str, Any]) -> str | None:
 
 def _ask(pid: int) -> None:
     os.kill(pid, _ASK)
+    time.sleep(_WRITING_S)  # it is ended next, and nothing tells when it has written

@@ -163,7 +163,7 @@ class ActorWatch:
                 "%s does not answer, and is ended so that Ray restarts it: %s%s",
                 actor.name,
                 actor.hung,
-                f". Where its threads stood is in {where}" if where else "",
+                f". Where its threads stood should be in {where}" if where else "",
             )
             self._end(actor.handle)
 

@@ -56,7 +56,7 @@ def drive(experiment: Experiment) -> Path:
     """Run all stages that are not finished, and return the path of the run's report.
 
     If a learner rank dies or misses a deadline, all actors are started again, and training goes on from its last checkpoint.
-    That happens at most `cluster.max_restarts` times, each time after a longer pause.
+    That happens at most `cluster.max_restarts` times, each time after a pause that grows up to a minute.
     """
     budget = experiment.cluster.max_restarts
     for begun_again in count(1):
@@ -69,7 +69,7 @@ def drive(experiment: Experiment) -> Path:
             logger.warning(
                 "%s\nAll actors are started again in %.0f s, and training goes on from its last checkpoint, %d of %d times",
                 error,
-                pause_s := min(_FIRST_PAUSE_S * 2 ** (begun_again - 1), _LONGEST_PAUSE_S),
+                pause_s := min(_FIRST_PAUSE_S * 2 ** min(begun_again - 1, 10), _LONGEST_PAUSE_S),
                 begun_again,
                 budget,
             )

@@ -19,9 +19,7 @@ MARKER = "relayllm_export.json"
 """lists the folder's files with their SHA-256"""
 CARD, BY_HAND, SERVER = "README.md", "relay_by_hand.py", "server.yaml"
 _VERSION = 1
-_TEACHER_IS_LOCAL = (
-    "# Set teacher.path to the folder of the teacher, or put it into the folder teacher beside this file.\n"
-)
+_TEACHER_IS_LOCAL = "# relayllm serve server.yaml teacher.path=FOLDER, where FOLDER is the folder of the teacher\n"
 _BLOCK = 1 << 20
 
 

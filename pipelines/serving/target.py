@@ -67,7 +67,9 @@ def _of_run(run: Path) -> dict[str, Any]:
 
 
 def settings_of(experiment: Experiment, student: str, teacher: str) -> dict[str, Any]:
-    """Return the settings of a server for a student of the experiment, which answers as it does in the final evaluation.
+    """Return the settings of a server for a student of the experiment.
+
+    It has the teacher of the training, and the limits and sampling of the final evaluation.
 
     `teacher` is the folder or hub name of the teacher. It does not count for a teacher behind a url.
     """
