@@ -85,7 +85,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=280)
+    output, _ = process.communicate(timeout=800)
     assert process.returncode == 0, output[-6000:]
     return output
 
@@ -112,6 +112,7 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.timeout(1200)
 def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(
     small_experiment: Path, tmp_path: Path, short_folder: Path
 ) -> None:
@@ -171,7 +172,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_rollout_beside_learning_runs_to_its_end_and_resumes(small_experiment: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     overlapped = [
@@ -195,7 +196,7 @@ def test_rollout_beside_learning_runs_to_its_end_and_resumes(small_experiment: P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_runs_share_what_does_not_depend_on_their_difference(small_experiment: Path, tmp_path: Path) -> None:
     shared = [f"share_dir={tmp_path / 'shared'}", "grpo.steps=2", "grpo.evaluate_every=1"]
     first, second = tmp_path / "first", tmp_path / "second"
@@ -236,7 +237,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_submitted_job_shows_its_named_actors(small_experiment: Path, tmp_path: Path, cluster: Cluster) -> None:
     run_dir = tmp_path / "run"
     job = ["python", "-m", "pipelines", "run", str(small_experiment), f"run_dir={run_dir}", "tracking.mode=disabled"]

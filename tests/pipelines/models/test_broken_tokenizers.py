@@ -99,7 +99,12 @@ def test_a_run_with_such_a_tokenizer_ends_before_ray_starts(
     (tmp_path / "evaluation.jsonl").write_text('{"question": "1+1", "answer": "2"}\n')
     (tmp_path / "small.yaml").write_text(SMALL)
     template("{{ raise_exception('only in English') }}")(folder)
-    models = [f"models.student.path={folder}", f"models.teacher.path={TEACHER}"]
+    models = [
+        f"models.student.path={folder}",
+        f"models.teacher.path={TEACHER}",
+        *(f"{engine}.engine.max_model_len=256" for engine in ("teacher", "rollout")),
+    ]
+    models += [f"{stage}.limits.max_new_tokens=64" for stage in ("grpo", "evaluation")]
     assert main(["run", "small.yaml", *models]) == 2
     *_, line = capsys.readouterr().err.splitlines()  # libraries may have said something before
     assert line.startswith(f"{folder}: the chat template fails") and line.endswith("only in English")
