@@ -181,7 +181,10 @@ class Lease:
                     self._place.write(_name(self.term), self._mine.written())
                 missed = 0
             except LeaseHeldError as error:
-                self._mine = None
+                with self._writing:
+                    if self._mine is None:  # given up while this thread waited for the store
+                        return
+                    self._mine = None
                 self._lost(str(error))
                 return
             except StoreError as error:

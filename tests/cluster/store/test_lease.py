@@ -216,3 +216,33 @@ def test_the_thread_that_renews_a_lease_ends_with_it(tmp_path: Path) -> None:
     lease.release()
     lease.release()
     assert "lease" not in {thread.name for thread in threading.enumerate()}
+
+
+class SlowStore(FolderObjects):
+    """Answers no look of the renewing thread until it may, as a store that is tried again for a while."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def names(self, folder: str) -> list[str]:
+        if threading.current_thread().name == "lease":
+            self.asked.set()
+            self.may_answer.wait()
+        return super().names(folder)
+
+
+def test_a_look_that_ends_after_the_release_does_not_say_that_the_lease_is_lost(tmp_path: Path) -> None:
+    lost: list[str] = []
+    store = SlowStore(tmp_path)
+    lease = lease_at(store, "host-a", lost)
+    lease.acquire()
+    keeper = next(thread for thread in threading.enumerate() if thread.name == "lease")
+    store.asked.wait()
+    lease.release()
+    following = lease_at(FolderObjects(tmp_path), "host-a")
+    following.acquire()
+    store.may_answer.set()
+    keeper.join()
+    assert lost == []
+    following.release()
