@@ -1,13 +1,14 @@
 """Does a run lose anything if an actor is killed or stopped every 20 seconds?
 
-The demo's experiment is done twice: undisturbed, and with a fault every 20 seconds, drawn by a seed, for 15 minutes or until it ends.
-Both have to end with the same quality, and no process, shared memory or temporary folder may stay behind.
+The demo's GRPO is done undisturbed, and then once for each seed with a fault every 20 seconds, for 15 minutes or until it ends. All begin
+with the same warm-up. All have to end with the same quality, and no process or shared memory may stay behind.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any, BinaryIO
 import psutil
 
 from benchmarks._own_processes import Mark
-from benchmarks._whole_runs import DEMO, demo_command, own_environment
+from benchmarks._whole_runs import DEMO, demo_command, own_environment, run_demo
 from benchmarks.harness import Goal, Row, arguments, report
 from pipelines.experiment.loading import load
 from pipelines.experiment.schema import Experiment
@@ -31,6 +32,7 @@ from pipelines.records.run_directory import RunDirectory
 
 EVERY_S, FOR_S = 20.0, 900.0
 QUICK_STEPS = 8
+NO_EARLY_EVALUATIONS = ("evaluation.base=[]", "evaluation.warmup=[]")
 STOPPED_S = 5.0
 FAULTS: Mapping[str, tuple[str, signal.Signals]] = {
     "rollout worker killed": ("RolloutWorker", signal.SIGKILL),
@@ -69,37 +71,71 @@ class Soaked:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the faults, one run each")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the experiment")
     options = parser.parse_args()
     short = [f"grpo.steps={QUICK_STEPS}"] if options.quick else []
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        base = [*short, *options.set, "tracking.mode=disabled", "cluster.max_restarts=1000"]
-        calm = soaked(Path(folder) / "undisturbed", base, None)
-        struck = soaked(Path(folder) / "struck", base, random.Random(options.seed))
-    if not struck.faults:
-        sys.exit("the run ended before its first fault: give it more steps")
-    rows = [
-        Row("undisturbed: seconds", "s", [calm.seconds]),
-        Row("with faults: seconds", "s", [struck.seconds], [struck.seconds / calm.seconds], "undisturbed"),
+    base = [*short, *options.set, *NO_EARLY_EVALUATIONS, "tracking.mode=disabled", "cluster.max_restarts=1000"]
+    with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
+        folder = Path(temporary)
+        run_demo([*base, "grpo.steps=1", f"run_dir={folder}/before", f"share_dir={folder}/shared-before"])
+
+        def done(name: str, draws: random.Random | None) -> Soaked:
+            shared = shutil.copytree(folder / "shared-before", folder / f"shared-{name}", symlinks=True)
+            return soaked(folder / name, [*base, f"share_dir={shared}"], draws)
+
+        calm = done("undisturbed", None)
+        struck = {seed: done(f"struck-{seed}", random.Random(seed)) for seed in options.seeds}
+    rows = [Row("undisturbed: GRPO and the evaluations after it", "s", [calm.seconds])]
+    notes = []
+    for seed, run in struck.items():
+        rows += _rows(f"seed {seed}", run, calm)
+        faults = ", ".join(f"{count} x {name}" for name, count in sorted(run.faults.items()))
+        notes += [f"Seed {seed}: {faults}.", *(f"Seed {seed} left {thing}" for thing in run.left)]
+    for fault in FAULTS:
+        times = [time_s for run in struck.values() for time_s in run.recovery_s.get(fault, [])]
+        if times:
+            rows.append(Row(f"{fault}: until the next step", "s", times))
+    report(
+        "soak",
+        rows,
+        options,
+        [f"One fault every {EVERY_S:g} s of GRPO, for {FOR_S / 60:g} minutes or to its end.", *notes],
+    )
+
+
+def _rows(name: str, run: Soaked, calm: Soaked) -> list[Row]:
+    if not run.faults:
+        sys.exit(f"{name}: the run ended before its first fault: give it more steps")
+    lost = [
+        Row(
+            f"{name}: {kind}: accuracy lost",
+            "points",
+            [100 * (accuracy - run.accuracy[kind])],
+            goal=Goal("value", "<=", 5),
+        )
+        for kind, accuracy in calm.accuracy.items()
     ]
-    for kind, accuracy in calm.accuracy.items():
-        lost = 100 * (accuracy - struck.accuracy[kind])
-        rows.append(Row(f"{kind}: accuracy lost by faults", "points", [lost], goal=Goal("value", "<=", 5)))
-    rows += [
-        Row(f"{fault}: next step after", "s", times) for fault, times in sorted(struck.recovery_s.items()) if times
+    return [
+        *lost,
+        Row(
+            f"{name}: GRPO and the evaluations after it",
+            "s",
+            [run.seconds],
+            [run.seconds / calm.seconds],
+            "undisturbed",
+        ),
+        Row(f"{name}: groups decoded again", "groups", [run.again]),
+        Row(f"{name}: trajectories not trained on", "trajectories", [run.excluded]),
+        Row(f"{name}: GRPO steps done again", "steps", [run.repeated]),
+        Row(f"{name}: left behind", "processes, shared memory", [len(run.left)], goal=Goal("value", "<=", 0)),
+        Row(
+            f"{name}: descriptors of the driver, last - first",
+            "descriptors",
+            [run.descriptors[-1] - run.descriptors[0]],
+        ),
+        Row(f"{name}: memory of the driver, last - first", "MiB", [run.memory_mib[-1] - run.memory_mib[0]]),
     ]
-    rows += [
-        Row("groups decoded again", "groups", [struck.again]),
-        Row("trajectories not trained on", "trajectories", [struck.excluded]),
-        Row("GRPO steps done again", "steps", [struck.repeated]),
-        Row("processes and shared memory left behind", "things", [len(struck.left)], goal=Goal("value", "<=", 0)),
-        Row("descriptors of the driver, last - first", "descriptors", [struck.descriptors[-1] - struck.descriptors[0]]),
-        Row("memory of the driver, last - first", "MiB", [struck.memory_mib[-1] - struck.memory_mib[0]]),
-    ]
-    faults = ", ".join(f"{count} x {name}" for name, count in sorted(struck.faults.items()))
-    notes = [f"Faults, one every {EVERY_S:g} s, seed {options.seed}: {faults}.", *struck.left]
-    report("soak", rows, options, notes)
 
 
 def soaked(run_dir: Path, overrides: list[str], draws: random.Random | None) -> Soaked:
