@@ -35,6 +35,7 @@ from pipelines.models.base_models import BaseModels
 from pipelines.rollout.activity import ActivityMonitor
 from pipelines.rollout.pool import RolloutPool
 from pipelines.rollout.pool_readings import pool_readings
+from pipelines.rollout.weight_probe import WeightProbe
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class System:
     """the folder of the weights that the rollout workers hold; None if they are the learner's"""
     turns: GpuTurns | None = None
     """switches the GPUs between engines and learner; None if they do not share GPUs"""
+    probe: WeightProbe | None = None
+    """compares the engines with the learner after each sync; None without it"""
 
     @property
     def learner(self) -> LearnerGroup:
@@ -89,7 +92,11 @@ class System:
             self.sync_weights()
 
     def sync_weights(self) -> None:
-        """Give the learner's weights to all rollout workers as the next policy version. Wakes engines that sleep."""
+        """Give the learner's weights to all rollout workers as the next policy version. Wakes engines that sleep.
+
+        With a `probe`, engines that do not compute what the learner does get the weights again, and are restarted if that does not
+        help.
+        """
         if self.turns is not None and self.turns.engines_sleep:
             self.turns.to_engines(self._sync_weights)
         else:
@@ -100,6 +107,10 @@ class System:
         assert self.transport is not None, "the learner was not started: nothing was left to train"
         self.transport.sync(self.rollout.version + 1)
         self.student = None
+        if self.probe is not None and self.probe.differing():
+            self.transport.sync(self.rollout.version)
+            for worker in self.probe.differing():
+                self.rollout.replace(worker)
 
     def use_student(self, folder: str) -> None:
         """Give the weights in `folder` to all rollout workers, unless they already hold them."""
@@ -299,7 +310,10 @@ def starting_system(
                     own, found = learner.gpus(), up([teacher.gpus.remote() for teacher in teachers], "the teacher")
                     in_the_way = [teacher for teacher, gpus in zip(teachers, found, strict=True) if gpus & own]
                     turns = GpuTurns(learner, pool, in_the_way, rollout.deadline_s)
-            return System(teachers, pool, reward, learner, citer, transport, models.student, turns)
+            probe = None
+            if learner is not None and turns is None and rollout.probe_gap is not None:
+                probe = WeightProbe(learner, pool, rollout.probe_gap)
+            return System(teachers, pool, reward, learner, citer, transport, models.student, turns, probe)
 
         yield wait
     finally:

@@ -14,7 +14,7 @@ from actors.learner.errors import LearnerError, LearnerRefusal, LearnerTimeoutEr
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
 from actors.settings import LearnerSettings, OptimizerSettings
-from actors.trajectory import TrajectoryBatch
+from actors.trajectory import Float32, TrajectoryBatch
 from cluster.deadlines import ROLLOUT_DEADLINE, results
 from cluster.devices import Device, WeightBackend
 from cluster.errors import DeadlineError, as_raised
@@ -200,6 +200,14 @@ class LearnerGroup:
     def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
         """Return a reference to all weights by name, as `Trainer.weights` returns them. It is valid while rank 0 lives."""
         return self._call("weights", seconds)[0][0]
+
+    def probe_text(self, seconds: float = 60.0) -> TokenSequences:
+        """Return a few rows of random tokens, see `actors.learner.fidelity`."""
+        return self._call("probe_text", seconds)[0]
+
+    def logprobs(self, text: TokenSequences, seconds: float = 600.0) -> Float32:
+        """Return [N] the log-probs of the targets of `text`, at temperature 1, and 0 elsewhere."""
+        return self._call("logprobs", seconds, text)[0]
 
     def gpus(self, seconds: float = 60.0) -> set[str]:
         """Return the GPUs of all ranks, as `own_gpus` names them."""

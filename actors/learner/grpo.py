@@ -17,6 +17,7 @@ from actors.learner.losses import PolicyTerms, k3, policy_terms, row_weights, ta
 from actors.learner.meters import Meters
 from actors.learner.metrics import GrpoMetrics
 from actors.learner.packing import PackedRows
+from actors.learner.scoring import own_logprobs
 from actors.learner.trainer import Trainer
 from actors.settings import GrpoLossSettings
 from actors.trajectory import Bool, Float32, TrajectoryBatch
@@ -223,22 +224,6 @@ def _given_logprobs(
     if settings.tis_cap is not None:
         mask = policy.sequences.loss_mask
         rows = np.unique(np.concatenate([rows, *learned[1:]]))
-    own = _own_logprobs(trainer, policy, rows, mask, temperature) if len(rows) else policy.behaviour_logprobs
+    own = own_logprobs(trainer, policy.sequences, rows, mask, temperature) if len(rows) else policy.behaviour_logprobs
     behaviour = np.where(policy.recompute, own, policy.behaviour_logprobs)
     return _GivenLogprobs(behaviour, behaviour if settings.tis_cap is None else own)
-
-
-@torch.no_grad()
-def _own_logprobs(trainer: Trainer, policy: PolicySequences, rows: Int64, mask: Bool, temperature: float) -> Float32:
-    """Return [N] the learner's log-probs of the tokens of `mask` in `rows`, and 0 elsewhere. Call it on all ranks."""
-    own = torch.zeros(len(mask), device=trainer.device)
-    for chosen in trainer.plan(policy.sequences, rows):
-        packed = trainer.pack(policy.sequences, chosen, mask)
-        _, logprobs, _ = trainer.engine(packed, temperature)
-        if len(chosen):
-            own[torch.from_numpy(packed.target_columns).to(trainer.device)] = logprobs
-    if trainer.world_size > 1:
-        from deepspeed import comm
-
-        comm.all_reduce(own)
-    return own.cpu().numpy()

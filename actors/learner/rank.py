@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from actors.learner.batches import GrpoStep, Int64, TokenSequences
 from actors.learner.learned import Learned
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.settings import LearnerSettings, OptimizerSettings
-from actors.trajectory import TrajectoryBatch
+from actors.trajectory import Float32, TrajectoryBatch
 from cluster.devices import Device, own_gpus
 from cluster.loading import loading
 from cluster.metrics.publisher import Publishing, Reading, publish_actor
@@ -120,6 +122,18 @@ class LearnerRank:
             taken = grpo_step(self.trainer, TrajectoryBatch.concatenate(_fetched(batches)), step)
         self._learned.grpo(taken)
         return taken
+
+    def probe_text(self) -> TokenSequences:
+        """See `actors.learner.fidelity.probe_text`."""
+        from actors.learner.fidelity import probe_text
+
+        return probe_text(self.trainer.engine.module.model.config)
+
+    def logprobs(self, text: TokenSequences) -> Float32:
+        """Return [N] the log-probs of the targets of `text`, at temperature 1, and 0 elsewhere."""
+        from actors.learner.scoring import own_logprobs
+
+        return own_logprobs(self.trainer, text, np.arange(len(text)), text.loss_mask, temperature=1.0)
 
     def weights(self) -> list[ray.ObjectRef]:
         """Return a reference to the weights on rank 0, and an empty list on other ranks. Ray does not fetch a reference in a list."""

@@ -26,6 +26,13 @@ class RolloutSettings(Settings):
         "same seed then agree until a rounding difference changes a token, with any number of workers; if empty, only on CPUs, "
         "where it costs little",
     )
+    probe_gap: float | None = Field(
+        0.2,
+        gt=0,
+        description="after each sync of weights every engine writes a few tokens and the learner scores them; if their log-probs differ "
+        "by more than this many nats on average, the weights are sent again, and if that does not help the worker is restarted; empty: "
+        "no such probe. There is none with `cluster.colocate` either",
+    )
 
 
 class TeacherSettings(Settings):

@@ -58,6 +58,7 @@ class FinishedOrder(Generic[Graded]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Worker:
+    name: str
     actor: ActorHandle[Any]
 
 
@@ -170,7 +171,7 @@ class RolloutPool:
     _pending: PendingTasks[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._loads = {_Worker(actor): 0 for actor in self.actors}
+        self._loads = {_Worker(f"{self.name}-{number}", actor): 0 for number, actor in enumerate(self.actors)}
         self._pending = PendingTasks(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
@@ -190,7 +191,7 @@ class RolloutPool:
     @property
     def engines(self) -> list[ActorHandle[Any]]:
         """The workers that are not lost."""
-        return [worker.actor for worker in list(self._loads)]  # also asked from another thread
+        return list(self.named_engines.values())
 
     @property
     def restarting(self) -> int:
@@ -200,9 +201,7 @@ class RolloutPool:
     @property
     def named_engines(self) -> dict[str, ActorHandle[Any]]:
         """The workers that are not lost, by the names of their actors."""
-        return {
-            f"{self.name}-{number}": actor for number, actor in enumerate(self.actors) if _Worker(actor) in self._loads
-        }
+        return {worker.name: worker.actor for worker in list(self._loads)}  # also asked from another thread
 
     def processes(self) -> list[int]:
         """Return the process ids of `engines`. A restarted worker has another id."""
@@ -246,11 +245,7 @@ class RolloutPool:
 
     def awaited(self) -> str:
         """Return as text what the pool waits for: answers by worker, and workers that are restarting."""
-        parts = []
-        for number, actor in enumerate(self.actors):
-            answers = next((load for worker, load in self._loads.items() if worker.actor == actor), 0)
-            if answers:
-                parts.append(f"{answers} answers of {self.name}-{number}")
+        parts = [f"{answers} answers of {worker.name}" for worker, answers in self._loads.items() if answers]
         parts += [f"{len(self._mending)} workers that are restarting"] if self._mending else []
         return ", ".join(parts) or "nothing"
 
@@ -313,6 +308,13 @@ class RolloutPool:
             return None
         load = self._loads[worker]
         return worker if load == 0 or load + queued.sequences <= self.sequences_in_flight else None
+
+    def replace(self, name: str) -> None:
+        """End a worker of `named_engines`, so that Ray restarts it. It gets the current weights before it gets orders."""
+        (worker,) = (worker for worker in self._loads if worker.name == name)
+        logger.warning("%s is ended, so that Ray restarts it and it gets the current weights", name)
+        ray.kill(worker.actor, no_restart=False)
+        self._mend(worker)
 
     def _mend(self, worker: _Worker) -> None:
         """Wait until Ray has restarted the worker, and give it the current weights. The other workers go on meanwhile."""

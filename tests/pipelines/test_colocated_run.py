@@ -10,27 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.records.run_directory import RunDirectory
+from tests.pipelines.small import SMALL_RUN
 
 REPOSITORY = Path(__file__).parents[2]
-SMALL = """
-extends: {demo}
-name: small
-run_dir: {run_dir}
-models:
-  cache_dir: {cache}
-  student: {{pretrain: {{steps: 30}}}}
-  teacher: {{pretrain: {{steps: 30, problems_per_step: 16}}}}
-data:
-  train: {{counts: {{known: 16, teacher_known: 16}}}}
-  evaluation: [{{source: chain_arithmetic, counts: {{known: 6}}}}]
-filter: {{enabled: false}}
-warmup: {{samples: 64}}
-grpo:
-  {{steps: 3, prompts_per_step: 4, group_size: 4, mini_batches: 2, checkpoint_every: 2, evaluate_every: 2,
-    loss: {{kl_coefficient: 0.01}}, optimizer: {{lr: 1.0e-3, weight_decay: 30}}}}  # moves the weights, whatever the rewards
-evaluation: {{base: [], warmup: [], training: [relay], final: [teacher]}}
-tracking: {{mode: disabled}}
-"""
 DRIVE = """
 import sys
 from pathlib import Path
@@ -49,7 +31,7 @@ if __name__ == "__main__":
 def test_engines_write_every_step_with_what_the_learner_learned_while_they_slept(tmp_path: Path) -> None:
     file, run_dir = tmp_path / "small.yaml", tmp_path / "run"
     file.write_text(
-        SMALL.format(demo=REPOSITORY / "experiments" / "demo.yaml", run_dir=run_dir, cache=tmp_path / "models")
+        SMALL_RUN.format(demo=REPOSITORY / "experiments" / "demo.yaml", run_dir=run_dir, cache=tmp_path / "models")
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
     finished = subprocess.run(

@@ -241,8 +241,22 @@ def test_others_go_on_while_a_worker_restarts_and_it_comes_back(pool_of: Any, gr
 
 def test_a_worker_that_is_lost_leaves_its_orders_to_the_others(mortal_pool_of: Any, grade: Any) -> None:
     pool = mortal_pool_of("a", "b")
+    assert pool.named_engines == {"rollout-0": pool.actors[0], "rollout-1": pool.actors[1]}
     finished = list(decoded(pool, [order(Worker.DIE_ONCE), order(1)], grade))
     assert {found.graded[:2] for found in finished} == {("b", 1), ("b", Worker.DIE_ONCE)}
+    assert pool.named_engines == {"rollout-1": pool.actors[1]}
+
+
+def test_a_worker_that_is_replaced_has_the_weights_before_it_gets_orders(
+    pool_of: Any, grade: Any, memory: Any
+) -> None:
+    pool = pool_of("a")
+    pool.load_weights(ray.put("weights"), version=3)
+    before = ray.get(pool.actors[0].ready.remote())
+    pool.replace("rollout-0")
+    assert [found.graded for found in decoded(pool, [order(5, version=3)], grade)] == [("a", 5, 0)]
+    assert decodings(memory) == [("a", 5)]  # none was refused for old weights
+    assert ray.get(pool.actors[0].ready.remote()) != before
 
 
 def test_the_loss_of_the_last_worker_ends_the_run(mortal_pool_of: Any, grade: Any) -> None:
