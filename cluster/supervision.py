@@ -50,8 +50,10 @@ class _Watched:
     handle: Any
     heartbeat: Heartbeat | None
     restarts: int = 0
-    hung: str | None = None
+    ended: str | None = None
     """why the watch ended it, until Ray has restarted it"""
+    away_since: float | None = None
+    """when the watch first saw that Ray restarts it, until it is back"""
     lost: str | None = None
     """the reason, once the actor is dead for good; None before"""
 
@@ -67,12 +69,17 @@ class ActorWatch:
         self,
         remedy: Callable[[str], str],
         read: Callable[[str], State] | None = None,
-        end: Callable[[Any], None] | None = None,
+        end: Callable[[Any, bool], None] | None = None,
         stacks: Callable[[State], str | None] = ask_for_stacks,
+        start_timeout_s: float = 900.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`remedy` returns, for a role ("teacher", "rollout", …), which settings to change if its memory ran out."""
+        """`remedy` returns, for a role ("teacher", "rollout", …), which settings to change if its memory ran out.
+
+        `start_timeout_s` is the value of cluster.start_timeout_s: how long a restart may take.
+        """
         self._remedy, self._read, self._end = remedy, read or _read_state, end or _end_process
-        self._stacks = stacks
+        self._stacks, self._start_timeout_s, self._clock = stacks, start_timeout_s, clock
         self._actors: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -113,6 +120,7 @@ class ActorWatch:
                     state = self._read(actor_id)
                     self._see(actor, state)
                     self._listen(actor, state)
+                    self._wait_for_return(actor, state)
             actors = list(self._actors.values())
             needed = {actor.role for actor in actors if actor.spare}
             left = {actor.role for actor in actors if actor.spare and actor.lost is None}
@@ -128,11 +136,12 @@ class ActorWatch:
         lines = []
         for actor in lost:
             deaths = "once" if actor.budget == 0 else f"{actor.restarts + 1} times"
-            budget = (
-                "Ray does not restart it"
-                if actor.budget == 0
-                else f"cluster.max_restarts ({actor.budget}) allows no more restarts"
-            )
+            if actor.budget == 0:
+                budget = "Ray does not restart it"
+            elif actor.restarts < actor.budget:
+                budget = "the run does not wait for it any longer"
+            else:
+                budget = f"cluster.max_restarts ({actor.budget}) allows no more restarts"
             remedy = self._remedy(actor.role) if ran_out_of_memory(actor.lost or "") is not False else ""
             lines.append(f"{actor.name} is lost: it died {deaths}, and {budget}. Last: {actor.lost}. {remedy}".strip())
         needed = [actor for actor in lost if actor.essential or (actor.spare and actor.role not in left)]
@@ -142,30 +151,42 @@ class ActorWatch:
         restarts = int(state.get("NumRestarts", 0))
         if restarts > actor.restarts:
             actor.restarts = restarts
-            why = actor.hung or self._cause(state)
-            actor.hung = None
+            why = actor.ended or self._cause(state)
+            actor.ended = None
             logger.warning("%s died and is restarted, %d of %d times: %s", actor.name, restarts, actor.budget, why)
         never_up = restarts == 0 and "creation_task_failure" in str(
             state.get("DeathCause")
         )  # the error of its start says enough
         if state.get("State") == "DEAD" and not never_up:
             actor.lost = (
-                f"{actor.hung or self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
+                f"{actor.ended or self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
             )
             if actor.spare:
                 logger.warning("%s is lost; others of its role may go on without it: %s", actor.name, actor.lost)
 
     def _listen(self, actor: _Watched, state: State) -> None:
-        if actor.heartbeat is not None and actor.hung is None and actor.heartbeat.has_stopped(state):
-            actor.hung = f"it did not answer for {actor.heartbeat.limit_s:g} s"
+        if actor.heartbeat is not None and actor.ended is None and actor.heartbeat.has_stopped(state):
+            actor.ended = f"it did not answer for {actor.heartbeat.limit_s:g} s"
             where = self._stacks(state)
             logger.warning(
                 "%s does not answer, and is ended so that Ray restarts it: %s%s",
                 actor.name,
-                actor.hung,
+                actor.ended,
                 f". Where its threads stood should be in {where}" if where else "",
             )
-            self._end(actor.handle)
+            self._end(actor.handle, True)
+
+    def _wait_for_return(self, actor: _Watched, state: State) -> None:
+        if state.get("State") != "RESTARTING":
+            actor.away_since = None
+        elif actor.away_since is None:
+            actor.away_since = self._clock()
+        elif self._clock() - actor.away_since > self._start_timeout_s and actor.ended is None:
+            actor.ended = (
+                f"it was not back after {self._start_timeout_s:g} s (cluster.start_timeout_s): if a node is gone, the others may "
+                "have no room for it (`ray status` shows what is free)"
+            )
+            self._end(actor.handle, False)
 
     def _cause(self, state: State) -> str:
         said = cause_of_death(str(state.get("DeathCause") or ""))
@@ -256,10 +277,10 @@ def _by_an_actor(error: BaseException) -> bool:
     return False
 
 
-def _end_process(actor: Any) -> None:
+def _end_process(actor: Any, may_return: bool) -> None:
     import ray
 
-    ray.kill(actor, no_restart=False)  # Ray does so also with a process that is stopped
+    ray.kill(actor, no_restart=not may_return)  # Ray does so also with a process that is stopped
 
 
 def _read_state(actor_id: str) -> State:

@@ -100,11 +100,12 @@ def _drive(experiment: Experiment) -> Path:
                 prompting.result()
         if left:
             logger.info("starting Ray and %s", ", ".join(bundle.actor for bundle in experiment.bundles()))
+        watch = ActorWatch(partial(memory_advice, experiment), start_timeout_s=experiment.cluster.start_timeout_s)
         with (
             ray_session(
                 experiment.namespace, experiment.cluster.address, *experiment.resources(), key_variables(experiment)
             ),
-            SystemOnDemand(watch := ActorWatch(partial(memory_advice, experiment))) as actors,
+            SystemOnDemand(watch) as actors,
             watch,
             ExitStack() as ends,
         ):

@@ -1,36 +1,47 @@
-"""The learner's state on disk: weights, optimizer and step, so that training continues exactly where it was."""
+"""The learner's state on disk: weights, optimizer and step, so that training continues exactly where it was.
+
+Each rank writes the ranges of parameters that it holds, as float32 in safetensors. So a state can be loaded with any number of ranks,
+ZeRO stage and dtype, and nothing in it is code.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from actors.learner.errors import LearnerRefusal
+from actors.learner.optimizer_parts import WEIGHT, adam_steps, own_parts, set_adam_steps, show_weight
 from cluster.files import commit_folder, partial_path, start_folder
 from cluster.settings import Settings
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-_TAG = "state"
-_LAYOUT = "layout.json"
+_FILE = "state.json"
+_FILE_BYTES = 2 * 2**30
 
 
-class StateLayout(Settings):
-    """What decides how a state is split into files. A state can only be loaded by a learner with the same layout."""
+class _State(Settings):
+    """What is in the files of a state."""
 
-    world_size: int
-    zero_stage: int
-    dtype: str
+    optimizer_step: int
+    """including skipped steps"""
+    adam_steps: int
+    parameters: dict[str, tuple[int, ...]]
+    """the shape of each"""
 
 
 class CheckpointError(LearnerRefusal):
-    """A learner state cannot be read, or was written by a learner of another layout or model."""
+    """A learner state cannot be read, or is of another model."""
 
 
-def save_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout, step: int) -> None:
+def save_state(engine: DeepSpeedEngine, path: Path, step: int) -> None:
     """Write the state to the folder `path`, which is complete or absent at any time. Run on all ranks, on a disk that they share."""
     from deepspeed import comm
 
@@ -38,50 +49,113 @@ def save_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout, step: i
     if writer:
         start_folder(path)
     comm.barrier()
-    engine.save_checkpoint(str(partial_path(path)), tag=_TAG, client_state={"optimizer_step": step}, save_latest=False)
+    _write_parts(engine, partial_path(path))
     comm.barrier()
     if writer:
-        (partial_path(path) / _LAYOUT).write_text(layout.model_dump_json())
+        state = _State(optimizer_step=step, adam_steps=adam_steps(engine), parameters=_shapes(engine))
+        (partial_path(path) / _FILE).write_text(state.model_dump_json())
         commit_folder(path)
     comm.barrier()
 
 
-def load_state(engine: DeepSpeedEngine, path: Path, layout: StateLayout) -> int:
+def load_state(engine: DeepSpeedEngine, path: Path) -> int:
     """Restore weights and optimizer from `path` and return the optimizer step. Run on all ranks.
 
-    Raises CheckpointError if there is no state, one of another world size, ZeRO stage, dtype or model, or one that is damaged.
+    Raises CheckpointError if there is no state, one of another model, or one that is damaged.
     """
     try:
-        saved = StateLayout.model_validate_json((path / _LAYOUT).read_text())
+        state = _State.model_validate_json((path / _FILE).read_text())
     except (OSError, ValidationError) as error:
         raise CheckpointError(f"{path} holds no learner state: {error}") from error
-    for name in StateLayout.model_fields:
-        was, now = getattr(saved, name), getattr(layout, name)
-        if was != now:
-            raise CheckpointError(f"{path} was saved with {name} {was}, this learner has {name} {now}")
-    engine.checkpoint_engine.load = _tensors
-    try:
-        loaded, client_state = engine.load_checkpoint(str(path), tag=_TAG)
-    except Exception as error:  # DeepSpeed and torch raise any type on files that are damaged or of another model
-        said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be loaded: it is damaged, or of another model ({said[:200]}). Move the checkpoint's folder away: the run "
-            "then goes on from the one before it"
-        ) from error
-    if loaded is None:
-        raise CheckpointError(f"DeepSpeed found no state {_TAG!r} in {path}")
-    return int(client_state["optimizer_step"])
+    _require_model(state.parameters, _shapes(engine), path)
+    saved = _Saved(path)
+    own = {part.parameter: part for part in own_parts(engine)}
+    for name, parameter in engine.module.model.named_parameters():
+        shape = state.parameters[name]
+        weight = saved.whole(name, WEIGHT, shape)
+        if (part := own.get(name)) is not None:
+            for kind, tensor in part.tensors.items():
+                whole = weight if kind == WEIGHT else saved.whole(name, kind, shape)
+                tensor.copy_(whole.view(-1).narrow(0, part.start, len(tensor)))
+        show_weight(parameter, weight)
+    set_adam_steps(engine, state.adam_steps)
+    return state.optimizer_step
 
 
-def _tensors(path: str, map_location: Any = None) -> Any:
-    """Return what is in a file of DeepSpeed's, as its own reader does, but without running code that the file may name.
+class _Saved:
+    """The tensors of a saved state. Raises CheckpointError where they are not as they were written."""
 
-    DeepSpeed's reader unpickles anything. Only these three of its classes are in a learner's files.
-    """
-    import torch
-    from deepspeed.runtime.fp16.loss_scaler import LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
 
-    with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
-        return torch.load(path, map_location=map_location, weights_only=True)
+        self._path = path
+        self._places: dict[tuple[str, str], list[tuple[int, Any, str]]] = {}
+        with self._readable():
+            for file in sorted(path.glob("rank-*.safetensors")):
+                opened = safe_open(file, "pt")
+                for key in opened.keys():  # noqa: SIM118 (it is no mapping)
+                    kind, start, name = key.split("/", 2)
+                    self._places.setdefault((kind, name), []).append((int(start), opened, key))
+
+    def whole(self, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
+        """Return one parameter's weight or moment, put together from the parts of all ranks."""
+        whole, filled = torch.empty(shape, dtype=torch.float32), 0
+        with self._readable():
+            for start, opened, key in self._places.get((kind, name), []):
+                part = opened.get_tensor(key)
+                whole.view(-1)[start : start + len(part)] = part
+                filled += len(part)
+            if filled != whole.numel():
+                raise ValueError(f"{filled} of {whole.numel()} numbers of {kind} of {name}")
+        return whole
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # safetensors and torch raise any type on files that are damaged
+            said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            raise CheckpointError(
+                f"{self._path} cannot be loaded: it is damaged ({said[:200]}). Move the checkpoint's folder away: the run then goes on "
+                "from the one before it"
+            ) from error
+
+
+def _require_model(saved: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    for name in sorted(saved.keys() | own.keys()):
+        if saved.get(name) != own.get(name):
+            was, now = (list(shapes[name]) if name in shapes else "absent" for shapes in (saved, own))
+            raise CheckpointError(f"{path} is of another model: its {name} is {was}, and this model's is {now}")
+
+
+def _shapes(engine: DeepSpeedEngine) -> dict[str, tuple[int, ...]]:
+    parameters = engine.module.model.named_parameters()
+    return {name: tuple(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in parameters}
+
+
+def _write_parts(engine: DeepSpeedEngine, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    for number, tensors in enumerate(_in_files(_to_write(engine))):
+        save_file(tensors, folder / f"rank-{engine.global_rank:05d}-{number:05d}.safetensors")
+
+
+def _to_write(engine: DeepSpeedEngine) -> Iterator[tuple[str, Tensor]]:
+    for part in own_parts(engine):
+        if not part.on_all_ranks or engine.global_rank == 0:
+            for kind, tensor in part.tensors.items():
+                yield f"{kind}/{part.start}/{part.parameter}", tensor
+
+
+def _in_files(named: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors on the host, as many at a time as a file may hold."""
+    tensors: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in named:
+        tensors[name] = tensor.to("cpu", copy=True)
+        size += tensor.nbytes
+        if size >= _FILE_BYTES:
+            yield tensors
+            tensors, size = {}, 0
+    if tensors:
+        yield tensors

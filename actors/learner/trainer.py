@@ -171,14 +171,8 @@ class Trainer:
 
     def save_state(self, path: str | Path) -> None:
         """Write weights, optimizer and step to a folder on a disk that all ranks share."""
-        checkpoint.save_state(self.engine, Path(path), self._layout, self._step)
+        checkpoint.save_state(self.engine, Path(path), self._step)
 
     def load_state(self, path: str | Path) -> None:
-        """Continue from a saved state. Raises CheckpointError unless its world size, ZeRO stage and dtype are the same."""
-        self._step = checkpoint.load_state(self.engine, Path(path), self._layout)
-
-    @property
-    def _layout(self) -> checkpoint.StateLayout:
-        return checkpoint.StateLayout(
-            world_size=self.world_size, zero_stage=self.settings.zero_stage, dtype=self.settings.dtype
-        )
+        """Continue from a saved state, of any number of ranks, ZeRO stage and dtype. Raises CheckpointError for another model's."""
+        self._step = checkpoint.load_state(self.engine, Path(path))

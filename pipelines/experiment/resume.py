@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.settings import RUNNING_OF_LEARNER
 
-MAY_CHANGE_ON_RESUME = (
+ROUNDING_AT_MOST = (
     "run_dir",
     "cluster",
     "tracking",
@@ -15,6 +15,7 @@ MAY_CHANGE_ON_RESUME = (
     "rollout.sequences_in_flight",
     "rollout.deadline_s",
     "rollout.seeded_sampling",
+    "rollout.probe_gap",
     "evaluation.traces",
     "evaluation.call_ratio_budget",
     "evaluation.max_failed_call_share",
@@ -44,3 +45,6 @@ MAY_CHANGE_ON_RESUME = (
     *(f"learner.{key}" for key in RUNNING_OF_LEARNER),
 )
 """keys that change what is learned by rounding at most, so that a run can be resumed on other machines"""
+
+MAY_CHANGE_ON_RESUME = (*ROUNDING_AT_MOST, "learner.ranks", "learner.zero_stage", "learner.dtype")
+"""keys that may differ from those that a run was begun with; the last three are in the keys of shared stages"""

@@ -13,7 +13,7 @@ from cluster.settings import Settings
 from pipelines.data.chain_arithmetic.knowledge import Role
 from pipelines.data.settings import SourceSettings
 from pipelines.experiment.models import ModelSettings, PretrainSettings, TeacherModelSettings
-from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
+from pipelines.experiment.resume import ROUNDING_AT_MOST
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_names import (
     BASE,
@@ -34,7 +34,7 @@ RECIPES = {FILTER: 3, CITER: 3, WARMUP: 4, GRPO: 4, "evaluate": 4}
 """raise one when a stage's code changes its result in a way that the settings do not show"""
 
 WITHOUT_EFFECT = (
-    *MAY_CHANGE_ON_RESUME,
+    *ROUNDING_AT_MOST,
     "name",
     "share_dir",
     *(f"{model}.pretrain.shipped" for model in ("models.student", "models.teacher", "evaluation.teacher")),

@@ -313,3 +313,30 @@ def test_an_actor_that_starts_has_no_limit(states: States) -> None:
     now = 1000.0
     assert not watch.look()
     assert asked == ended == []
+
+
+def test_an_actor_that_is_not_back_in_time_is_given_up(states: States, caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    ended: list[bool] = []
+    watch = ActorWatch(
+        lambda role: "", states, lambda _, may_return: ended.append(may_return), start_timeout_s=60, clock=lambda: now
+    )
+    watch.add("teacher", actor("teacher"), 3, essential=True)
+    states.of["teacher"] = {"State": "RESTARTING", "NumRestarts": 1, "DeathCause": "its node has died"}
+    assert not watch.look()
+    now = 59.0
+    assert not watch.look()
+    states.of["teacher"]["State"] = "ALIVE"  # it was back, so the time begins anew
+    assert not watch.look()
+    states.of["teacher"] |= {"State": "RESTARTING", "NumRestarts": 2}
+    now = 100.0
+    assert not watch.look()
+    now = 161.0
+    assert not watch.look() and not watch.look()
+    assert ended == [False]
+    states.of["teacher"] |= {"State": "DEAD", "Pid": 7}
+    assert watch.look()
+    said = str(watch.loss())
+    assert said.startswith(
+        "teacher is lost: it died 3 times, and the run does not wait for it any longer. Last: it was not back after 60 s"
+    )

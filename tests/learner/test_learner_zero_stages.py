@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from actors.settings import OptimizerSettings
 from actors.trajectory import TrajectoryBatch
 from cluster.ports import free_port
+from tests.learner.states import read_state
 
 WORKER = Path(__file__).with_name("zero_stages_worker.py")
 ROOT = WORKER.parents[2]
@@ -78,3 +81,21 @@ def test_two_ranks_export_the_weights_they_hold(results, stage):
     assert exported
     for name, tensor in exported.items():
         np.testing.assert_array_equal(tensor, held[name])
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_two_ranks_load_the_state_of_one_rank_and_another_stage(results, stage):
+    expected, found = read_state(results[1] / f"state-{stage}"), read_state(results[2] / f"state-of-one-{stage}")
+    assert expected.keys() == found.keys() and len(expected) > 3
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_one_rank_loads_the_state_of_two_ranks_and_another_stage(results, make_trainer, model_folder, tmp_path, stage):
+    trainer = make_trainer(zero_stage=3 - stage)
+    trainer.load(str(model_folder), OptimizerSettings(), 10)
+    trainer.load_state(results[2] / f"state-{stage}")
+    trainer.save_state(tmp_path / "state")
+    expected, found = read_state(results[2] / f"state-{stage}"), read_state(tmp_path / "state")
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -54,6 +54,9 @@ def main(rank: int, ranks: int, port: int, model: str, data: Path, out: Path) ->
             numbers = {"sft_loss": sft.loss, "sft_grad_norm": sft.grad_norm}
             numbers |= {n: getattr(grpo, n) for n in ("loss", "kl", "entropy", "grad_norm", "ratio_max", "logprob_gap")}
             np.savez(out / f"stage-{stage}.npz", **weights, **{f"metric.{n}": v for n, v in numbers.items()})
+        if (of_one := out.parent / "1" / f"state-{3 - stage}").exists():  # the run of one rank was before
+            trainer.load_state(of_one)
+            trainer.save_state(out / f"state-of-one-{3 - stage}")
         trainer.unload()
     torch.distributed.destroy_process_group()
 

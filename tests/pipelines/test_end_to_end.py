@@ -157,13 +157,16 @@ def test_a_run_ends_with_a_report_and_a_second_call_repeats_nothing(
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_from_its_last_checkpoint(small_experiment: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [[], ["learner.ranks=2", "learner.zero_stage=3", "learner.dtype=bfloat16"]])
+def test_a_killed_run_resumes_from_its_last_checkpoint(
+    small_experiment: Path, tmp_path: Path, other: list[str]
+) -> None:
     run_dir = tmp_path / "run"
     kill_after(2, start(small_experiment, run_dir, ["grpo.steps=6"]), run_dir)
     (kept,) = [path.name for path in sorted((run_dir / "stages/grpo/checkpoints").iterdir()) if path.name.isdigit()][
         -1:
     ]
-    finish(start(small_experiment, run_dir, ["grpo.steps=6"]))
+    finish(start(small_experiment, run_dir, ["grpo.steps=6", *other]))
     steps = grpo_steps(run_dir)
     resumed = steps[len(steps) - (6 - int(kept)) :]
     assert resumed == list(range(int(kept) + 1, 7))

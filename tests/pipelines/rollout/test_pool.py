@@ -247,9 +247,7 @@ def test_a_worker_that_is_lost_leaves_its_orders_to_the_others(mortal_pool_of: A
     assert pool.named_engines == {"rollout-1": pool.actors[1]}
 
 
-def test_a_worker_that_is_replaced_has_the_weights_before_it_gets_orders(
-    pool_of: Any, grade: Any, memory: Any
-) -> None:
+def test_a_worker_that_is_replaced_has_the_weights_before_it_gets_orders(pool_of: Any, grade: Any, memory: Any) -> None:
     pool = pool_of("a")
     pool.load_weights(ray.put("weights"), version=3)
     before = ray.get(pool.actors[0].ready.remote())

@@ -1,4 +1,4 @@
-"""Engines compared with the learner: scripted log-probs, on real Ray. A torn engine of a real run is in `tests/pipelines/test_torn_weights.py`."""
+"""Engines compared with the learner: scripted log-probs, on real Ray. `tests/pipelines/test_torn_weights.py` has a real run."""
 
 from __future__ import annotations
 
