@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from pipelines.watch.claims import Locks
 from pipelines.watch.reader import RunReader
 from pipelines.watch.state import FleetState, RunDetail, RunState
 from pipelines.watch.tail import Budget
+
+logger = logging.getLogger(__name__)
 
 _BYTES_PER_REFRESH = 32 << 20
 _MOST_RUNS = 500
@@ -113,6 +117,18 @@ def _runs(folder: Path) -> Iterator[Path]:
         elif depth < _DEPTH:
             below = (one for one in entries if one.name not in _OTHERS and not one.name.startswith("."))
             waiting += [(Path(one.path), depth + 1) for one in below if one.is_dir(follow_symlinks=False)]
+    if waiting:
+        _tell_of_limit(folder)
+
+
+@cache
+def _tell_of_limit(folder: Path) -> None:
+    """Say once that runs of this folder may be missing."""
+    logger.warning(
+        "%s has more than %d folders, and runs are not looked for in the rest: name folders nearer to them",
+        folder,
+        _MOST_FOLDERS,
+    )
 
 
 def _id(run: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -66,16 +67,19 @@ def test_the_actor_of_a_node_that_is_gone_goes_on_on_another(cluster: Any, tmp_p
     said, _ = run.communicate(timeout=400)
     assert run.returncode == 0, said[-6000:]
     assert sorted(set(steps_of(tmp_path))) == list(range(1, 9))
-    assert "node" in said, said  # whose death was told
+    assert re.search(r"died and is restarted.* node", said), said
 
 
-def test_a_run_whose_actor_finds_no_place_any_more_ends_in_time_and_goes_on_later(cluster: Any, tmp_path: Path) -> None:
+def test_a_rollout_worker_that_finds_no_place_any_more_is_given_up_and_the_other_goes_on(
+    cluster: Any, tmp_path: Path
+) -> None:
     node = cluster.add_node(num_cpus=1)
-    run = started(cluster, tmp_path, "grpo.steps=200", "grpo.evaluate_every=200", "cluster.start_timeout_s=60")
+    run = started(cluster, tmp_path, "grpo.steps=90", "grpo.evaluate_every=90", "cluster.start_timeout_s=40")
     wait_for_steps(run, tmp_path, 2)
     cluster.remove_node(node, allow_graceful=False)
-    said, _ = run.communicate(timeout=300)
-    if "rollout-" in said:  # the other rollout worker went on alone
-        assert run.returncode == 0, said[-6000:]
-    else:
-        assert run.returncode != 0 and "cluster.start_timeout_s" in said, said[-6000:]
+    said, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, said[-6000:]
+    assert re.search(
+        r"rollout-\d is lost; others of its role may go on without it: it was not back after 40 s", said
+    ), said
+    assert set(steps_of(tmp_path)) == set(range(1, 91))

@@ -15,6 +15,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_keys import stage_keys
 from pipelines.records.run_directory import RunDirectory
 from pipelines.watch import claims, tail
+from pipelines.watch import fleet as fleet_module
 from pipelines.watch.claims import Locks
 from pipelines.watch.fleet import Fleet
 from pipelines.watch.state import RunDetail, RunState
@@ -44,6 +45,21 @@ def detail(fleet: Fleet, label: str) -> RunDetail:
 
 def numbers(run: RunState) -> dict[str, float | None]:
     return {number.name: number.value for number in run.numbers}
+
+
+def test_folders_beyond_the_limit_are_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr(fleet_module, "_MOST_FOLDERS", 5)
+    Fleet([tmp_path]).refresh()
+    assert caplog.messages == []
+    (tmp_path / "4").mkdir()
+    for _ in range(2):
+        Fleet([tmp_path]).refresh()
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path} has more than 5 folders")
 
 
 def test_each_run_is_in_the_life_that_its_files_tell(runs: Path) -> None:
