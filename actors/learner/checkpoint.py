@@ -63,6 +63,11 @@ def load_state(engine: DeepSpeedEngine, path: Path) -> int:
 
     Raises CheckpointError if there is no state, one of another model, or one that is damaged.
     """
+    if (path / "layout.json").exists():
+        raise CheckpointError(
+            f"{path} is of an earlier version, which kept DeepSpeed's own files. Finish the run with that version, or move its checkpoints "
+            "away: GRPO then begins anew from the warm-up"
+        )
     try:
         state = _State.model_validate_json((path / _FILE).read_text())
     except (OSError, ValidationError) as error:

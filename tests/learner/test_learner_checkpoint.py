@@ -142,6 +142,9 @@ def test_a_folder_without_a_state_is_refused(make_trainer, model_folder, tmp_pat
     trainer.load(str(model_folder), OPTIMIZER, 10)
     with pytest.raises(CheckpointError, match="holds no learner state"):
         trainer.load_state(tmp_path)
+    (tmp_path / "layout.json").touch()
+    with pytest.raises(CheckpointError, match="is of an earlier version"):
+        trainer.load_state(tmp_path)
 
 
 @pytest.fixture
