@@ -51,7 +51,7 @@ test-all: $(INSTALLED) ## all tests
 bench: $(INSTALLED) ## how fast the parts are on this machine
 	$(BIN)/python -m benchmarks
 
-soak: $(INSTALLED) ## the demo with an actor killed or stopped every 20 seconds, beside an undisturbed one: an hour
+soak: $(INSTALLED) ## GRPO of the demo with an actor killed or stopped every 20 seconds, three times, and once undisturbed
 	$(BIN)/python -m benchmarks.soak
 
 lint: $(INSTALLED) ## what ruff has to say

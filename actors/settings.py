@@ -136,6 +136,8 @@ class LearnerSettings(Settings):
 
 
 RUNNING_OF_LEARNER = (
+    "ranks",
+    "zero_stage",
     "max_tokens_per_micro_batch",
     "logprob_chunk_tokens",
     "logprob_chunk_mib",

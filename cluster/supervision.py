@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import signal
 import threading
@@ -30,7 +31,7 @@ _OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
 class ActorLostError(ClusterError):
-    """Actors have died more often than Ray may restart them.
+    """Actors have died more often than Ray may restart them, or did not come back in time.
 
     `roles` are those that the run cannot go on without ("teacher", "learner", …); of all lost actors, if it could without any.
     """
@@ -52,6 +53,8 @@ class _Watched:
     restarts: int = 0
     ended: str | None = None
     """why the watch ended it, until Ray has restarted it"""
+    given_up: bool = False
+    """whether the watch ended it for good, because it was away for too long"""
     away_since: float | None = None
     """when the watch first saw that Ray restarts it, until it is back"""
     lost: str | None = None
@@ -71,7 +74,7 @@ class ActorWatch:
         read: Callable[[str], State] | None = None,
         end: Callable[[Any, bool], None] | None = None,
         stacks: Callable[[State], str | None] = ask_for_stacks,
-        start_timeout_s: float = 900.0,
+        start_timeout_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`remedy` returns, for a role ("teacher", "rollout", …), which settings to change if its memory ran out.
@@ -135,10 +138,10 @@ class ActorWatch:
             return None
         lines = []
         for actor in lost:
-            deaths = "once" if actor.budget == 0 else f"{actor.restarts + 1} times"
+            deaths = "once" if actor.budget == 0 else f"{actor.restarts + (not actor.given_up)} times"
             if actor.budget == 0:
                 budget = "Ray does not restart it"
-            elif actor.restarts < actor.budget:
+            elif actor.given_up:
                 budget = "the run does not wait for it any longer"
             else:
                 budget = f"cluster.max_restarts ({actor.budget}) allows no more restarts"
@@ -161,7 +164,7 @@ class ActorWatch:
             actor.lost = (
                 f"{actor.ended or self._cause(state)} (Ray's logs of process {state.get('Pid')} have its last output)"
             )
-            if actor.spare:
+            if not actor.essential:
                 logger.warning("%s is lost; others of its role may go on without it: %s", actor.name, actor.lost)
 
     def _listen(self, actor: _Watched, state: State) -> None:
@@ -186,6 +189,7 @@ class ActorWatch:
                 f"it was not back after {self._start_timeout_s:g} s (cluster.start_timeout_s): if a node is gone, the others may "
                 "have no room for it (`ray status` shows what is free)"
             )
+            actor.given_up = True
             self._end(actor.handle, False)
 
     def _cause(self, state: State) -> str:

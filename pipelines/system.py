@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,10 +108,8 @@ class System:
         assert self.transport is not None, "the learner was not started: nothing was left to train"
         self.transport.sync(self.rollout.version + 1)
         self.student = None
-        if self.probe is not None and self.probe.differing():
-            self.transport.sync(self.rollout.version)
-            for worker in self.probe.differing():
-                self.rollout.replace(worker)
+        if self.probe is not None:
+            self.probe.settle(partial(self.transport.sync, self.rollout.version))
 
     def use_student(self, folder: str) -> None:
         """Give the weights in `folder` to all rollout workers, unless they already hold them."""

@@ -6,8 +6,8 @@ ZeRO stage and dtype, and nothing in it is code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from actors.learner.errors import LearnerRefusal
-from actors.learner.optimizer_parts import WEIGHT, adam_steps, own_parts, set_adam_steps, show_weight
+from actors.learner.optimizer_parts import (
+    MOMENTS,
+    WEIGHT,
+    adam_steps,
+    is_partitioned,
+    own_parts,
+    set_adam_steps,
+    set_weight,
+)
 from cluster.files import commit_folder, partial_path, start_folder
 from cluster.settings import Settings
 
@@ -73,57 +81,62 @@ def load_state(engine: DeepSpeedEngine, path: Path) -> int:
     except (OSError, ValidationError) as error:
         raise CheckpointError(f"{path} holds no learner state: {error}") from error
     _require_model(state.parameters, _shapes(engine), path)
-    saved = _Saved(path)
-    own = {part.parameter: part for part in own_parts(engine)}
+    saved = _Saved(path, {name: math.prod(shape) for name, shape in state.parameters.items()})
+    for part in own_parts(engine):
+        for kind, tensor in part.tensors.items():
+            tensor.copy_(saved.part(part.parameter, kind, part.start, len(tensor)))
     for name, parameter in engine.module.model.named_parameters():
-        shape = state.parameters[name]
-        weight = saved.whole(name, WEIGHT, shape)
-        if (part := own.get(name)) is not None:
-            for kind, tensor in part.tensors.items():
-                whole = weight if kind == WEIGHT else saved.whole(name, kind, shape)
-                tensor.copy_(whole.view(-1).narrow(0, part.start, len(tensor)))
-        show_weight(parameter, weight)
+        needed = engine.global_rank == 0 or not is_partitioned(parameter)
+        weight = saved.part(name, WEIGHT, 0, saved.elements[name]) if needed else None
+        set_weight(parameter, None if weight is None else weight.view(state.parameters[name]))
     set_adam_steps(engine, state.adam_steps)
     return state.optimizer_step
 
 
 class _Saved:
-    """The tensors of a saved state. Raises CheckpointError where they are not as they were written."""
+    """The parts of a saved state, of all ranks. Raises CheckpointError where a file cannot be read or lacks something."""
 
-    def __init__(self, path: Path) -> None:
-        from safetensors import safe_open
+    def __init__(self, path: Path, elements: Mapping[str, int]) -> None:
+        from safetensors import SafetensorError, safe_open
 
-        self._path = path
-        self._places: dict[tuple[str, str], list[tuple[int, Any, str]]] = {}
-        with self._readable():
+        self._path, self.elements = path, elements
+        self._places: dict[tuple[str, str], list[tuple[int, int, Any]]] = {}
+        try:
             for file in sorted(path.glob("rank-*.safetensors")):
                 opened = safe_open(file, "pt")
                 for key in opened.keys():  # noqa: SIM118 (it is no mapping)
                     kind, start, name = key.split("/", 2)
-                    self._places.setdefault((kind, name), []).append((int(start), opened, key))
+                    part = opened.get_slice(key)
+                    self._places.setdefault((kind, name), []).append((int(start), *part.get_shape(), part))
+        except (SafetensorError, ValueError) as error:
+            raise self._damaged(str(error)) from error
+        for name, expected in elements.items():
+            for kind in (WEIGHT, *MOMENTS):
+                self._require_whole(name, kind, expected)
 
-    def whole(self, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
-        """Return one parameter's weight or moment, put together from the parts of all ranks."""
-        whole, filled = torch.empty(shape, dtype=torch.float32), 0
-        with self._readable():
-            for start, opened, key in self._places.get((kind, name), []):
-                part = opened.get_tensor(key)
-                whole.view(-1)[start : start + len(part)] = part
-                filled += len(part)
-            if filled != whole.numel():
-                raise ValueError(f"{filled} of {whole.numel()} numbers of {kind} of {name}")
+    def part(self, name: str, kind: str, start: int, elements: int) -> Tensor:
+        """Return [elements] float32 of a parameter's weight or moment, from `start` on."""
+        whole = torch.empty(elements, dtype=torch.float32)
+        for begin, length, part in self._places[(kind, name)]:
+            first, end = max(begin, start), min(begin + length, start + elements)
+            if first < end:
+                whole[first - start : end - start] = part[first - begin : end - begin]
         return whole
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # safetensors and torch raise any type on files that are damaged
-            said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            raise CheckpointError(
-                f"{self._path} cannot be loaded: it is damaged ({said[:200]}). Move the checkpoint's folder away: the run then goes on "
-                "from the one before it"
-            ) from error
+    def _require_whole(self, name: str, kind: str, elements: int) -> None:
+        at = 0
+        for start, length, _ in sorted(self._places.get((kind, name), []), key=lambda place: place[0]):
+            if start != at:
+                break
+            at += length
+        if at != elements:
+            raise self._damaged(f"the first {at} of {elements} numbers of {kind} of {name} are there")
+
+    def _damaged(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._path} cannot be loaded: it is damaged ({why[:200]}). Move the checkpoint's folder away: the run then goes on from "
+            "the one before it"
+        )
 
 
 def _require_model(saved: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]], path: Path) -> None:
@@ -146,10 +159,11 @@ def _write_parts(engine: DeepSpeedEngine, folder: Path) -> None:
 
 
 def _to_write(engine: DeepSpeedEngine) -> Iterator[tuple[str, Tensor]]:
+    if engine.zero_optimization_stage() == 0 and engine.global_rank > 0:
+        return  # rank 0 has the same
     for part in own_parts(engine):
-        if not part.on_all_ranks or engine.global_rank == 0:
-            for kind, tensor in part.tensors.items():
-                yield f"{kind}/{part.start}/{part.parameter}", tensor
+        for kind, tensor in part.tensors.items():
+            yield f"{kind}/{part.start}/{part.parameter}", tensor
 
 
 def _in_files(named: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:

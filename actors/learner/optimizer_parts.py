@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,23 +22,23 @@ class Part:
     start: int
     tensors: dict[str, Tensor]
     """by kind: the weight, and Adam's moments"""
-    on_all_ranks: bool
-    """whether every rank holds the same part"""
 
 
-def own_parts(engine: DeepSpeedEngine) -> Iterator[Part]:
-    """Yield this rank's parts. Those of all ranks together are every parameter."""
-    _begin(engine)
+def own_parts(engine: DeepSpeedEngine) -> list[Part]:
+    """Return this rank's parts. Those of all ranks together are every parameter; without ZeRO, each rank has all of them."""
+    _make_missing_states(engine)
     if engine.zero_optimization_stage() in (1, 2):
         engine.optimizer._link_all_hp_params()  # DeepSpeed forgets the places when the weights move to the host
-    flats, states = _flat_weights(engine), _adam(engine).state
+    weights, states = _weights(engine), _adam(engine).state
+    parts = []
     for number, (name, parameter) in enumerate(engine.module.model.named_parameters()):
         if (place := _place(engine, number, parameter)) is None:
             continue
-        flat = flats[place.flat]
-        kinds = {WEIGHT: flat.data} | {kind: states[flat][kind] for kind in MOMENTS}
+        weight = weights[place.weight]
+        kinds = {WEIGHT: weight.data} | {kind: states[weight][kind] for kind in MOMENTS}
         tensors = {kind: tensor.view(-1).narrow(0, place.begin, place.elements) for kind, tensor in kinds.items()}
-        yield Part(name, place.start, tensors, on_all_ranks=engine.zero_optimization_stage() == 0)
+        parts.append(Part(name, place.start, tensors))
+    return parts
 
 
 def adam_steps(engine: DeepSpeedEngine) -> int:
@@ -54,20 +53,28 @@ def set_adam_steps(engine: DeepSpeedEngine, steps: int) -> None:
 
 
 @torch.no_grad()
-def show_weight(parameter: Tensor, value: Tensor) -> None:
-    """Set the parameter that the model computes with to `value`, of its shape. Call it on all ranks."""
+def set_weight(parameter: Tensor, value: Tensor | None) -> None:
+    """Set the parameter that the model computes with to `value`, of its shape. Call it on all ranks.
+
+    With ZeRO stage 3 only rank 0 needs the value.
+    """
     import deepspeed
 
-    partitioned = hasattr(parameter, "ds_id")
-    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=partitioned):
-        parameter.data.copy_(value)
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=is_partitioned(parameter)):
+        if value is not None:
+            parameter.data.copy_(value)
+
+
+def is_partitioned(parameter: Tensor) -> bool:
+    """Return whether each rank has only a part of the parameter, as with ZeRO stage 3."""
+    return hasattr(parameter, "ds_id")
 
 
 class _Place(NamedTuple):
     """Where this rank holds a part of a parameter."""
 
-    flat: int
-    """which of the tensors that Adam updates"""
+    weight: int
+    """which of `_weights`"""
     begin: int
     """where the part begins in that tensor"""
     start: int
@@ -77,12 +84,12 @@ class _Place(NamedTuple):
 
 def _place(engine: DeepSpeedEngine, number: int, parameter: Any) -> _Place | None:
     """Return where this rank holds a part of the model's parameter of this number; None if it holds none."""
-    if hasattr(parameter, "ds_id"):  # ZeRO stage 3: equal parts, the last one with padding
-        flat, begin, elements = engine.optimizer.grad_position[engine.optimizer.get_param_id(parameter)]
+    if is_partitioned(parameter):  # equal parts, the last one with padding
+        weight, begin, elements = engine.optimizer.grad_position[engine.optimizer.get_param_id(parameter)]
         start = engine.global_rank * elements
         left = min(elements, parameter.ds_numel - start)
-        return _Place(flat, begin, start, left) if left > 0 else None
-    if hasattr(parameter, "_hp_mapping"):  # stages 1 and 2
+        return _Place(weight, begin, start, left) if left > 0 else None
+    if engine.zero_optimization_stage() in (1, 2):
         if (mapping := parameter._hp_mapping) is None:
             return None
         inside = mapping.get_hp_fragment_address()
@@ -90,15 +97,11 @@ def _place(engine: DeepSpeedEngine, number: int, parameter: Any) -> _Place | Non
     return _Place(number, 0, 0, parameter.numel())
 
 
-def _flat_weights(engine: DeepSpeedEngine) -> list[Tensor]:
+def _weights(engine: DeepSpeedEngine) -> list[Tensor]:
     """Return the float32 tensors that Adam updates on this rank; without ZeRO, one for each of the model's parameters."""
-    optimizer = engine.optimizer
-    for name in ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat"):  # stages 1 and 2, and stage 3
-        if hasattr(optimizer, name):
-            return list(getattr(optimizer, name))
-    if hasattr(optimizer, "fp32_groups"):  # bfloat16 without ZeRO
-        return [weight for group in optimizer.fp32_groups for weight in group]
-    return list(engine.module.model.parameters())
+    if engine.zero_optimization_stage() == 3:  # Adam's own list changes during a step
+        return list(engine.optimizer.fp32_partitioned_groups_flat)
+    return [weight for group in _adam(engine).param_groups for weight in group["params"]]
 
 
 def _adam(engine: DeepSpeedEngine) -> torch.optim.Optimizer:
@@ -106,10 +109,10 @@ def _adam(engine: DeepSpeedEngine) -> torch.optim.Optimizer:
     return adam
 
 
-def _begin(engine: DeepSpeedEngine) -> None:
-    """Make Adam's state as it is before the first step, where there is none yet."""
+def _make_missing_states(engine: DeepSpeedEngine) -> None:
+    """Make Adam's states as they are before the first step, where there are none yet."""
     states = _adam(engine).state
-    for flat in _flat_weights(engine):
-        if flat not in states or not states[flat]:
-            states[flat] = {"step": torch.zeros((), dtype=torch.float32, device=flat.device)}
-            states[flat] |= {kind: torch.zeros_like(flat.data) for kind in MOMENTS}
+    for weight in _weights(engine):
+        if not states.get(weight):
+            states[weight] = {"step": torch.zeros((), dtype=torch.float32, device=weight.device)}
+            states[weight] |= {kind: torch.zeros_like(weight.data) for kind in MOMENTS}

@@ -138,11 +138,11 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease up, so that the next driver need not wait. Does nothing if this object has none."""
-        if self._mine is None:
-            return
         self._ended.set()
         with self._writing:
             mine, self._mine = self._mine, None
+            if mine is None:
+                return
             try:
                 self._place.write(_name(self.term), replace(mine, released=True).written())
             except StoreError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.settings import RUNNING_OF_LEARNER
 
-ROUNDING_AT_MOST = (
+MAY_CHANGE_ON_RESUME = (
     "run_dir",
     "cluster",
     "tracking",
@@ -45,6 +45,3 @@ ROUNDING_AT_MOST = (
     *(f"learner.{key}" for key in RUNNING_OF_LEARNER),
 )
 """keys that change what is learned by rounding at most, so that a run can be resumed on other machines"""
-
-MAY_CHANGE_ON_RESUME = (*ROUNDING_AT_MOST, "learner.ranks", "learner.zero_stage", "learner.dtype")
-"""keys that may differ from those that a run was begun with; the last three are in the keys of shared stages"""

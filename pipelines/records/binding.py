@@ -14,9 +14,8 @@ def bind(directory: RunDirectory, experiment: Experiment) -> None:
 
     Raises `OtherExperimentError` if the directory belongs to a run with other settings: their results would be mixed.
     """
-    directory.bind_experiment(
-        resolved_yaml(experiment), MAY_CHANGE_ON_RESUME, lambda earlier: with_defaults(earlier, Experiment)
-    )
+    may_change = MAY_CHANGE_ON_RESUME if experiment.share_dir is not None else (*MAY_CHANGE_ON_RESUME, "learner.dtype")
+    directory.bind_experiment(resolved_yaml(experiment), may_change, lambda earlier: with_defaults(earlier, Experiment))
     directory.share_stages(shared_folders(experiment))
 
 

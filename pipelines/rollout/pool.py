@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
@@ -19,7 +17,8 @@ from cluster.errors import RunError, as_raised
 from cluster.task_names import task_name
 from cluster.weight_transport import InFlight
 from pipelines.rollout.activity import ActivityMonitor
-from pipelines.rollout.order import Order, is_decoded
+from pipelines.rollout.order import is_decoded
+from pipelines.rollout.order_stream import FinishedOrder, Grade, Graded, OrderStream, QueuedOrder
 from pipelines.rollout.pending_tasks import LateError, PendingTask, PendingTasks
 from rewards.schemes import RewardError
 
@@ -28,12 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Graded = TypeVar("Graded")
-Grade = Callable[[int, ray.ObjectRef[Any]], ray.ObjectRef[Graded]]
-"""starts the grading of an order, given its number and the reference to its `TrajectoryBatch`"""
-
 ATTEMPTS = 3
-_STALL_LOG_S = 60.0
 _POLL_S = 2.0
 _THROUGH_RESTARTS = {"max_task_retries": -1}
 """options of a call that waits while its actor restarts; other calls fail then"""
@@ -43,45 +37,15 @@ class RolloutError(RunError):
     """An order failed on every attempt, or no worker is left; the message names the last cause."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedOrder(Generic[Graded]):
-    """One order, decoded and graded."""
-
-    number: int
-    """number of the order within its stream"""
-    batch: ray.ObjectRef[Any]
-    """refers to its `TrajectoryBatch` in the object store"""
-    graded: Graded
-    version: int
-    """policy version when decoding began; no token is from an earlier version"""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Worker:
     name: str
     actor: ActorHandle[Any]
 
 
-@dataclass(slots=True, eq=False)
-class _QueuedOrder:
-    stream: OrderStream[Any]
-    number: int
-    order: Order
-    task_name: str
-    attempts: int = 0
-    batch: ray.ObjectRef[Any] | None = None
-    """None while it waits"""
-    version: int | None = None
-    """policy version when decoding began, None while it waits"""
-
-    @property
-    def sequences(self) -> int:
-        return len(self.order.prompts) * self.order.samples
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Running:
-    queued: _QueuedOrder
+    queued: QueuedOrder
     worker: _Worker | None
     """None if the order is decoded and only its grading is repeated"""
 
@@ -89,58 +53,6 @@ class _Running:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mending:
     worker: _Worker
-
-
-class OrderStream(Generic[Graded]):
-    """The orders of one caller. The pool works on them between two calls, and beside the orders of other streams."""
-
-    def __init__(self, pool: RolloutPool, grade: Grade[Graded]) -> None:
-        self._pool = pool
-        self.grade = grade
-        self.closed = False
-        self.finished: deque[FinishedOrder[Graded]] = deque()
-        self._orders: dict[int, _QueuedOrder] = {}
-        """orders that are not yet returned"""
-        self._numbers = itertools.count()
-
-    def add(self, order: Order) -> int:
-        """Queue an order, and return its number. Decoding may begin later, with the weights that the pool has then."""
-        number = next(self._numbers)
-        self._orders[number] = _QueuedOrder(self, number, order, task_name("rollout"))
-        self._pool.waiting.append(self._orders[number])
-        return number
-
-    def next(self) -> FinishedOrder[Graded]:
-        """Wait for the next finished order and return it. The first to finish is returned first.
-
-        Raises `RolloutError` when an order has failed on all attempts, or when no worker is left.
-        """
-        last_progress = time.monotonic()
-        while not self.finished:
-            if self._pool.advance():
-                last_progress = time.monotonic()
-            if self._pool.activity is not None:
-                last_progress = max(last_progress, self._pool.activity.last_token)
-            if time.monotonic() - last_progress > _STALL_LOG_S:
-                last_progress = time.monotonic()
-                what = "no order was finished" if self._pool.activity is None else "no token was written"
-                logger.warning("%s for %g s; waiting for %s", what, _STALL_LOG_S, self._pool.awaited())
-        found = self.finished.popleft()
-        del self._orders[found.number]
-        return found
-
-    def started_by(self, number: int) -> int | None:
-        """Return the policy version that began an order; None while it waits. `next` must not have returned the order yet."""
-        return self._orders[number].version
-
-    def close(self) -> None:
-        """Cancel all orders that are not finished."""
-        self.closed = True
-        self._pool.waiting = deque(queued for queued in self._pool.waiting if queued.stream is not self)
-        finished = {found.number for found in self.finished}
-        for queued in self._orders.values():
-            if queued.batch is not None and queued.number not in finished:
-                ray.cancel(queued.batch)
 
 
 @dataclass(slots=True)
@@ -162,8 +74,9 @@ class RolloutPool:
     name: str = "rollout"
     """of the actors, in messages"""
     version: int = 0
-    waiting: deque[_QueuedOrder] = field(default_factory=deque)
-    _weights: ray.ObjectRef[Any] | Callable[[], ray.ObjectRef[Any]] | None = None
+    waiting: deque[QueuedOrder] = field(default_factory=deque)
+    _weights: Callable[[], ray.ObjectRef[Any]] | None = None
+    """puts the current weights in the object store; None as long as the workers have those that they started with"""
     _loads: dict[_Worker, int] = field(default_factory=dict)
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
@@ -175,23 +88,18 @@ class RolloutPool:
         self._pending = PendingTasks(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
-        """Give all workers `weights` as policy `version`, and wait until all of them hold these.
+        """Give all workers `weights` as policy `version`, and wait until those that take orders hold these.
 
-        `in_flight` says what happens to turns in progress. Later turns are written with the new weights.
+        `in_flight` says what happens to turns in progress. Later turns are written with the new weights. Nobody waits for a worker
+        that restarts: it gets these weights when it is back.
         """
-        self._weights, self.version = weights, version
-        results(
-            [self._send_weights(worker) for worker in self._loads],
-            "loading weights",
-            self.deadline_s,
-            ROLLOUT_DEADLINE,
-        )
-        self._mending.clear()
+        self.took_weights(version, lambda: weights)
+        self._asked(self._send_weights, "loading weights")
 
     @property
     def engines(self) -> list[ActorHandle[Any]]:
         """The workers that are not lost."""
-        return list(self.named_engines.values())
+        return [worker.actor for worker in list(self._loads)]  # also asked from another thread
 
     @property
     def restarting(self) -> int:
@@ -200,28 +108,23 @@ class RolloutPool:
 
     @property
     def named_engines(self) -> dict[str, ActorHandle[Any]]:
-        """The workers that are not lost, by the names of their actors."""
-        return {worker.name: worker.actor for worker in list(self._loads)}  # also asked from another thread
+        """The workers that take orders, by the names of their actors."""
+        return {worker.name: worker.actor for worker in self._taking_orders()}
 
     def processes(self) -> list[int]:
-        """Return the process ids of `engines`. A restarted worker has another id."""
-        ready = [engine.ready.options(**_THROUGH_RESTARTS).remote() for engine in self.engines]
-        processes: list[int] = results(
-            ready, "asking the rollout workers for their processes", self.deadline_s, ROLLOUT_DEADLINE
-        )
-        return processes
+        """Return the process ids of `named_engines`. A restarted worker has another id."""
+        return self._asked(lambda worker: worker.actor.ready.remote(), "asking the rollout workers for their processes")
 
     def gpus(self) -> set[str]:
-        """Return the GPUs of all `engines`, as `own_gpus` names them."""
-        asked = [engine.gpus.remote() for engine in self.engines]
-        return set().union(
-            *results(asked, "asking the rollout workers for their GPUs", self.deadline_s, ROLLOUT_DEADLINE)
-        )
+        """Return the GPUs of `named_engines`, as `own_gpus` names them."""
+        asked = self._asked(lambda worker: worker.actor.gpus.remote(), "asking the rollout workers for their GPUs")
+        return set().union(*asked)
 
     def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
-        """Note that all workers hold policy `version`. `weights` puts it in the object store for a worker that restarts."""
+        """Note that `named_engines` hold policy `version`. `weights` puts it in the object store for a worker that restarts."""
         self._weights, self.version = weights, version
-        self._mending.clear()
+        for worker in list(self._mending):
+            self._mend(worker)
 
     def stream(self, grade: Grade[Graded]) -> OrderStream[Graded]:
         """Return a stream without orders. The caller closes it at the end."""
@@ -302,7 +205,7 @@ class RolloutPool:
         ):
             self._mend(worker)
 
-    def _free_worker(self, queued: _QueuedOrder) -> _Worker | None:
+    def _free_worker(self, queued: QueuedOrder) -> _Worker | None:
         worker = min(self._taking_orders(), key=self._loads.__getitem__, default=None)
         if worker is None:
             return None
@@ -312,7 +215,7 @@ class RolloutPool:
     def replace(self, name: str) -> None:
         """End a worker of `named_engines`, so that Ray restarts it. It gets the current weights before it gets orders."""
         (worker,) = (worker for worker in self._loads if worker.name == name)
-        logger.warning("%s is ended, so that Ray restarts it and it gets the current weights", name)
+        logger.warning("%s is ended. It gets the current weights when Ray has restarted it", name)
         ray.kill(worker.actor, no_restart=False)
         self._mend(worker)
 
@@ -320,7 +223,7 @@ class RolloutPool:
         """Wait until Ray has restarted the worker, and give it the current weights. The other workers go on meanwhile."""
         self._mending[worker] = _Mending(worker)
         ready = worker.actor.ready.options(**_THROUGH_RESTARTS)
-        back = self._send_weights(worker) if self._weights is not None else ready.remote()
+        back = self._send_weights(worker, **_THROUGH_RESTARTS) if self._weights is not None else ready.remote()
         self._pending.add(self._mending[worker], back)
 
     def _finish_mending(self, mending: _Mending, task: PendingTask[Any]) -> None:
@@ -342,8 +245,18 @@ class RolloutPool:
         """Return the workers that take orders."""
         return [worker for worker in self._loads if worker not in self._mending]
 
-    def _send_weights(self, worker: _Worker) -> ray.ObjectRef[Any]:
-        update = worker.actor.update_weights.options(**_THROUGH_RESTARTS, name=task_name("sync"))
-        weights = self._weights() if callable(self._weights) else self._weights
-        sent: ray.ObjectRef[Any] = update.remote(weights, self.version, self.in_flight)
+    def _asked(self, call: Callable[[_Worker], ray.ObjectRef[Any]], what: str) -> list[Any]:
+        """Call the workers that take orders, and return their answers. One that has died meanwhile is mended."""
+        calls, answers = {worker: call(worker) for worker in self._taking_orders()}, []
+        for worker, asked in calls.items():
+            try:
+                answers.append(results(asked, what, self.deadline_s, ROLLOUT_DEADLINE))
+            except RayActorError:
+                self._mend(worker)
+        return answers
+
+    def _send_weights(self, worker: _Worker, **options: int) -> ray.ObjectRef[Any]:
+        assert self._weights is not None
+        update = worker.actor.update_weights.options(**options, name=task_name("sync"))
+        sent: ray.ObjectRef[Any] = update.remote(self._weights(), self.version, self.in_flight)
         return sent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,13 +20,17 @@ from actors.learner.group import LearnerGroup
 from actors.settings import SamplingSettings
 from actors.trajectory import Float32
 from cluster.deadlines import ROLLOUT_DEADLINE, results
-from cluster.errors import as_raised
+from cluster.errors import RunError, as_raised
 from pipelines.rollout.pool import RolloutPool
 
 logger = logging.getLogger(__name__)
 
 _TOKENS = 8
 """how many each engine writes after each text"""
+
+
+class WeightsDifferError(RunError):
+    """The engines do not compute what the learner does, whatever is sent to them."""
 
 
 @dataclass(slots=True)
@@ -37,6 +42,8 @@ class WeightProbe:
     bound: float
     """largest mean difference of a token's log-prob that rounding explains, in nats"""
     _requests: list[GenerationRequest] = field(default_factory=list)
+    _all_replaced: bool = False
+    """whether all engines were above the bound after the last sync, and were replaced"""
 
     def gaps(self) -> dict[str, float]:
         """Return, for each worker by name, the mean difference of a token's log-prob in nats. A worker that ends meanwhile is left out."""
@@ -51,18 +58,40 @@ class WeightProbe:
         tokens = [sum(len(turn.token_ids) for turn in of_worker) for of_worker in written.values()]
         return {name: float(of_worker.mean()) for name, of_worker in zip(written, _split(gaps, tokens), strict=True)}
 
-    def differing(self) -> list[str]:
-        """Return the workers whose gap is above the bound, and warn of each."""
-        above = {name: gap for name, gap in self.gaps().items() if not gap <= self.bound}
-        for name, gap in above.items():
+    def settle(self, send: Callable[[], None]) -> None:
+        """Call it after a sync. Engines above the bound get the weights once more, by `send`, and are replaced if that does not help.
+
+        Raises `WeightsDifferError` if no engine is within the bound, after they have all been replaced.
+        """
+        if not self._above(self.gaps()):
+            self._all_replaced = False
+            return
+        logger.warning("the weights are sent again")
+        send()
+        gaps = self.gaps()
+        above = self._above(gaps)
+        all_differ = bool(gaps) and len(above) == len(gaps)
+        if all_differ and self._all_replaced:
+            raise WeightsDifferError(
+                f"no rollout worker computes what the learner does, also after a restart: a token's log-probs differ by "
+                f"{', '.join(f'{gap:.3g} nats ({name})' for name, gap in gaps.items())}, and rollout.probe_gap allows {self.bound:g}. "
+                "If that is rounding (learner.dtype, rollout.engine.dtype), raise rollout.probe_gap, or set it to null"
+            )
+        self._all_replaced = all_differ
+        for name in above:
+            self.pool.replace(name)
+
+    def _above(self, gaps: Mapping[str, float]) -> list[str]:
+        above = [name for name, gap in gaps.items() if not gap <= self.bound]
+        for name in above:
             logger.warning(
                 "%s does not compute what the learner does: after a sync, a token's log-probs differ by %.3g nats on average, and "
                 "rollout.probe_gap allows %g",
                 name,
-                gap,
+                gaps[name],
                 self.bound,
             )
-        return list(above)
+        return above
 
     def _asked(self) -> list[GenerationRequest]:
         if not self._requests:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 from pipelines.watch.claims import Locks
 from pipelines.watch.reader import RunReader
 from pipelines.watch.state import FleetState, RunDetail, RunState
 from pipelines.watch.tail import Budget
-
-logger = logging.getLogger(__name__)
 
 _BYTES_PER_REFRESH = 32 << 20
 _MOST_RUNS = 500
@@ -92,7 +88,7 @@ class Fleet:
                 continue
             alike = [other for other in self._folders if other.name == folder.name]
             prefix = "" if len(self._folders) == 1 else f"{folder if len(alike) > 1 else folder.absolute().name}/"
-            for run in _runs(folder):
+            for run in _runs(folder, remarks):
                 if len(found) == _MOST_RUNS:
                     remarks.append(f"There are more than {_MOST_RUNS} runs; the others are left out.")
                     break
@@ -102,8 +98,8 @@ class Fleet:
         return remarks
 
 
-def _runs(folder: Path) -> Iterator[Path]:
-    """Yield the run directories at and below a folder, in alphabetical order. Links are not followed."""
+def _runs(folder: Path, remarks: list[str]) -> Iterator[Path]:
+    """Yield the run directories at and below a folder, in alphabetical order, and remark what is left out. Links are not followed."""
     waiting, seen = [(folder, 0)], 0
     while waiting and seen < _MOST_FOLDERS:
         seen += 1
@@ -118,17 +114,7 @@ def _runs(folder: Path) -> Iterator[Path]:
             below = (one for one in entries if one.name not in _OTHERS and not one.name.startswith("."))
             waiting += [(Path(one.path), depth + 1) for one in below if one.is_dir(follow_symlinks=False)]
     if waiting:
-        _tell_of_limit(folder)
-
-
-@cache
-def _tell_of_limit(folder: Path) -> None:
-    """Say once that runs of this folder may be missing."""
-    logger.warning(
-        "%s has more than %d folders, and runs are not looked for in the rest: name folders nearer to them",
-        folder,
-        _MOST_FOLDERS,
-    )
+        remarks.append(f"{folder} has more than {_MOST_FOLDERS} folders; runs in the others are left out.")
 
 
 def _id(run: Path) -> str:

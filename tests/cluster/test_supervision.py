@@ -338,5 +338,5 @@ def test_an_actor_that_is_not_back_in_time_is_given_up(states: States, caplog: p
     assert watch.look()
     said = str(watch.loss())
     assert said.startswith(
-        "teacher is lost: it died 3 times, and the run does not wait for it any longer. Last: it was not back after 60 s"
+        "teacher is lost: it died 2 times, and the run does not wait for it any longer. Last: it was not back after 60 s"
     )

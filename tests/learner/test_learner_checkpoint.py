@@ -97,6 +97,8 @@ def test_a_resumed_learner_takes_the_same_steps(make_trainer, model_folder, text
         ((1, "float32"), (3, "bfloat16")),
         ((2, "float32"), (0, "float32")),
         ((2, "bfloat16"), (3, "float32")),
+        ((1, "bfloat16"), (2, "float32")),
+        ((3, "float32"), (1, "bfloat16")),
         ((3, "float32"), (1, "float32")),
         ((3, "bfloat16"), (2, "bfloat16")),
     ],
@@ -113,6 +115,7 @@ def test_a_state_is_loaded_with_any_zero_stage_and_dtype(make_trainer, model_fol
     other.save_state(tmp_path / "again")
     before, after = read_state(tmp_path / "state"), read_state(tmp_path / "again")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert (tmp_path / "state/state.json").read_text() == (tmp_path / "again/state.json").read_text()
     rows = [np.arange(4)]
     (expected,), (found,) = sft_steps(first, texts, rows), sft_steps(other, texts, rows)
     exact = was[1] == now[1] == "float32"
@@ -121,8 +124,8 @@ def test_a_state_is_loaded_with_any_zero_stage_and_dtype(make_trainer, model_fol
     other.save_state(tmp_path / "other")
     ends, others = read_state(tmp_path / "first"), read_state(tmp_path / "other")
     for name, end in ends.items():
-        scale = float((end - before[name]).abs().max()) + 1e-12
-        assert float((others[name] - end).abs().max()) <= (1e-3 if exact else 1.0) * scale, name
+        step = float((end - before[name]).abs().mean())
+        assert float((others[name] - end).abs().mean()) <= (1e-3 if exact else 0.2) * step, name
 
 
 def test_a_state_from_before_the_first_step_is_loaded(make_trainer, model_folder, texts, tmp_path):
@@ -166,7 +169,7 @@ def test_a_state_that_lacks_a_file_is_refused(saved):
     trainer, state = saved
     for file in state.glob("*.safetensors"):
         file.unlink()
-    with pytest.raises(CheckpointError, match=r"damaged \(0 of \d+ numbers of weight of"):
+    with pytest.raises(CheckpointError, match=r"damaged \(the first 0 of \d+ numbers of weight of"):
         trainer.load_state(state)
 
 

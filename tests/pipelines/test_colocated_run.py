@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from pipelines.records.run_directory import RunDirectory
-from tests.pipelines.small import SMALL_RUN
+from tests.pipelines.small import output_of, small_run
 
-REPOSITORY = Path(__file__).parents[2]
 DRIVE = """
 import sys
 from pathlib import Path
@@ -29,21 +26,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_engines_write_every_step_with_what_the_learner_learned_while_they_slept(tmp_path: Path) -> None:
-    file, run_dir = tmp_path / "small.yaml", tmp_path / "run"
-    file.write_text(
-        SMALL_RUN.format(demo=REPOSITORY / "experiments" / "demo.yaml", run_dir=run_dir, cache=tmp_path / "models")
-    )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "WANDB_", "VLLM_"))}
-    finished = subprocess.run(
-        [sys.executable, "-c", DRIVE, file],
-        cwd=REPOSITORY,
-        env=environment | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr[-6000:]
+    run_dir = tmp_path / "run"
+    output_of([sys.executable, "-c", DRIVE, small_run(tmp_path)], tmp_path / "log")
     steps = [row["metrics"] for row in RunDirectory(run_dir).read_jsonl("metrics.jsonl") if row["stage"] == "grpo"]
     assert len(steps) == 3
     for metrics in steps:

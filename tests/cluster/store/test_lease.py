@@ -228,7 +228,7 @@ class SlowStore(FolderObjects):
     def names(self, folder: str) -> list[str]:
         if threading.current_thread().name == "lease":
             self.asked.set()
-            self.may_answer.wait()
+            self.may_answer.wait(60)
         return super().names(folder)
 
 
@@ -238,11 +238,12 @@ def test_a_look_that_ends_after_the_release_does_not_say_that_the_lease_is_lost(
     lease = lease_at(store, "host-a", lost)
     lease.acquire()
     keeper = next(thread for thread in threading.enumerate() if thread.name == "lease")
-    store.asked.wait()
+    assert store.asked.wait(30)
     lease.release()
     following = lease_at(FolderObjects(tmp_path), "host-a")
     following.acquire()
     store.may_answer.set()
-    keeper.join()
+    keeper.join(30)
+    assert not keeper.is_alive()
     assert lost == []
     following.release()

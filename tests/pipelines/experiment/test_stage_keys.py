@@ -186,8 +186,8 @@ def test_the_examples_have_every_setting_of_the_schema() -> None:
     assert sorted(items - seen - lists) == []
 
 
-def test_results_of_before_epochs_are_still_found() -> None:
-    assert keys("grpo.steps=110", "grpo.evaluate_every=50")["grpo"].startswith("71dd84721644")
+def test_results_are_found_until_the_recipe_is_raised() -> None:
+    assert keys("grpo.steps=110", "grpo.evaluate_every=50")["grpo"].startswith("8f77ae867ce1")
 
 
 def test_epochs_are_in_the_keys_of_what_follows_from_them() -> None:
