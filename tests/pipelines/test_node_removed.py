@@ -74,12 +74,11 @@ def test_a_rollout_worker_that_finds_no_place_any_more_is_given_up_and_the_other
     cluster: Any, run_on: Any, tmp_path: Path
 ) -> None:
     node = cluster.add_node(num_cpus=1)
-    run = run_on("grpo.steps=90", "grpo.evaluate_every=90", "cluster.start_timeout_s=60")
+    run, log = run_on("grpo.steps=1000", "grpo.evaluate_every=1000", "cluster.start_timeout_s=120"), tmp_path / "log"
     wait_for_steps(run, tmp_path, 2)
     cluster.remove_node(node, allow_graceful=False)
-    gone_at = len(steps_of(tmp_path))
-    status, said = run.wait(400), (tmp_path / "log").read_text()
-    assert status == 0, said[-6000:]
-    lost = r"rollout-\d is lost; others of its role may go on without it: it was not back after 60 s"
-    assert re.search(lost, said), said[-6000:]
-    assert set(steps_of(tmp_path)) == set(range(1, 91)) and gone_at < 10
+    lost = re.compile(r"rollout-\d is lost; others of its role may go on without it: it was not back after 120 s")
+    while not lost.search(log.read_text()) and run.poll() is None:
+        time.sleep(0.2)
+    wait_for_steps(run, tmp_path, len(steps_of(tmp_path)) + 3)
+    assert run.poll() is None, log.read_text()[-6000:]
