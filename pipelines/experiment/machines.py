@@ -27,7 +27,7 @@ class RolloutSettings(Settings):
         "where it costs little",
     )
     probe_gap: float | None = Field(
-        0.2,
+        0.5,
         gt=0,
         description="after each sync of weights every engine writes a few tokens and the learner scores them; if their log-probs differ "
         "by more than this many nats on average, the weights are sent again, and if that does not help the worker is restarted; empty: "

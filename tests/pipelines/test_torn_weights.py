@@ -37,7 +37,7 @@ class Tearing:
 
 system.weight_transport = Tearing
 if __name__ == "__main__":
-    drive(load(Path(sys.argv[1]), [], Experiment))
+    drive(load(Path(sys.argv[1]), ["rollout.probe_gap=0.2"], Experiment))
 """
 
 
