@@ -80,5 +80,5 @@ def test_a_rollout_worker_that_finds_no_place_any_more_is_given_up_and_the_other
     lost = re.compile(r"rollout-\d is lost; others of its role may go on without it: it was not back after 120 s")
     while not lost.search(log.read_text()) and run.poll() is None:
         time.sleep(0.2)
-    wait_for_steps(run, tmp_path, len(steps_of(tmp_path)) + 3)
+    wait_for_steps(run, tmp_path, len(steps_of(tmp_path)) + 1)
     assert run.poll() is None, log.read_text()[-6000:]
