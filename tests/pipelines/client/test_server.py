@@ -20,7 +20,7 @@ from tests.serving.stand_in import StandIn
 
 ROOT = Path(__file__).parents[3]
 SERVES = """
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 sys.path.insert(0, {root!r})
 from tests.serving.stand_in import StandIn
@@ -30,7 +30,8 @@ with StandIn() as server:
     pathlib.Path("pid").write_text(str(os.getpid()))
     print("ready:", server.url, "curl", server.url + "/v1/models", flush=True)
     try:
-        signal.pause()
+        while True:  # signal.pause() misses a signal that comes just before it
+            time.sleep(0.05)
     except KeyboardInterrupt:
         pathlib.Path("drained").touch()
 """

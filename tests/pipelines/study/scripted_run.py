@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 script, experiment, *overrides = sys.argv[1:]
@@ -44,6 +45,7 @@ match plan["runs"][run_dir.name]:
         if how == "wait stubbornly":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("waiting", flush=True)
-        signal.pause()
+        while True:  # signal.pause() misses a signal that comes just before it
+            time.sleep(0.05)
     case status:
         sys.exit(status)

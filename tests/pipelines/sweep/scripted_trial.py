@@ -8,6 +8,7 @@ Every start is a line of starts.txt beside the script.
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 script, program, *overrides = sys.argv[1:]
@@ -40,4 +41,5 @@ for what, *how in json.loads(Path(script).read_text())[values["seed"]]:
         case "exit":
             sys.exit(how[0])
         case "wait":
-            signal.pause()
+            while True:  # signal.pause() misses a signal that comes just before it
+                time.sleep(0.05)
