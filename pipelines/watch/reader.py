@@ -73,6 +73,11 @@ class RunReader:
             run=run,
             charts=tuple(found for chart in CHARTS if (found := self._chart(chart)) is not None),
             evaluations=tuple(self._last_evaluations()),
+            highest={
+                number.evaluated: self._threshold(number.alarm)
+                for number in NUMBERS
+                if number.evaluated and number.alarm
+            },
             answers=tuple(reversed(logs.answers)),
             ended_alarms=tuple(ended(logs.events)),
         )

@@ -155,6 +155,8 @@ class RunDetail:
     charts: tuple[ShownChart, ...]
     evaluations: tuple[Evaluation, ...]
     """of each policy, its last ones"""
+    highest: dict[str, float | None]
+    """fields of evaluations, each with the value above which its alarm is raised; None without that alarm"""
     answers: tuple[Answer, ...]
     """the newest first"""
     ended_alarms: tuple[str, ...]

@@ -42,7 +42,7 @@ export class RunView {
     this.against.hidden = !others.length;
     fill(this.other, others, () => [element("option", { value: "" }, "choose a run"), ...others.map(([value, label]) => element("option", { value }, label))]);
     showCharts(this.figures, this.charts, detail.charts);
-    fill(this.results, detail.evaluations, () => results(detail.evaluations));
+    fill(this.results, [detail.evaluations, detail.highest], () => results(detail.evaluations, detail.highest));
     this.answers.update(detail.answers);
   }
 
@@ -75,12 +75,13 @@ export function showCharts(place, known, charts) {
   if (!charts.length && !place.textContent) place.append(element("p", { class: "note", "data-item": "none" }, "No step has been logged yet."));
 }
 
-function results(rows) {
+function results(rows, highest) {
   if (!rows.length) return [];
   const names = ["evaluation", "policy", "problems", "accuracy", "95 % interval", "call ratio", "cut off", "failed calls"];
   const cell = (text, bad) => element("td", { class: bad ? "bad" : null }, text);
+  const shareOf = (one, field) => cell(percent(one[field]), highest[field] !== null && one[field] > highest[field]);
   const row = (one) =>
-    element("tr", {}, element("th", { scope: "row" }, one.name), cell(one.policy), cell(one.kind), cell(percent(one.accuracy)), cell(one.accuracy_ci95.map((share) => percent(share)).join(" – ")), cell(percent(one.call_ratio)), cell(percent(one.cut_off_share), one.cut_off_share > 0.1), cell(percent(one.failed_call_share), one.failed_call_share > 0.02));
+    element("tr", {}, element("th", { scope: "row" }, one.name), cell(one.policy), cell(one.kind), cell(percent(one.accuracy)), cell(one.accuracy_ci95.map((share) => percent(share)).join(" – ")), cell(percent(one.call_ratio)), shareOf(one, "cut_off_share"), shareOf(one, "failed_call_share"));
   return [
     element("h2", {}, "Evaluations"),
     element("div", { class: "card scroll", tabIndex: 0, role: "region", "aria-label": "Evaluations" }, element("table", {}, element("caption", {}, "The last evaluation of each policy, by kind of problem."), element("thead", {}, element("tr", {}, names.map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, rows.map(row)))),

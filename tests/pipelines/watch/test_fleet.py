@@ -75,6 +75,12 @@ def test_what_needs_a_look_comes_first_and_then_what_runs(runs: Path) -> None:
     assert set(labels[:3]) == {"collapsed", "crashed", "broken"} and labels[3:] == ["live", "good"]
 
 
+def test_an_evaluations_shares_are_measured_by_the_runs_own_alarms(runs: Path) -> None:
+    experiment = load(DEMO, ["alarms.cut_off=0.25", "alarms.failed_calls=null"], Experiment)
+    (runs / "good" / "experiment.yaml").write_text(resolved_yaml(experiment))
+    assert detail(Fleet([runs]), "good").highest == {"cut_off_share": 0.25, "failed_call_share": None}
+
+
 def test_a_bad_run_has_its_alarms_and_a_good_one_has_none(runs: Path) -> None:
     found = states(Fleet([runs]))
     assert not found["good"].alarms
