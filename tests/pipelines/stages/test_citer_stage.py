@@ -76,10 +76,9 @@ class Teacher:
 
 
 class Worker(Teacher):
-    """Has the teacher answer; every other answer is wrong if it is told so."""
+    """Has the teacher answer: the first answers of an order are right, as many as it was told, and the others wrong."""
 
-    def __init__(self, model: str, right: int) -> None:
-        super().__init__(model)
+    async def begin(self, right: int) -> None:
         self._right = right
 
     async def ready(self) -> int:
@@ -135,9 +134,10 @@ def actors(ray_cluster: None, tiny_model: Path) -> Iterator[dict[str, Any]]:
         )
     )
     reward = ray.remote(RewardActor).options(num_cpus=0).remote()
+    worker = ray.remote(Worker).options(num_cpus=0).remote(str(tiny_model))
     ray.get(citer.ready.remote(), timeout=120)
-    yield {"teacher": teacher, "citer": citer, "reward": reward}
-    for actor in (teacher, citer, reward):
+    yield {"teacher": teacher, "citer": citer, "reward": reward, "worker": worker}
+    for actor in (teacher, citer, reward, worker):
         ray.kill(actor)
 
 
@@ -153,7 +153,7 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
     ]
     experiment = load(DEMO, overrides, Experiment)
     directory = RunDirectory(tmp_path)
-    worker = ray.remote(Worker).options(num_cpus=0).remote(str(tiny_model), right)
+    ray.get(actors["worker"].begin.remote(right))
     return Run(
         experiment=experiment,
         directory=directory,
@@ -163,7 +163,7 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
         prompts=PromptBuilder(tiny_model, tiny_model, ""),
         get_system=lambda *_: System(
             teachers=[actors["teacher"]],
-            rollout=RolloutPool([worker], 64, 60.0),
+            rollout=RolloutPool([actors["worker"]], 64, 60.0),
             reward=actors["reward"],
             learners=None,
             citer=actors["citer"] if citer else None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,11 @@ DEMO = Path(__file__).parents[3] / "experiments" / "demo.yaml"
 class Worker:
     """Writes as many calls as the prompt's last digit says, of lengths that differ between answers; or fails."""
 
-    def __init__(self, model: str, fails: str | None = None, call_ending: CallEnding = CallEnding.COMPLETED) -> None:
+    def __init__(self, model: str) -> None:
         self._tokenizer = TransformersTokenizer(AutoTokenizer.from_pretrained(model))
+
+    async def begin(self, fails: str | None, call_ending: CallEnding) -> None:
+        """Forget all orders, and fail those of the policy `fails`."""
         self._fails, self._ending = fails, call_ending
         self._answers = 0
         self.orders: list[str] = []
@@ -101,14 +105,28 @@ def reward(ray_cluster: None) -> Iterator[Any]:
     ray.kill(actor)
 
 
-def run(
+@pytest.fixture(scope="module")
+def worker(ray_cluster: None, tiny_model: Path) -> Iterator[Any]:
+    actor = ray.remote(Worker).options(num_cpus=0).remote(str(tiny_model))
+    yield actor
+    ray.kill(actor)
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path, worker: Any, reward: Any) -> Callable[..., Run]:
+    """Give a function that begins the run in the test's folder: see `begun`."""
+    return functools.partial(begun, tmp_path, str(tiny_model), worker, reward)
+
+
+def begun(
     path: Path,
-    model: Path,
+    model: str,
+    worker: Any,
     reward: Any,
     *overrides: str,
     fails: str | None = None,
     call_ending: CallEnding = CallEnding.COMPLETED,
-) -> tuple[Run, Any]:
+) -> Run:
     sets = [
         "{source: chain_arithmetic, counts: {known: 40, unknowable: 9}}",
         "{source: chain_arithmetic, counts: {known: 7}, kind_prefix: more/, samples: 3, sampling: {temperature: 1.0}}",
@@ -123,7 +141,7 @@ def run(
     ]
     experiment = load(DEMO, settings, Experiment)
     directory = RunDirectory(path)
-    worker = ray.remote(Worker).options(num_cpus=0).remote(str(model), fails, call_ending)
+    ray.get(worker.begin.remote(fails, call_ending))
     system = System(
         teachers=(),
         rollout=RolloutPool([worker], 96, 60.0),
@@ -131,18 +149,17 @@ def run(
         learners=None,
         citer=None,
         transport=None,
-        student=str(model),
+        student=model,
     )
-    made = Run(
+    return Run(
         experiment=experiment,
         directory=directory,
         tracker=Tracker(directory, experiment.tracking, {}),
-        models=BaseModels(str(model), str(model), str(model)),
+        models=BaseModels(model, model, model),
         problems=load_problem_sets(experiment.data),
         prompts=PromptBuilder(model, model, ""),
         get_system=lambda *_: system,
     )
-    return made, worker
 
 
 def answers(path: Path, stage: str) -> AnswerTable:
@@ -150,9 +167,9 @@ def answers(path: Path, stage: str) -> AnswerTable:
 
 
 def test_each_policy_leaves_its_answers_and_the_rows_that_follow_from_them(
-    tmp_path: Path, tiny_model: Path, reward: Any
+    tmp_path: Path, run: Callable[..., Run]
 ) -> None:
-    made, _ = run(tmp_path, tiny_model, reward)
+    made = run()
     evaluate_base(made)
     problems = [problem for found in made.problems.evaluation for problem in found.problems]
     for policy in ("student", "teacher"):
@@ -180,9 +197,9 @@ def test_each_policy_leaves_its_answers_and_the_rows_that_follow_from_them(
 
 
 def test_calls_at_random_places_are_those_of_the_relay_answer_to_the_same_problem(
-    tmp_path: Path, tiny_model: Path, reward: Any
+    tmp_path: Path, run: Callable[..., Run], worker: Any
 ) -> None:
-    made, worker = run(tmp_path, tiny_model, reward, "evaluation.final=[relay, random_placement]")
+    made = run("evaluation.final=[relay, random_placement]")
     evaluate_final(made)
     relay, placed = (answers(tmp_path, f"evaluate-final-{policy}") for policy in ("relay", "random_placement"))
     assert [sorted(row) for row in placed.call_requested] == [sorted(row) for row in relay.call_requested]
@@ -197,14 +214,14 @@ def test_calls_at_random_places_are_those_of_the_relay_answer_to_the_same_proble
 
 
 def test_a_policy_that_fails_leaves_nothing_and_the_others_are_not_repeated(
-    tmp_path: Path, tiny_model: Path, reward: Any
+    tmp_path: Path, run: Callable[..., Run], worker: Any
 ) -> None:
-    made, _ = run(tmp_path, tiny_model, reward, fails="teacher")
+    made = run(fails="teacher")
     with pytest.raises(RolloutError, match="told to fail"):
         evaluate_base(made)
     assert {row["policy"] for row in made.directory.read_jsonl("evaluations.jsonl")} == {"student"}
     assert not list(tmp_path.glob("stages/evaluate-base-teacher/*"))
-    again, worker = run(tmp_path, tiny_model, reward)
+    again = run()
     evaluate_base(again)
     assert set(ray.get(worker.seen.remote())) == {"teacher"}
     assert [row["policy"] for row in again.directory.read_jsonl("evaluations.jsonl")] == ["student"] * 4 + [
@@ -213,23 +230,23 @@ def test_a_policy_that_fails_leaves_nothing_and_the_others_are_not_repeated(
 
 
 def test_an_evaluation_whose_calls_fail_is_not_final_and_is_answered_again_by_the_same_command(
-    tmp_path: Path, tiny_model: Path, reward: Any
+    tmp_path: Path, run: Callable[..., Run], worker: Any
 ) -> None:
     settings = ("evaluation.final=[relay]",)
-    ailing, _ = run(tmp_path, tiny_model, reward, *settings, call_ending=CallEnding.FAILED)
+    ailing = run(*settings, call_ending=CallEnding.FAILED)
     with pytest.raises(EvaluationError, match=r"calls failed \(100\.0 %\).*max_failed_call_share.*teacher_timeout_s"):
         evaluate_final(ailing)
     assert ailing.directory.read_jsonl("evaluations.jsonl") == []
     assert not list(tmp_path.glob("stages/evaluate-final-relay/*"))
-    mended, worker = run(tmp_path, tiny_model, reward, *settings)
+    mended = run(*settings)
     evaluate_final(mended)
     assert "relay" in ray.get(worker.seen.remote())
     assert {row["failed_call_share"] for row in mended.directory.read_jsonl("evaluations.jsonl")} == {0.0}
 
 
-def test_failed_calls_are_counted_where_they_are_allowed(tmp_path: Path, tiny_model: Path, reward: Any) -> None:
+def test_failed_calls_are_counted_where_they_are_allowed(run: Callable[..., Run]) -> None:
     settings = ("evaluation.final=[relay]", "evaluation.max_failed_call_share=null")
-    made, _ = run(tmp_path, tiny_model, reward, *settings, call_ending=CallEnding.FAILED)
+    made = run(*settings, call_ending=CallEnding.FAILED)
     evaluate_final(made)
     assert {
         row["failed_call_share"] for row in made.directory.read_jsonl("evaluations.jsonl") if row["calls_per_sample"]
