@@ -86,6 +86,7 @@ class ActorWatch:
         self._actors: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._waking = threading.Lock()
         self._woke_main = False
         self._oom_kills = _oom_kills()
         self._thread = threading.Thread(target=self._poll, name="actor-watch", daemon=True)
@@ -138,7 +139,8 @@ class ActorWatch:
             return None
         lines = []
         for actor in lost:
-            deaths = "once" if actor.budget == 0 else f"{actor.restarts + (not actor.given_up)} times"
+            count = actor.restarts + (not actor.given_up)
+            deaths = "once" if count == 1 else f"{count} times"
             if actor.budget == 0:
                 budget = "Ray does not restart it"
             elif actor.given_up:
@@ -204,15 +206,20 @@ class ActorWatch:
         while not self._stop.wait(_POLL_S):
             try:
                 if self.look():
-                    self._woke_main = True
-                    identity = threading.main_thread().ident
-                    assert identity is not None
-                    signal.pthread_kill(identity, _WAKE)
+                    self._wake_main()
                     return
             except Exception:
                 if self._stop.is_set():
                     return
                 logger.exception("the actors' states could not be read; the watch tries again")
+
+    def _wake_main(self) -> None:
+        identity = threading.main_thread().ident
+        assert identity is not None
+        with self._waking:
+            if not self._stop.is_set():  # else `_wake` is no longer the handler, and the signal would end the process
+                self._woke_main = True
+                signal.pthread_kill(identity, _WAKE)
 
     def _wake(self, number: int, frame: FrameType | None) -> None:
         if self._woke_main and not self._stop.is_set():
@@ -226,18 +233,27 @@ class ActorWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
+        with self._waking:
+            self._stop.set()
         signal.signal(_WAKE, signal.SIG_IGN if self._before is None else self._before)
         if isinstance(error, Exception) and not isinstance(error, ClusterError) and _by_an_actor(error):
-            deadline = time.monotonic() + _LOOK_AGAIN_S
-            self.look()
-            while (loss := self.loss()) is None and time.monotonic() < deadline:
-                time.sleep(0.5)
-                self.look()
-            if loss is not None:
+            if (loss := self._found_loss()) is not None:
                 raise loss from error
         if isinstance(error, KeyboardInterrupt) and self._woke_main and (loss := self.loss()) is not None:
             raise loss from None
+
+    def _found_loss(self) -> ActorLostError | None:
+        """Look until an actor is seen to be lost, or for some seconds. Return its loss, if there is one."""
+        deadline = time.monotonic() + _LOOK_AGAIN_S
+        while True:
+            try:
+                self.look()
+            except Exception:
+                logger.exception("the actors' states could not be read")
+            loss = self.loss()
+            if loss is not None or time.monotonic() > deadline:
+                return loss
+            time.sleep(0.5)
 
 
 def cause_of_death(said: str) -> str:

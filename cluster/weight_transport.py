@@ -23,10 +23,10 @@ class InFlight(StrEnum):
 
 
 class WeightTransport(Protocol):
-    """Gives the learner's weights to all rollout engines."""
+    """Gives the learner's weights to the rollout workers that take orders; one that restarts gets them when it is back."""
 
     def sync(self, version: int) -> None:
-        """Return when all engines hold the learner's weights as policy `version`, with their prefix caches emptied."""
+        """Return when these workers hold the learner's weights as policy `version`, with their prefix caches emptied."""
         ...
 
 
@@ -61,11 +61,11 @@ class Receivers(Protocol):
 
     @property
     def named_engines(self) -> Mapping[str, ActorHandle[Any]]:
-        """The workers that are alive, by their names."""
+        """The workers that take orders, by their names; one that restarts is not among them."""
         ...
 
     def processes(self) -> list[int]:
-        """Return the process ids of the workers that are alive. A restarted engine has another one."""
+        """Return the process ids of the workers that take orders. A restarted one has another."""
         ...
 
     def gpus(self) -> set[str]:
@@ -73,11 +73,11 @@ class Receivers(Protocol):
         ...
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
-        """Load `weights` from the object store into all engines, as policy `version`."""
+        """Load `weights` from the object store into the workers that take orders, as policy `version`."""
         ...
 
     def took_weights(self, version: int, weights: Callable[[], ray.ObjectRef[Any]]) -> None:
-        """Record that the engines hold policy `version`. `weights` returns these weights for an engine that restarts."""
+        """Record that the workers hold policy `version`. `weights` returns these weights for one that restarts."""
         ...
 
 
@@ -106,11 +106,13 @@ class GpuTransport:
 
     def sync(self, version: int) -> None:
         """See `WeightTransport.sync`. If an engine has restarted, all engines are connected again first."""
-        if (processes := self._workers.processes()) != self._met:
+        processes = self._workers.processes()
+        if processes and processes != self._met:
             engines, in_flight = self._workers.named_engines, self._workers.in_flight
             self._learner.connect_engines(self._backend, engines, in_flight, self._workers.deadline_s)
-            self._met = processes
-        self._learner.send_weights(version, self._workers.deadline_s)
+        if processes:
+            self._learner.send_weights(version, self._workers.deadline_s)
+        self._met = processes
         if self._beside_learning:
             kept = self._learner.weights()
             self._workers.took_weights(version, lambda: kept)

@@ -95,7 +95,7 @@ def roll_back(directory: RunDirectory, settings: GrpoSettings, alarm: AlarmEvent
 
 
 def roll_backs(directory: RunDirectory) -> Sequence[RollBack]:
-    """Return how often training went back, in order."""
+    """Return each time that training went back, in order."""
     return [_ROW.validate_python(row) for row in directory.read_jsonl(ROLL_BACKS)]
 
 

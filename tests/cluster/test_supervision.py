@@ -162,6 +162,40 @@ def test_an_actor_killed_more_often_than_it_may_restart_ends_the_block_that_wait
     assert any("teacher died and is restarted, 1 of 1 times" in record.getMessage() for record in caplog.records)
 
 
+def test_a_loss_that_is_seen_after_the_block_has_ended_does_not_end_the_process(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "_POLL_S", 0.01)
+    looking, ended = threading.Event(), threading.Event()
+    watch = watch_of(states, monkeypatch)
+
+    def look() -> bool:
+        looking.set()
+        return ended.wait(60)
+
+    monkeypatch.setattr(watch, "look", look)
+    with watch:
+        assert looking.wait(60)
+    ended.set()
+    watch._thread.join(60)
+    assert not watch._thread.is_alive() and not watch._woke_main
+
+
+def test_states_that_cannot_be_read_do_not_hide_the_error_of_the_block(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def unreadable() -> bool:
+        raise ConnectionError("Ray is gone")
+
+    monkeypatch.setattr(supervision, "_LOOK_AGAIN_S", 0.0)
+    watch = watch_of(states, monkeypatch)
+    monkeypatch.setattr(watch, "look", unreadable)
+    with pytest.raises(ray.exceptions.ActorDiedError), watch:
+        raise ray.exceptions.ActorDiedError
+
+
 def test_a_failed_call_of_a_lost_actor_becomes_the_reason(ray_cluster: None) -> None:
     import ray
 

@@ -73,6 +73,17 @@ def test_on_gpus_engines_are_met_once_and_again_after_a_restart() -> None:
     assert workers.log == [("took", version, "reference") for version in (1, 2, 3)]
 
 
+def test_nothing_is_sent_while_every_worker_restarts() -> None:
+    learner, workers = Learner({"n/0"}), Workers({"n/1"})
+    transport = weight_transport(Device.GPU, learner, workers, beside_learning=False)
+    workers.pids = []
+    transport.sync(1)
+    assert (learner.log, workers.log) == ([], [("took", 1, "reference")])
+    workers.pids = [1]
+    transport.sync(2)
+    assert [entry[0] for entry in learner.log] == ["connect", "send"]
+
+
 @pytest.mark.parametrize(
     ("learner", "engines", "backend"),
     [
