@@ -118,6 +118,10 @@ class LearnerSettings(Settings):
         False,
         description="keep optimizer states and step on the host: less GPU memory, slower steps; needs ZeRO 1 to 3",
     )
+    deadline_s: Seconds = Field(
+        3600.0,
+        description="time limit of one call of the learner, such as a GRPO step or a checkpoint; past it the learner starts again",
+    )
     max_non_finite_steps: int = Field(
         10, ge=1, description="the run stops after this many optimizer steps in a row whose gradient is not finite"
     )
@@ -145,6 +149,7 @@ RUNNING_OF_LEARNER = (
     "torch_compile",
     "liger_kernels",
     "offload_optimizer",
+    "deadline_s",
     "max_non_finite_steps",
 )
 """settings of the learner that affect time, memory and when to give up, but change results by rounding only"""

@@ -198,6 +198,7 @@ def single(models: Path, run_dir: Path) -> dict[str, float]:
         started = time.time()
         learner_env = learner_environment(Device.CPU, experiment.cluster.learner_threads)
         learner = LearnerGroup(experiment.learner, Device.CPU, "startup-benchmark", learner_env, cpus_per_rank=0)
+        learner.wait(300)
         seconds["learner"] = time.time() - started
         learner.shutdown()
     return seconds

@@ -105,7 +105,7 @@ class Bench:
 
     def _step(self) -> None:
         rows = TokenSequences.of_prompts_and_targets([PROMPT.student_ids], [[7, 8, 9, 2]])
-        self.learner.sft_step(rows, np.arange(1))
+        self.learner.sft_steps(rows, [np.arange(1)])
 
     def _wait_for_steps(self, count: int) -> None:
         import ray
@@ -153,6 +153,7 @@ def bench(folder: Path) -> Iterator[Bench]:
         cpus_per_rank=0,
     )
     try:
+        learner.wait(300)
         learner.load(str(folder), OptimizerSettings(lr=1e-3), total_steps=1000)
         pool = RolloutPool([worker], TURNS, 600.0)
         pool.processes()

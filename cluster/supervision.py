@@ -236,9 +236,13 @@ class ActorWatch:
         with self._waking:
             self._stop.set()
         signal.signal(_WAKE, signal.SIG_IGN if self._before is None else self._before)
-        if isinstance(error, Exception) and not isinstance(error, ClusterError) and _by_an_actor(error):
-            if (loss := self._found_loss()) is not None:
-                raise loss from error
+        if (
+            isinstance(error, Exception)
+            and not isinstance(error, ClusterError)
+            and _by_an_actor(error)
+            and (loss := self._found_loss())
+        ):
+            raise loss from error
         if isinstance(error, KeyboardInterrupt) and self._woke_main and (loss := self.loss()) is not None:
             raise loss from None
 

@@ -278,7 +278,6 @@ def starting_system(
                 places=[reservation.strategy(f"learner-{rank}") for rank in range(experiment.learner.ranks)],
                 cpus_per_rank=experiment.cluster.cpus_per_actor,
                 gpus_per_rank=shares.learner if device is Device.GPU else 0.0,
-                wait=False,
                 student=models.student,
                 publishing=experiment.publishing,
             )

@@ -15,7 +15,7 @@ from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.learner.rank import LearnerRank
 from actors.settings import LearnerSettings, OptimizerSettings
 from actors.trajectory import Float32, TrajectoryBatch
-from cluster.deadlines import ROLLOUT_DEADLINE, results
+from cluster.deadlines import ROLLOUT_DEADLINE, START_TIMEOUT, results
 from cluster.devices import Device, WeightBackend
 from cluster.errors import DeadlineError, as_raised
 from cluster.metrics.publisher import Publishing
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _SHOWN_AS = {"grpo_step": "learn", "sft_steps": "learn", "weights": "sync", "send_weights": "sync"}
 """methods whose tasks are named by a phase of the step"""
+_DEADLINE = "learner.deadline_s"
 _FOR_THE_RANK_S = 30.0
 """time that a rank has beyond the deadline of what it waits for, so that its own message arrives"""
 
@@ -39,8 +40,9 @@ _FOR_THE_RANK_S = 30.0
 class PendingCall(Generic[T]):
     """A call under way on some ranks. Its deadline counts from its start."""
 
-    def __init__(self, method: str, seconds: float, references: Sequence[ray.ObjectRef[T]]) -> None:
-        self._method, self._seconds, self._references = method, seconds, references
+    def __init__(self, method: str, references: Sequence[ray.ObjectRef[T]], seconds: float, key: str) -> None:
+        """`key` is the setting that the deadline of `seconds` comes from."""
+        self._method, self._references, self._seconds, self._key = method, references, seconds, key
         self._deadline = monotonic() + seconds
 
     def result(self) -> T:
@@ -63,8 +65,8 @@ class PendingCall(Generic[T]):
             if not ready:
                 late = [rank_of[reference] for reference in pending]
                 raise LearnerTimeoutError(
-                    f"{self._method} took more than {self._seconds:g} s on learner ranks {late}: their logs say what they were "
-                    "doing; resume the run"
+                    f"{self._method} took more than {self._seconds:g} s on learner ranks {late}: if it needs more, raise "
+                    f"{self._key}; if they hang, their logs say where"
                 )
             for reference in ready:
                 rank = rank_of[reference]
@@ -80,8 +82,8 @@ class PendingCall(Generic[T]):
 class LearnerGroup:
     """The Ray actors `learner-0`, `learner-1`, ..., one DeepSpeed rank each.
 
-    Methods call the methods of `Trainer` on all ranks and wait for them. Each raises what `PendingCall.results` raises,
-    and takes its deadline as `seconds`.
+    Methods call the methods of `Trainer` on all ranks and wait for them, for `learner.deadline_s` at most. Each raises what
+    `PendingCall.results` raises.
     """
 
     def __init__(
@@ -93,23 +95,20 @@ class LearnerGroup:
         places: Sequence[PlacementGroupSchedulingStrategy] | None = None,
         cpus_per_rank: float = 1.0,
         gpus_per_rank: float = 0.0,
-        seconds: float = 300.0,
-        wait: bool = True,
         student: str | None = None,
         publishing: Callable[[str], Publishing | None] = lambda actor: None,
     ) -> None:
-        """Start the ranks with environment `env`, rank i at `places[i]`, and connect them.
+        """Start the ranks with environment `env`, rank i at `places[i]`, and let them connect in the background.
 
-        Without `wait`, they start in the background; then call the method `wait` before any other, and `shutdown` if it
-        fails. Rank 0 checks the model
-        folder `student` with `check_model`. If the learner could not train that model, the start fails.
-        `publishing` returns what a rank needs to publish its metrics, given its name.
+        Call `wait` before any other method, and `shutdown` at the end. Rank 0 checks the model folder `student` with
+        `check_model`. `publishing` returns what a rank needs to publish its metrics, given its name.
         """
         import ray
 
         if places is not None and len(places) != settings.ranks:
             raise ValueError(f"{settings.ranks} learner ranks need as many places, not {len(places)}")
         remote_rank = ray.remote(LearnerRank)
+        self._deadline_s = settings.deadline_s
         self._ranks: list[Any] = []
         for rank in range(settings.ranks):
             options = remote_rank.options(
@@ -121,16 +120,9 @@ class LearnerGroup:
                 scheduling_strategy="DEFAULT" if places is None else places[rank],
             )
             self._ranks.append(options.remote(settings, rank, device, publishing(f"learner-{rank}")))
-        self.pids: list[int] = []
         address = self._ranks[0].address.remote()
         self._joining = [rank.join.remote(address) for rank in self._ranks]
         self._checking = [self._ranks[0].check.remote(student)] if student is not None else []
-        if wait:
-            try:
-                self.wait(seconds)
-            except LearnerError:
-                self.shutdown()
-                raise
 
     @property
     def actors(self) -> list[ActorHandle[Any]]:
@@ -142,10 +134,13 @@ class LearnerGroup:
         """Return the calls that end when the ranks are connected, by the actors' names."""
         return {f"learner-{rank}": call for rank, call in enumerate(self._joining)}
 
-    def wait(self, seconds: float = 300.0) -> None:
-        """Return when all ranks are connected. Raises `LearnerError` if that fails, or if the student is refused."""
-        self.pids = PendingCall("join", seconds, self._joining).results()
-        PendingCall("check", seconds, self._checking).results()
+    def wait(self, seconds: float) -> None:
+        """Return when all ranks are connected; `seconds` is cluster.start_timeout_s.
+
+        Raises `LearnerError` if that fails, or if the learner could not train the student.
+        """
+        PendingCall("join", self._joining, seconds, START_TIMEOUT).results()
+        PendingCall("check", self._checking, seconds, START_TIMEOUT).results()
 
     def load(
         self,
@@ -154,64 +149,46 @@ class LearnerGroup:
         total_steps: int,
         reference: str | None = None,
         seed: int = 0,
-        seconds: float = 600.0,
     ) -> None:
         """See `Trainer.load`."""
-        self._call("load", seconds, model, optimizer, total_steps, reference, seed)
+        self._call("load", model, optimizer, total_steps, reference, seed)
 
-    def unload(self, seconds: float = 60.0) -> None:
-        """See `Trainer.unload`."""
-        self._call("unload", seconds)
-
-    def free_memory(self, keep_weights: bool, seconds: float = 600.0) -> None:
+    def free_memory(self, keep_weights: bool) -> None:
         """See `Trainer.free_memory`."""
-        self._call("free_memory", seconds, keep_weights)
+        self._call("free_memory", keep_weights)
 
-    def take_memory(self, seconds: float = 600.0) -> None:
+    def take_memory(self) -> None:
         """See `Trainer.take_memory`."""
-        self._call("take_memory", seconds)
+        self._call("take_memory")
 
-    def steps_taken(self, seconds: float = 60.0) -> int:
-        """See `Trainer.steps_taken`."""
-        return self._call("steps_taken", seconds)[0]
-
-    def sft_step(self, batch: ray.ObjectRef | TokenSequences, rows: Int64, seconds: float = 600.0) -> SftMetrics:
-        """See `actors.learner.sft`."""
-        return self.sft_steps(batch, [rows], seconds)[0]
-
-    def sft_steps(
-        self, batch: ray.ObjectRef | TokenSequences, rows_per_step: Sequence[Int64], seconds: float = 600.0
-    ) -> list[SftMetrics]:
+    def sft_steps(self, batch: ray.ObjectRef | TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
         """See `actors.learner.sft`. If a batch is used more than once, put it in the object store first."""
-        return self._call("sft_steps", seconds, batch, _rows(rows_per_step))[0]
+        return self._call("sft_steps", batch, _rows(rows_per_step))[0]
 
     def start_grpo_step(
-        self,
-        batches: Sequence[ray.ObjectRef | TrajectoryBatch],
-        step: GrpoStep,
-        seconds: float = 3600.0,
+        self, batches: Sequence[ray.ObjectRef[TrajectoryBatch]], step: GrpoStep
     ) -> PendingCall[GrpoMetrics]:
         """Begin a step of `actors.learner.grpo` and return at once. Its rows are numbered over all `batches`, in order.
 
         Later calls of this group begin when the step is done.
         """
-        return self._start("grpo_step", seconds, list(batches), step)
+        return self._start("grpo_step", list(batches), step)
 
-    def weights(self, seconds: float = 600.0) -> ray.ObjectRef:
+    def weights(self) -> ray.ObjectRef:
         """Return a reference to all weights by name, as `Trainer.weights` returns them. It is valid while rank 0 lives."""
-        return self._call("weights", seconds)[0][0]
+        return self._call("weights")[0][0]
 
-    def probe_text(self, seconds: float = 60.0) -> TokenSequences:
+    def probe_text(self) -> TokenSequences:
         """Return a few rows of random tokens, see `actors.learner.fidelity`."""
-        return self._call("probe_text", seconds)[0]
+        return self._call("probe_text")[0]
 
-    def logprobs(self, text: TokenSequences, seconds: float = 600.0) -> Float32:
+    def logprobs(self, text: TokenSequences) -> Float32:
         """Return [N] the log-probs of the targets of `text`, at temperature 1, and 0 elsewhere."""
-        return self._call("logprobs", seconds, text)[0]
+        return self._call("logprobs", text)[0]
 
-    def gpus(self, seconds: float = 60.0) -> set[str]:
+    def gpus(self) -> set[str]:
         """Return the GPUs of all ranks, as `own_gpus` names them."""
-        return set().union(*self._call("gpus", seconds))
+        return set().union(*self._call("gpus"))
 
     def connect_engines(
         self, backend: WeightBackend, engines: Mapping[str, ActorHandle[Any]], in_flight: InFlight, seconds: float
@@ -226,30 +203,30 @@ class LearnerGroup:
         asked, what = [engine.gpus.remote() for engine in engines.values()], "asking the rollout engines for their GPUs"
         gpus = results(asked, what, seconds, ROLLOUT_DEADLINE, names=list(engines))
         client = EngineClient(backend, engines, [len(own) for own in gpus], in_flight, deadline_s=seconds)
-        self._call("connect_engines", seconds + _FOR_THE_RANK_S, client)
+        self._start("connect_engines", client, by=(seconds + _FOR_THE_RANK_S, ROLLOUT_DEADLINE)).results()
 
     def send_weights(self, version: int, seconds: float) -> None:
         """Send the weights, as policy `version`, to the engines of the last `connect_engines`. Returns when they have them.
 
         `seconds` is rollout.deadline_s. Raises `DeadlineError`, which names the engines that do not answer.
         """
-        self._call("send_weights", seconds + _FOR_THE_RANK_S, version)
+        self._start("send_weights", version, by=(seconds + _FOR_THE_RANK_S, ROLLOUT_DEADLINE)).results()
 
-    def export_into(self, folder: Path, seconds: float = 600.0) -> None:
+    def export_into(self, folder: Path) -> None:
         """Write the model's files, as `Trainer.export` does, into a folder that exists."""
         weights = folder / "weights"
-        self._call("export", seconds, str(weights))
+        self._call("export", str(weights))
         for file in weights.iterdir():
             file.rename(folder / file.name)
         weights.rmdir()
 
-    def save_state(self, path: str, seconds: float = 600.0) -> None:
+    def save_state(self, path: str) -> None:
         """See `Trainer.save_state`."""
-        self._call("save_state", seconds, path)
+        self._call("save_state", path)
 
-    def load_state(self, path: str, seconds: float = 600.0) -> None:
+    def load_state(self, path: str) -> None:
         """See `Trainer.load_state`."""
-        self._call("load_state", seconds, path)
+        self._call("load_state", path)
 
     def shutdown(self) -> None:
         """End all ranks."""
@@ -259,16 +236,17 @@ class LearnerGroup:
             ray.kill(actor)
         self._ranks = []
 
-    def _call(self, method: str, seconds: float, *arguments: object) -> list[Any]:
+    def _call(self, method: str, *arguments: object) -> list[Any]:
         """Call `method` on all ranks at once; return their results by rank."""
-        return self._start(method, seconds, *arguments).results()
+        return self._start(method, *arguments).results()
 
-    def _start(self, method: str, seconds: float, *arguments: object) -> PendingCall[Any]:
+    def _start(self, method: str, *arguments: object, by: tuple[float, str] | None = None) -> PendingCall[Any]:
+        """Begin a call on all ranks. `by` is its deadline in seconds and that deadline's key, if not learner.deadline_s."""
         if not self._ranks:
             raise LearnerError(f"{method}: the learner is shut down")
         name = task_name(_SHOWN_AS.get(method, method))
         calls = [getattr(rank, method).options(name=name).remote(*arguments) for rank in self._ranks]
-        return PendingCall(method, seconds, calls)
+        return PendingCall(method, calls, *(by or (self._deadline_s, _DEADLINE)))
 
 
 def _without_traceback(error: LearnerRefusal | DeadlineError) -> LearnerRefusal | DeadlineError:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from actors.learner.batches import GrpoStep, Int64, TokenSequences
+from actors.learner.errors import LearnerRefusal
 from actors.learner.learned import Learned
 from actors.learner.metrics import GrpoMetrics, SftMetrics
 from actors.settings import LearnerSettings, OptimizerSettings
@@ -58,8 +60,8 @@ class LearnerRank:
 
         return ray.util.get_node_ip_address(), free_port()
 
-    def join(self, address: tuple[str, int]) -> int:
-        """Join the process group that meets at `address`; return the process id."""
+    def join(self, address: tuple[str, int]) -> None:
+        """Join the process group that meets at `address`."""
         with loading():
             import torch
 
@@ -70,13 +72,25 @@ class LearnerRank:
         init_distributed(self._rank, self._settings.ranks, *address, self._device)
         self._trainer = Trainer(self._settings, self._rank, self._settings.ranks)
         self._states.end(ActorState.STARTING)
-        return os.getpid()
 
     @property
     def trainer(self) -> Trainer:
         if self._trainer is None:
             raise RuntimeError("the rank is in no process group: call join first")
         return self._trainer
+
+    @contextmanager
+    def _in_memory(self) -> Iterator[None]:
+        """Raise `LearnerRefusal`, which says what to change, if the block runs out of GPU memory."""
+        import torch
+
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise LearnerRefusal(
+                f"learner rank {self._rank} ran out of GPU memory: lower learner.max_tokens_per_micro_batch, set "
+                f"learner.gradient_checkpointing or learner.offload_optimizer, or raise learner.ranks. {error}"
+            ) from None
 
     def check(self, student: str) -> None:
         """Raise LearnerRefusal if the learner could not train and export the model in the folder `student`."""
@@ -92,10 +106,8 @@ class LearnerRank:
         reference: str | None,
         seed: int,
     ) -> None:
-        self.trainer.load(model, optimizer, total_steps, reference, seed)
-
-    def unload(self) -> None:
-        self.trainer.unload()
+        with self._in_memory():
+            self.trainer.load(model, optimizer, total_steps, reference, seed)
 
     def free_memory(self, keep_weights: bool) -> None:
         self.trainer.free_memory(keep_weights)
@@ -103,23 +115,22 @@ class LearnerRank:
     def take_memory(self) -> None:
         self.trainer.take_memory()
 
-    def steps_taken(self) -> int:
-        return self.trainer.steps_taken
-
     def sft_steps(self, batch: TokenSequences, rows_per_step: Sequence[Int64]) -> list[SftMetrics]:
         from actors.learner.sft import sft_steps
 
-        with self._states.within(ActorState.LEARNING):
+        with self._states.within(ActorState.LEARNING), self._in_memory():
             taken = sft_steps(self.trainer, batch, rows_per_step)
         self._learned.sft(taken)
         return taken
 
-    def grpo_step(self, batches: Sequence[ray.ObjectRef | TrajectoryBatch], step: GrpoStep) -> GrpoMetrics:
+    def grpo_step(self, batches: Sequence[ray.ObjectRef[TrajectoryBatch]], step: GrpoStep) -> GrpoMetrics:
         """Take a step on the trajectories of all `batches`. Rows are numbered over all of them, in order."""
+        import ray
+
         from actors.learner.grpo import grpo_step
 
-        with self._states.within(ActorState.LEARNING):
-            taken = grpo_step(self.trainer, TrajectoryBatch.concatenate(_fetched(batches)), step)
+        with self._states.within(ActorState.LEARNING), self._in_memory():
+            taken = grpo_step(self.trainer, TrajectoryBatch.concatenate(ray.get(list(batches))), step)
         self._learned.grpo(taken)
         return taken
 
@@ -170,14 +181,3 @@ class LearnerRank:
 
     def load_state(self, path: str) -> None:
         self.trainer.load_state(path)
-
-
-def _fetched(batches: Sequence[ray.ObjectRef | TrajectoryBatch]) -> list[TrajectoryBatch]:
-    """Return all batches. Those in the object store are fetched by one call, because there is one for every group."""
-    references = [batch for batch in batches if not isinstance(batch, TrajectoryBatch)]
-    if not references:
-        return [batch for batch in batches if isinstance(batch, TrajectoryBatch)]
-    import ray
-
-    found = iter(ray.get(references))
-    return [batch if isinstance(batch, TrajectoryBatch) else next(found) for batch in batches]

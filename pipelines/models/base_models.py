@@ -254,10 +254,10 @@ def _pretrain(
         f"{experiment.namespace}-pretrain-{name}",
         learner_environment(Device.CPU, threads=1),
         cpus_per_rank=experiment.cluster.cpus_per_actor,
-        seconds=experiment.cluster.start_timeout_s,
     )
     rows = np.arange(settings.problems_per_step)
     try:
+        learner.wait(experiment.cluster.start_timeout_s)
         learner.load(ModelSpec(str(folder), initialise=True), settings.optimizer, settings.steps, seed=settings.seed)
         with Progress(settings.steps, f"pretrain {name}") as progress:
             for first in range(0, settings.steps, _STEPS_PER_CALL):

@@ -53,7 +53,7 @@ class WeightProbe:
             return {}
         prompts = [request.prompt_ids for request in self._asked()] * len(written)
         text = TokenSequences.of_prompts_and_targets(prompts, [turn.token_ids.tolist() for turn in turns])
-        own = self.learner.logprobs(text, self.pool.deadline_s)[text.loss_mask]
+        own = self.learner.logprobs(text)[text.loss_mask]
         gaps = np.abs(own - np.concatenate([turn.logprobs for turn in turns]))
         tokens = [sum(len(turn.token_ids) for turn in of_worker) for of_worker in written.values()]
         return {name: float(of_worker.mean()) for name, of_worker in zip(written, _split(gaps, tokens), strict=True)}

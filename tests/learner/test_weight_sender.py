@@ -103,7 +103,7 @@ def test_what_an_engine_is_late_with_reaches_the_driver_in_one_line(ray_cluster:
         raise DeadlineError("rollout-1 is late")
 
     with pytest.raises(DeadlineError) as raised:
-        PendingCall("send_weights", 60.0, [send_weights.remote()]).result()
+        PendingCall("send_weights", [send_weights.remote()], 60.0, "rollout.deadline_s").result()
     assert str(raised.value) == "rollout-1 is late"
 
 

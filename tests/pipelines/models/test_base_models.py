@@ -202,6 +202,9 @@ def test_two_teachers_are_pretrained_side_by_side_and_told_apart(
         def __init__(self, settings: object, device: object, namespace: str, *_: object, **__: object) -> None:
             namespaces.append(namespace)
 
+        def wait(self, seconds: float) -> None:
+            pass
+
         def load(self, *_: object, **__: object) -> None:
             pass
 

@@ -41,7 +41,7 @@ class Learner:
     def probe_text(self) -> TokenSequences:
         return TokenSequences.of_prompts_and_targets(PROMPTS, [[], []])
 
-    def logprobs(self, text: TokenSequences, seconds: float) -> Any:
+    def logprobs(self, text: TokenSequences) -> Any:
         return np.where(text.loss_mask, -text.token_ids / 4, 0).astype(np.float32)
 
 
