@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.grading import GradingHealth, GradingPool, GradingSettings, Verdict
+from actors.relay.grammar import without_commands
 from actors.trajectory import Bool, CallEnding, FinishReason, Float32, Source, TrajectoryBatch, UInt8
 from cluster.metrics.publisher import Publishing, Reading, publish_actor
 from cluster.metrics.states import ActorState, StateClock
@@ -25,9 +25,6 @@ SCENARIOS = tuple(Scenario)
 
 NO_SCENARIO = 255
 """value of `GradedGroups.scenario` for a group without a trainable trajectory"""
-
-UNGRADED = re.compile(r"<call>[^<]*</call>|</?call>")
-"""commands, which are removed from an output before grading"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +123,7 @@ class RewardActor:
             raise ValueError(
                 f"{len(batch)} trajectories are not {len(golds)} groups (one per gold answer) of {group_size} each"
             )
-        texts = [answer_text(text) for text in batch.texts]
+        texts = [without_commands(text) for text in batch.texts]
         items = [(text, golds[row // group_size]) for row, text in enumerate(texts)]
         item_forms = None if forms is None else [forms[row // group_size] for row in range(len(texts))]
         self._queue += 1
@@ -153,11 +150,6 @@ class RewardActor:
     def close(self) -> None:
         """Stop the grading processes."""
         self._pool.close()
-
-
-def answer_text(text: str) -> str:
-    """Return an output's text without its commands. A student may write one even inside its final answer."""
-    return UNGRADED.sub("", text)
 
 
 def graded_groups(

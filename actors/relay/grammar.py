@@ -115,10 +115,6 @@ class CommandGrammar:
         """Return the text of each token, decoded by itself."""
         return [self._piece(token) for token in ids]
 
-    def ends_command(self, ids: Sequence[int]) -> bool:
-        """Return whether the last token completes a `</call>`."""
-        return self.completes(CALL_CLOSE, ids)
-
     def completes(self, wanted: str, ids: Sequence[int]) -> bool:
         """Return whether the last token completes the wanted text. Reads only as many tokens as that text can span."""
         piece = self._piece(ids[-1])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actors.reward import answer_text
+from actors.relay.grammar import without_commands
 from pipelines.experiment.stage_names import PolicyName
 from pipelines.records.answers import AnswerTable
 from rewards.answers import extract_answer
@@ -92,7 +92,7 @@ def evaluation_of(
         output_tokens_mean=float(table.output_tokens.mean()),
         oracle_call_ratio=oracle_call_ratio,
         oracle_accuracy=oracle_accuracy,
-        no_box_share=float(np.mean([extract_answer(answer_text(text)) is None for text in table.text])),
+        no_box_share=float(np.mean([extract_answer(without_commands(text)) is None for text in table.text])),
     )
 
 

@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from actors.relay.grammar import CommandGrammar, parse_commands
-from actors.reward import UNGRADED, answer_text
+from actors.relay.grammar import CommandGrammar, hidden_spans, parse_commands, without_commands
 from actors.trajectory import Source, Trajectory
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import PolicyName
@@ -69,8 +68,8 @@ class Trace:
         What grading reads of a command that never closes is the student's text.
         """
         left_out = np.zeros(len(self.output), np.bool_)
-        for found in UNGRADED.finditer(self.output):
-            left_out[slice(*found.span())] = True
+        for span in hidden_spans(self.output):
+            left_out[slice(*span)] = True
         parts, start = [], 0
         for segment in self.segments:
             end = start + len(segment.text)
@@ -99,7 +98,7 @@ def trace_of(
         kind=problem.kind,
         problem=problem.question,
         gold=problem.gold,
-        answer=extract_answer(answer_text(trajectory.text)),
+        answer=extract_answer(without_commands(trajectory.text)),
         correct=correct,
         segments=segments(trajectory, grammar),
         calls=tuple(TracedCall(call.requested, call.written, call.ending.name.lower()) for call in trajectory.calls),
@@ -133,8 +132,8 @@ def teacher_answered(trajectory: Trajectory, grammar: CommandGrammar) -> bool:
         return bool(extract_answer(trajectory.text))
     text, writers = _characters(trajectory, grammar)
     graded = np.ones(len(text), np.bool_)
-    for command in UNGRADED.finditer(text):
-        graded[slice(*command.span())] = False
+    for hidden in hidden_spans(text):
+        graded[slice(*hidden)] = False
     kept = np.flatnonzero(graded)
     span = answer_span("".join(text[i] for i in kept))
     return span is not None and any(writers[i] == "teacher" and not text[i].isspace() for i in kept[slice(*span)])

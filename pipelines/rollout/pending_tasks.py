@@ -83,10 +83,6 @@ class PendingTasks(Generic[Key]):
             found.append(self._tasks.pop(next(iter(self._tasks))))
         return list(found)
 
-    def oldest(self, count: int) -> list[PendingTask[Key]]:
-        """Return up to `count` tasks, those in progress for longest."""
-        return list(itertools.islice(self._tasks.values(), count))
-
     def _first_deadline(self) -> float:
         first = next(iter(self._tasks.values()), None)
         return time.monotonic() + self.deadline_s if first is None else first.started + self.deadline_s

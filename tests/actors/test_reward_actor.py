@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actors.grading import GradingSettings, Verdict
-from actors.reward import NO_SCENARIO, SCENARIOS, GradedGroups, RewardActor, answer_text, graded_groups
+from actors.reward import NO_SCENARIO, SCENARIOS, GradedGroups, RewardActor, graded_groups
 from actors.trajectory import Call, CallEnding, FinishReason, RejectedCommands, Source, Trajectory, TrajectoryBatch
 from pipelines.records.reward_metrics import summarise
 from rewards.scenarios import Scenario
@@ -137,8 +137,10 @@ def test_a_command_inside_the_box_is_not_part_of_the_answer(actor: RewardActor) 
     assert asyncio.run(actor.grade_groups(batch, ["4", "12"], 1)).correct.tolist() == [True, True]
 
 
-def test_only_commands_are_removed_from_the_text() -> None:
-    assert answer_text("a <call>3</call>b<call>x</call></call> 1 < 2 <call>c") == "a b 1 < 2 c"
+def test_what_is_graded_is_the_text_that_the_teacher_sees(actor: RewardActor) -> None:
+    texts = ["<call>\n" + r"so \boxed{4}" + "\n</call>", r"\boxed{1<call>2}", r"\boxed{<call>x</call>4}"]
+    batch = TrajectoryBatch.of([trajectory(text) for text in texts])
+    assert asyncio.run(actor.grade_groups(batch, ["4", "1", "4"], 1)).correct.tolist() == [True, True, True]
 
 
 def test_sizes_that_do_not_agree_are_refused(actor: RewardActor) -> None:

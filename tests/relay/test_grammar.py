@@ -193,5 +193,3 @@ def test_a_text_ends_with_the_token_that_completes_it(wanted: str, ids: list[int
     counts = [text.count(wanted) for text in ("".join(mixed.pieces(ids[:i])) for i in range(len(ids) + 1))]
     for i in range(1, len(ids) + 1):
         assert mixed.completes(wanted, ids[:i]) == (counts[i] > counts[i - 1])
-        if wanted == "</call>":
-            assert mixed.ends_command(ids[:i]) == (counts[i] > counts[i - 1])

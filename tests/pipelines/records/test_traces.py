@@ -103,7 +103,7 @@ def test_an_answer_that_the_teacher_wrote_alone_is_one_part_in_any_vocabulary() 
                 ("student", "x", True),
             ],
         ),
-        ([(STUDENT, "ab<call>2x")], [("student", "ab", True), ("command", "<call>", False), ("student", "2x", True)]),
+        ([(STUDENT, "ab<call>2x")], [("student", "ab", True), ("command", "<call>2", False), ("student", "x", True)]),
         ([(STUDENT, "ab")], [("student", "ab", True)]),
     ],
 )
