@@ -59,7 +59,7 @@ def _without_variables(hide: bool) -> Iterator[None]:
 def refusals_in_words(address: str | None) -> Iterator[None]:
     """Raise a `JobsError` of one line in place of what Ray's client raises in the block."""
     import requests
-    from ray.exceptions import AuthenticationError
+    from ray.exceptions import AuthenticationError, RpcError
 
     where = address or next(filter(None, map(os.environ.get, ADDRESS_VARIABLES)), None) or "this machine"
     try:
@@ -71,7 +71,11 @@ def refusals_in_words(address: str | None) -> Iterator[None]:
         ) from error
     except BrokenPipeError:  # of the reader of this command's output
         raise
-    except (ConnectionError, requests.RequestException) as error:
+    except (
+        ConnectionError,
+        RpcError,
+        requests.RequestException,
+    ) as error:  # RpcError: Ray's note of a cluster that is gone
         raise JobsError(
             f"no cluster answers at {where}: give the dashboard's address, as in --address http://127.0.0.1:8265, or start "
             "a cluster with `ray start --head`"

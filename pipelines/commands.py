@@ -7,15 +7,14 @@ import textwrap
 from pathlib import Path
 
 import click
-import yaml
 from pydantic import BaseModel
 
 from cluster.session import VERBOSE
 from pipelines.chat.command import chat
 from pipelines.doctor.command import doctor
-from pipelines.experiment import yaml_values
 from pipelines.experiment.arguments import FILE, RUN_PLACE
 from pipelines.experiment.arguments import overrides as overrides_argument
+from pipelines.experiment.file_kinds import EXPERIMENT, STUDY, require_kind
 from pipelines.experiment.loading import json_schema, load, resolved_yaml
 from pipelines.experiment.model_paths import hub_names, server_notes
 from pipelines.experiment.schema import Experiment
@@ -76,11 +75,7 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     relayllm run experiments/demo.yaml
     relayllm run experiments/demo.yaml name=no-bonus reward.independence_bonus=1 grpo.steps=50
     """
-    keys = _keys_of(experiment)
-    if "runs" in keys:
-        raise click.UsageError(f"{experiment} is a study, since it has runs: relayllm study {experiment}")
-    if {"parameters", "program"} <= keys:
-        raise click.UsageError(f"{experiment} is a sweep, since it has parameters: relayllm sweep {experiment}")
+    require_kind(experiment, EXPERIMENT)
     loaded = load(experiment, list(overrides), Experiment)
     if dry_run:
         from cluster.placement import table
@@ -122,8 +117,7 @@ def study(study: Path, overrides: tuple[str, ...], dry_run: bool, report_only: b
         raise click.UsageError("--dry-run and --report-only exclude each other: give one of them")
     from pipelines.study.plan import load_study
 
-    if "runs" not in (keys := _keys_of(study)) and keys & {"models", "data", "grpo"}:
-        raise click.UsageError(f"{study} is an experiment, since it has no runs: relayllm run {study}")
+    require_kind(study, STUDY)
     loaded = load_study(study, list(overrides))
     if dry_run:
         from pipelines.study.description import described
@@ -213,15 +207,6 @@ relayllm.add_command(chat)
 relayllm.add_command(generate)
 for _command in (sweep, submit, status, logs, stop, resume, watch, top, doctor, plan):
     relayllm.add_command(_command)
-
-
-def _keys_of(file: Path) -> set[str]:
-    """Return the top-level keys of a YAML file. An unreadable file gives none; loading it later reports the error."""
-    try:
-        data = yaml_values.read(file.read_bytes())
-    except (OSError, ValueError, yaml.YAMLError):
-        return set()
-    return set(data) if isinstance(data, dict) else set()
 
 
 def _begin(verbose: bool) -> None:

@@ -130,7 +130,7 @@ class Chat:
             except ValueError:
                 ratio = -1.0
             if ratio is not None and not 0.0 <= ratio <= 1.0:
-                self._say(f"/budget takes a share from 0 to 1, such as 0.05, or off; not {argument}")
+                self._say(f"/budget takes a share from 0 to 1, such as 0.2, or off; not {argument}")
                 return
             self._session.max_call_ratio = ratio
         limit = self._session.max_call_ratio

@@ -32,12 +32,13 @@ def took(kind: Kind, summary: Summary, currency: str) -> str:
 
 
 def calls(made: tuple[Call, ...]) -> str:
-    """Return how many calls there were, and how those ended that the teacher did not answer."""
+    """Return how many calls there were, and how many of them failed or were cut short by a budget."""
     failed = [call for call in made if call.ending == "failed"]
-    if not failed:
-        return counted(len(made), "call")
-    reason = f": {failed[0].reason}" if failed[0].reason else ""
-    return f"{counted(len(made), 'call')} ({len(failed)} failed{reason})"
+    over = sum(call.ending == "budget" for call in made)
+    reason = f": {failed[0].reason}" if failed and failed[0].reason else ""
+    said = [f"{len(failed)} failed{reason}"] if failed else []
+    said += [f"{over} cut short by the budget"] if over else []
+    return counted(len(made), "call") + (f" ({', '.join(said)})" if said else "")
 
 
 def stats(session: Session) -> list[str]:

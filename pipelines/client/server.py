@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def _child(command: Sequence[str]) -> Iterator[str]:
     """Yield the address that the command prints, and end the process with the block."""
     with tempfile.NamedTemporaryFile("w+", prefix="relayllm-serve-", suffix=".log", delete=False) as log:
         path = Path(log.name)
-        click.echo(f"starting a server: {' '.join(command[1:])} (its log: {path})", err=True)
+        click.echo(f"starting a server: {shlex.join(command)} (its log: {path})", err=True)
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,  # nothing is written to it; it closes when this process ends, however that happens

@@ -61,6 +61,12 @@ class PretrainSettings(Settings):
         return shares
 
 
+_REPLACED = (
+    "to replace one that a file sets, set it to null: {path: ..., pretrain: null} in YAML, and `.pretrain=null` beside `.path=...` "
+    "as overrides"
+)
+
+
 class ModelSettings(Settings):
     """Where a base model comes from: a folder or hub name in Hugging Face format, or pretraining."""
 
@@ -70,9 +76,7 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> ModelSettings:
         if (self.path is None) == (self.pretrain is None):
-            raise ValueError(
-                "give either path or pretrain; to replace one that a file sets, set it to null: {path: ..., pretrain: null}"
-            )
+            raise ValueError(f"give either path or pretrain; {_REPLACED}")
         return self
 
 
@@ -82,10 +86,7 @@ class TeacherModelSettings(PerhapsServed, ModelSettings):
     @model_validator(mode="after")
     def _one_source(self) -> TeacherModelSettings:
         if sum(source is not None for source in (self.path, self.pretrain, self.url)) != 1:
-            raise ValueError(
-                "give either path or pretrain, or url with model for a server; to replace one that a file sets, set it to null: "
-                "{path: ..., pretrain: null}"
-            )
+            raise ValueError(f"give either path or pretrain, or url with model for a server; {_REPLACED}")
         return self
 
 

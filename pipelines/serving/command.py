@@ -42,11 +42,14 @@ def serve(
     relayllm serve experiments/serve/demo.yaml student.replicas=2 --port 9000
     """
     from cluster.store.copies import folder_of
+    from pipelines.experiment.file_kinds import SERVER, require_kind
     from pipelines.experiment.loading import resolved_yaml
     from pipelines.serving.target import server_settings
 
     given = [f"http.{key}={value}" for key, value in (("host", host), ("port", port)) if value is not None]
-    settings = server_settings(folder_of(target, models=True), [*overrides, *given])
+    place = folder_of(target, models=True)
+    require_kind(place, SERVER)
+    settings = server_settings(place, [*overrides, *given])
     if dry_run:
         click.echo(resolved_yaml(settings), nl=False)
         return 0

@@ -58,8 +58,10 @@ def sweep(
     if not trial and (values or job):
         given = " ".join(values) or "--job"
         raise click.UsageError(f"{given}: belongs to --trial; a sweep takes its values from {file}")
+    from pipelines.experiment.file_kinds import SWEEP, require_kind
     from pipelines.sweep.plan import load_sweep
 
+    require_kind(file, SWEEP)
     loaded = load_sweep(file, directory)
     if dry_run:
         from pipelines.sweep.description import described

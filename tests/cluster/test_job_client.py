@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray.exceptions import RpcError
 from ray.job_submission import JobStatus
 
 from cluster import job_client
-from cluster.job_client import JobsError, stop
+from cluster.job_client import JobsError, refusals_in_words, stop
 
 
 class Clock:
@@ -44,6 +45,11 @@ def test_a_job_that_takes_longer_than_its_grace_was_killed(
 ) -> None:
     client: Any = Jobs(Clock(monkeypatch), seconds)
     assert stop(client, "raysubmit_1", 120) == (JobStatus.STOPPED, killed)
+
+
+def test_a_cluster_of_which_only_rays_note_is_left_does_not_answer() -> None:
+    with pytest.raises(JobsError, match="no cluster answers at this machine"), refusals_in_words(None):
+        raise RpcError("Timed out while waiting for GCS")
 
 
 def test_a_job_that_ray_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

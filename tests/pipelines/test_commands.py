@@ -14,6 +14,7 @@ from pipelines.commands import relayllm
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 DEMO, STUDY, SWEEP = EXPERIMENTS / "demo.yaml", EXPERIMENTS / "tiny/study.yaml", EXPERIMENTS / "sweeps/demo.yaml"
+SERVER = EXPERIMENTS / "serve/demo.yaml"
 LIGHT = (
     "import sys; from pipelines.__main__ import main; status = main(sys.argv[1:]);"
     "print('heavy:', {'torch', 'ray', 'vllm', 'transformers', 'deepspeed'} & sys.modules.keys(), file=sys.stderr);"
@@ -38,7 +39,10 @@ def test_what_only_prints_loads_nothing_heavy(arguments: list[str]) -> None:
         (["report", "nowhere"], "nowhere is not a run directory"),
         (["run", str(STUDY)], f"is a study, since it has runs: relayllm study {STUDY}"),
         (["run", str(SWEEP)], f"is a sweep, since it has parameters: relayllm sweep {SWEEP}"),
-        (["study", str(DEMO)], f"is an experiment, since it has no runs: relayllm run {DEMO}"),
+        (["study", str(DEMO)], f"is an experiment, since it has models: relayllm run {DEMO}"),
+        (["sweep", str(DEMO)], f"is an experiment, since it has models: relayllm run {DEMO}"),
+        (["serve", str(DEMO)], f"is an experiment, since it has models: relayllm run {DEMO}"),
+        (["run", str(SERVER)], f"is a server's file, since it has student: relayllm serve {SERVER}"),
     ],
 )
 def test_a_users_error_is_one_line_and_status_2(
@@ -49,6 +53,14 @@ def test_a_users_error_is_one_line_and_status_2(
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
+
+
+def test_a_run_that_has_logged_nothing_yet_is_told_from_a_folder_that_is_no_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "experiment.yaml").write_text("name: begun\n")
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"{tmp_path} has logged nothing yet" in capsys.readouterr().err
 
 
 @pytest.mark.ray

@@ -98,6 +98,8 @@ def oracle_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
 def read_run(directory: Path) -> RunRecords:
     """Return the run in `directory`. Raises `RunReadError` if metrics.jsonl is missing or a record breaks its format."""
     if not (directory / "metrics.jsonl").is_file():
+        if (directory / "experiment.yaml").is_file():
+            raise RunReadError(f"{directory} has logged nothing yet: try again when its first stage has logged a step")
         raise RunReadError(f"{directory} is not a run directory: {directory / 'metrics.jsonl'} is missing")
     remarks: list[str] = []
     rows = _merged(read_records(directory / "metrics.jsonl", MetricRow, remarks, shown_metrics))

@@ -59,7 +59,7 @@ def test_the_conversation_goes_on_until_it_is_reset(server: StandIn) -> None:
 def test_budget_goes_to_the_relay_until_it_is_lifted(server: StandIn) -> None:
     text = shown(server, "/budget 0.05", "One?", "/budget off", "Two?", "/budget 5", "/budget much", "/budget")
     assert [body.get("relay") for body in server.requests] == [{"max_call_ratio": 0.05}, None]
-    assert "at most 5.0 % of an answer" in text and text.count("a share from 0 to 1, such as 0.05, or off") == 2
+    assert "at most 5.0 % of an answer" in text and text.count("a share from 0 to 1, such as 0.2, or off") == 2
     assert text.endswith("no limit\n")
 
 
@@ -109,6 +109,11 @@ def test_failures_are_one_line_and_are_forgotten(server: StandIn, steps, words: 
 def test_the_teachers_absence_and_failed_calls_are_said(server: StandIn) -> None:
     server.script = lambda body, kind: [Writes("So "), Calls("", 20, "failed", "no answer in 2 s")]
     assert "1 call (1 failed: no answer in 2 s)" in shown(server, "One?")
+
+
+def test_a_call_that_a_budget_cuts_short_is_said(server: StandIn) -> None:
+    server.script = lambda body, kind: [Calls("42", 2), Writes(" and "), Calls("4", 2, "budget")]
+    assert "2 calls (1 cut short by the budget)" in shown(server, "/budget 0.1", "Two?")
 
 
 def test_ctrl_c_at_the_prompt_leaves_only_if_it_is_pressed_twice(server: StandIn) -> None:
