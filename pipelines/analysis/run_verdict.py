@@ -154,12 +154,11 @@ def _details(
     about = about or next((one for one in found if one.kind == ALL), found[0] if len(found) == 1 else None)
     if about is None:
         ratio = mean(one.call_ratio for one in found)
-        return (*texts, f"The teacher writes {percent(ratio)} of its tokens, on average over {len(found)} kinds.")
+        return (*texts, f"Of its tokens the teacher writes {percent(ratio)}, on average over {len(found)} kinds.")
     where = f" on {kind_phrase(about.kind)}" if about.kind != ALL else ""
-    text = f"The teacher writes {percent(about.call_ratio)} of its tokens{where}"
-    if about.oracle_call_ratio is not None:
-        text += f"; the best possible policy needs {percent(about.oracle_call_ratio)}"
-    texts.append(f"{text}.")
+    overall = next((one for one in found if one.kind == ALL and one is not about), None)
+    parts = [f"{_ratio(about)}{where}", *([f"{_ratio(overall)} over all"] if overall else [])]
+    texts.append(f"Of its tokens the teacher writes {' and '.join(parts)}.")
     (teacher,) = evaluated_together(evaluations, "teacher", [about.kind], warmed_up=warmed_up)
     if teacher is not None:
         texts.append(f"The teacher alone solves {percent(teacher.accuracy)} of {kind_phrase(about.kind)}.")
@@ -174,6 +173,12 @@ def _details(
                 "student solves alone."
             )
     return tuple(texts)
+
+
+def _ratio(one: Evaluation) -> str:
+    """Return the call ratio as text, with that of the best possible policy if it is known."""
+    best = "" if one.oracle_call_ratio is None else f" (best possible {percent(one.oracle_call_ratio)})"
+    return f"{percent(one.call_ratio)}{best}"
 
 
 def _overall(found: Sequence[Evaluation]) -> str:

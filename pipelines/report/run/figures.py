@@ -154,6 +154,7 @@ def draw_speed(run: RunRecords, theme: Theme) -> Figure | None:
         steps, wall = run.series("time/step_s")
         if steps.size:
             axes.plot(steps, wall, color=theme.ink, linewidth=1.0, label="step, wall clock")
+            legend_above(axes)
         axes.set_ylim(bottom=0)
 
     has_time = any(_has(run, metric) for metric in ("time/step_s", *(metric for metric, _, _ in phases)))
@@ -170,14 +171,15 @@ FIGURES: tuple[FigureSpec[RunRecords], ...] = (
         "Accuracy against call ratio",
         "Up is better, left is cheaper. The call ratio is the share of output tokens that the teacher wrote. "
         "Hollow: the first evaluation; filled: the last, with its 95 % confidence interval. "
-        "Star: the best policy there can be.",
+        "Star: the best policy there can be. Random routing gives each problem as a whole to the teacher or to the student.",
         "no evaluation of the relay or the teacher",
         draw_frontier,
     ),
     FigureSpec(
         "learning",
         "Learning",
-        "Grey: the training rollouts, thin as logged and thick smoothed. Points: evaluations, with 95 % confidence "
+        "Grey: the training rollouts, thin as logged and thick smoothed; they are of the problems that the filter kept, which the "
+        "teacher can solve, and so may lie above the evaluations. Points: evaluations, with 95 % confidence "
         "intervals; the one at step 0 follows warm-up.",
         "no evaluations, and no rollout/accuracy or rollout/call_ratio of GRPO steps",
         draw_learning,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.analysis.run_verdict import RunVerdict, verdict_on
@@ -33,14 +35,28 @@ def test_a_good_run_says_that_nothing_got_worse() -> None:
         "worse.",
     )
     assert found.text.replace("\u00a0", " ").endswith(
-        "Over all it solves 98.8 % of all problems. The teacher writes 9.0 % of its tokens on problems that need the "
-        "teacher. The teacher alone solves 99.5 % of problems that need the teacher."
+        "Over all it solves 98.8 % of all problems. Of its tokens the teacher writes 9.0 % on problems that need the teacher "
+        "and 9.0 % over all. The teacher alone solves 99.5 % of problems that need the teacher."
     )
     assert [(change.kind, round(change.gain, 3), change.clear) for change in found.changes] == [
         ("known", -0.005, 0),
         ("teacher_known", 0.965, 1),
         ("all", 0.48, 1),
     ]
+
+
+def test_what_the_teacher_writes_stands_beside_what_the_best_policy_needs() -> None:
+    best = {"known": 0.0, "teacher_known": 0.09, "all": 0.045}
+    rows = [
+        replace(one, call_ratio=0.06 if one.kind == "all" else 0.09, oracle_call_ratio=best[one.kind])
+        if (one.name, one.policy) == ("final", "relay")
+        else one
+        for one in run(199, 196)
+    ]
+    assert (
+        "Of its tokens the teacher writes 9.0\u00a0% (best possible 9.0\u00a0%) on problems that need the teacher and 6.0\u00a0% "
+        "(best possible 4.5\u00a0%) over all."
+    ) in verdict_on(rows).details
 
 
 def test_losses_without_a_gain_are_bad() -> None:
