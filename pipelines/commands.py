@@ -14,9 +14,10 @@ from pipelines.chat.command import chat
 from pipelines.doctor.command import doctor
 from pipelines.experiment.arguments import FILE, RUN_PLACE
 from pipelines.experiment.arguments import overrides as overrides_argument
-from pipelines.experiment.file_kinds import EXPERIMENT, STUDY, require_kind
-from pipelines.experiment.loading import json_schema, load, resolved_yaml
+from pipelines.experiment.file_kinds import STUDY, require_kind
+from pipelines.experiment.loading import json_schema, resolved_yaml
 from pipelines.experiment.model_paths import hub_names, server_notes
+from pipelines.experiment.opening import opened
 from pipelines.experiment.schema import Experiment
 from pipelines.generation.command import generate
 from pipelines.jobs.command import logs, resume, status, stop, submit
@@ -75,8 +76,7 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
     relayllm run experiments/demo.yaml
     relayllm run experiments/demo.yaml name=no-bonus reward.independence_bonus=1 grpo.steps=50
     """
-    require_kind(experiment, EXPERIMENT)
-    loaded = load(experiment, list(overrides), Experiment)
+    loaded = opened(experiment, overrides)
     if dry_run:
         from cluster.placement import table
         from pipelines.data.sources import check_local_sources

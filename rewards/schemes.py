@@ -1,8 +1,8 @@
 """Reward schemes by name. A scheme computes the reward of each trajectory of a prompt group."""
 
 import importlib
-import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -17,6 +17,9 @@ class UnknownSchemeError(ValueError):
 class RewardError(ValueError):
     """A reward scheme returned a value that cannot be a reward, or the wrong number of rewards. The message names the scheme."""
 
+
+_MOST_REWARD = 1e9
+"""advantages of larger ones would lose all precision, or overflow, in float32"""
 
 Value = Annotated[float, Field(ge=-1e6, le=1e6)]
 
@@ -68,8 +71,15 @@ class RewardSettings(BaseModel):
 
     @field_validator("scheme")
     @classmethod
-    def _known(cls, name: str) -> str:
-        find_scheme(name)
+    def _may_be_known(cls, name: str) -> str:
+        """Check the name without importing a module: settings are also read from run directories, which others may have written."""
+        module, colon, short_name = name.rpartition(":")
+        if not colon:
+            find_scheme(name)
+        elif module.startswith("."):
+            raise UnknownSchemeError(f"reward scheme {name!r}: the module's name begins with a dot; write it in full")
+        elif not short_name or not all(part.isidentifier() for part in module.split(".")):
+            raise UnknownSchemeError(f"reward scheme {name!r}: should be a scheme's name, or `package.module:name`")
         return name
 
 
@@ -104,14 +114,12 @@ def find_scheme(name: str) -> Scheme:
     Raises `UnknownSchemeError` if the module cannot be imported, or if no scheme has this name.
     """
     module, _, short_name = name.rpartition(":")
-    if module.startswith("."):
-        raise UnknownSchemeError(f"reward scheme {name!r}: the module's name begins with a dot; write it in full")
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
             raise UnknownSchemeError(
-                f"reward scheme {name!r}: module {module!r} cannot be imported: {error}"
+                f"reward scheme {name!r}: module {module!r} cannot be imported: {type(error).__name__}: {error}"
             ) from error
     if module and short_name not in _SCHEMES:
         raise UnknownSchemeError(
@@ -126,21 +134,26 @@ def find_scheme(name: str) -> Scheme:
 def group_rewards(group: Sequence[Outcome], settings: RewardSettings) -> list[float]:
     """Return the rewards of one prompt's group under the configured scheme, in order.
 
-    Raises `RewardError` unless the scheme gives one finite number for each outcome.
+    Raises `RewardError` unless the scheme gives one number for each outcome, of at most a billion either way.
     """
-    rewards = [float(reward) for reward in find_scheme(settings.scheme)(group, settings)]
+    try:
+        rewards = list(find_scheme(settings.scheme)(group, settings))
+    except Exception as error:
+        raise RewardError(
+            f"reward scheme {settings.scheme!r} failed for the answers {list(group)}: {type(error).__name__}: {error}"
+        ) from error
     if len(rewards) != len(group):
         raise RewardError(
             f"reward scheme {settings.scheme!r} returned {len(rewards)} rewards for a group of {len(group)} answers: "
             "it should return one for each"
         )
     for number, (reward, outcome) in enumerate(zip(rewards, group, strict=True), start=1):
-        if not math.isfinite(reward):
+        if not isinstance(reward, Real) or not abs(reward) <= _MOST_REWARD:  # NaN is not
             raise RewardError(
-                f"reward scheme {settings.scheme!r} returned {reward} for answer {number} of {len(group)} ({outcome}): "
-                "every reward should be a finite number"
+                f"reward scheme {settings.scheme!r} returned {reward!r} for answer {number} of {len(group)} ({outcome}): "
+                f"every reward should be a number from -{_MOST_REWARD:g} to {_MOST_REWARD:g}"
             )
-    return rewards
+    return [float(reward) for reward in rewards]
 
 
 def overlong_penalty(output_tokens: int, max_new_tokens: int, settings: RewardSettings) -> float:

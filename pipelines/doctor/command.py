@@ -36,9 +36,7 @@ def doctor(experiment: str | None, overrides: tuple[str, ...], address: str | No
     from pipelines.doctor.findings import Level
     from pipelines.doctor.joined import cluster_checks
     from pipelines.doctor.plan import local_checks, run_checks
-    from pipelines.experiment.file_kinds import EXPERIMENT, require_kind
-    from pipelines.experiment.loading import load
-    from pipelines.experiment.schema import Experiment
+    from pipelines.experiment.opening import opened
     from pipelines.terminal.interruption import ended_at_once
 
     if experiment is not None and "=" in experiment and not Path(experiment).exists():
@@ -47,8 +45,7 @@ def doctor(experiment: str | None, overrides: tuple[str, ...], address: str | No
     file = Path(experiment) if experiment else _DEMO
     if not experiment and not file.is_file():
         raise click.UsageError(f"{file} did not come with this installation: give an experiment's file")
-    require_kind(file, EXPERIMENT)
-    loaded = load(file, list(overrides), Experiment)
+    loaded = opened(file, overrides)
     cluster = address_of(address or loaded.cluster.address)
     machines = cluster_checks(loaded, cluster) if cluster else local_checks(loaded)
     with ended_at_once(end_children):

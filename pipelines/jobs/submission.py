@@ -17,9 +17,7 @@ from rich.filesize import decimal
 from cluster import job_variables
 from cluster.job_client import STOP_WAIT_VARIABLE
 from cluster.upload import Upload, chosen
-from pipelines.experiment.file_kinds import EXPERIMENT, require_kind
-from pipelines.experiment.loading import load
-from pipelines.experiment.schema import Experiment
+from pipelines.experiment.opening import opened
 from pipelines.jobs.checks import check_for_cluster
 from pipelines.jobs.commit import commit_of
 from pipelines.jobs.job import JobNotes, jobs_of
@@ -76,8 +74,7 @@ def prepared(file: Path, overrides: Sequence[str], environ: Mapping[str, str], m
     """
     if absent := [name for name in more if not environ.get(name)]:
         raise SubmissionError(f"--env {absent[0]}: is not set here: export it first")
-    require_kind(file, EXPERIMENT)
-    experiment = load(file, list(overrides), Experiment)
+    experiment = opened(file, overrides)
     folder = Path.cwd()
     upload = chosen(folder)
     check_for_cluster(experiment, file, upload)

@@ -32,9 +32,7 @@ def plan(
     """
     from rich.console import Console
 
-    from pipelines.experiment.file_kinds import EXPERIMENT, require_kind
-    from pipelines.experiment.loading import load
-    from pipelines.experiment.schema import Experiment
+    from pipelines.experiment.opening import opened
     from pipelines.planner.plan import as_mapping, planned
     from pipelines.planner.shown import show
 
@@ -42,8 +40,7 @@ def plan(
         raise click.UsageError("--gpus and --gpu belong together: how many, and of which kind")
     if gpu is None and run is None:
         raise click.UsageError("give --gpus and --gpu for rates of a data sheet, or --from for those of a measured run")
-    require_kind(experiment, EXPERIMENT)
-    found = planned(load(experiment, list(overrides), Experiment), gpus, gpu, run)
+    found = planned(opened(experiment, overrides), gpus, gpu, run)
     if as_json:
         import json
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.experiment.loading import ConfigError, load
+from pipelines.experiment.opening import opened
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.yaml_values import in_one_line
 from pipelines.study.checks import Place, check_names, check_same_evaluation_data, check_systems, kinds_without_problems
@@ -75,7 +76,7 @@ def _load_runs(path: Path, settings: StudySettings, directory: Path) -> tuple[di
         overrides = (*common, *_dotted({key: str(place) for key, place in places.items()}))
         file = path.parent / file
         try:
-            runs[name] = StudyRun(name, file, overrides, load(file, overrides, Experiment))
+            runs[name] = StudyRun(name, file, overrides, opened(file, overrides))
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(name)

@@ -13,6 +13,7 @@ from actors.rollout import Policy
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import problem
 from pipelines.experiment.loading import EXTENDS, OVERRIDE, ConfigError, load
+from pipelines.experiment.opening import opened
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_keys import stage_keys
 from pipelines.experiment.stage_names import evaluated_steps
@@ -75,7 +76,7 @@ class Sweep:
             "tracking.name": f"{self.name}-{label}",
         }
         overrides = (*arguments, *_arguments(own))
-        return Trial(overrides, load(self.settings.program, overrides, Experiment))
+        return Trial(overrides, opened(self.settings.program, overrides))
 
     def varying_stages(self) -> list[str]:
         """Return the stages that trials do not share: those whose key depends on a searched parameter."""
@@ -208,7 +209,7 @@ def _experiment(path: Path, program: Path, values: Values) -> Experiment:
     """Return the program's experiment with these values. What is wrong with a value is said of the sweep's file."""
     # A grid of trials has names of its own; here any name does.
     try:
-        return load(program, _arguments({**values, "name": "trial"}), Experiment)
+        return opened(program, _arguments({**values, "name": "trial"}))
     except ConfigError as error:
         own = f"{OVERRIDE}: "
         raise ConfigError(

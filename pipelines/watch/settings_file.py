@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Callable
@@ -42,7 +43,7 @@ class Settings:
         experiment = self.experiment
         if experiment is None or not experiment.grpo.enabled:
             return None
-        if experiment.grpo.epochs is not None and kept:
+        if experiment.grpo.epochs is not None and kept and math.isfinite(kept):
             try:
                 experiment = experiment.with_steps_for(int(kept))
             except ConfigError:

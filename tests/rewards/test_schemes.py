@@ -5,7 +5,9 @@ import sys
 import types
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,12 +100,20 @@ def test_the_penalty_on_overlong_answers_grows_to_the_limit(tokens: int, penalty
     assert overlong_penalty(tokens, 100, RewardSettings()) == 0.0
 
 
-@pytest.mark.parametrize("bad", [[float("nan"), 1.0], [1.0, float("inf")], [1.0], [1.0, 2.0, 3.0]], ids=str)
-def test_rewards_that_are_none_are_refused_by_scheme_and_answer(
-    bad: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [[float("nan"), 1.0], [1.0, float("inf")], [1.0], [1.0, 2.0, 3.0], [None, 1.0], [1.0, "1"], [1.0, -1e39], None],
+    ids=str,
+)
+def test_rewards_that_are_none_are_refused_by_scheme_and_answer(bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_SCHEMES, "bad", lambda group, settings: bad)
-    with pytest.raises(RewardError, match=r"'bad'.*(answer [12] of 2|for a group of 2)"):
+    with pytest.raises(RewardError, match=r"'bad'.*(answer [12] of 2|for a group of 2|failed for the answers)"):
+        group_rewards([ALONE, WRONG], RewardSettings(scheme="bad"))
+
+
+def test_a_scheme_that_fails_is_named_with_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_SCHEMES, "bad", lambda group, settings: [1 / len(group[2:]) for _ in group])
+    with pytest.raises(RewardError, match=r"'bad' failed for the answers \[Outcome\(.*ZeroDivisionError"):
         group_rewards([ALONE, WRONG], RewardSettings(scheme="bad"))
 
 
@@ -120,6 +130,22 @@ def test_an_unknown_setting_is_refused() -> None:
 def test_a_missing_scheme_module_is_named() -> None:
     with pytest.raises(UnknownSchemeError, match="no_such_package"):
         find_scheme("no_such_package:mine")
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "raise SystemExit(3)", "def"])
+def test_a_scheme_module_that_cannot_be_imported_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_scheme.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownSchemeError, match=r"'broken_scheme' cannot be imported: (Zero|SystemExit|Syntax)"):
+        find_scheme("broken_scheme:mine")
+
+
+@pytest.mark.parametrize("name", ["a b:mine", "package.module:", ":mine", "a..b:mine"])
+def test_a_name_that_can_be_no_module_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"or `package\.module:name`"):
+        RewardSettings(scheme=name)
 
 
 @pytest.mark.parametrize("name", [".schemes:mine", "..:mine"])

@@ -81,6 +81,26 @@ def test_an_evaluations_shares_are_measured_by_the_runs_own_alarms(runs: Path) -
     assert detail(Fleet([runs]), "good").highest == {"cut_off_share": 0.25, "failed_call_share": None}
 
 
+def test_reading_a_run_imports_nothing_that_it_names(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs)
+    (runs / "good" / "evil.py").write_text("import pathlib; pathlib.Path('imported').touch()")
+    settings = resolved_yaml(load(DEMO, [], Experiment)).replace("difficulty_aware", "good.evil:mine")
+    (runs / "good" / "experiment.yaml").write_text(settings)
+    found = Fleet([runs])
+    assert detail(found, "good").run.stages  # of the settings, which were read
+    assert not (runs / "imported").exists()
+
+
+def test_a_number_of_kept_problems_that_is_none_leaves_the_steps_unknown(runs: Path) -> None:
+    settings = load(DEMO, ["grpo.epochs=2", "grpo.steps=null"], Experiment)
+    (runs / "live" / "experiment.yaml").write_text(resolved_yaml(settings))
+    add_line(
+        runs / "live" / "metrics.jsonl",
+        {"stage": "filter", "step": 0, "time_s": 1.0, "metrics": {"filter/kept": float("inf")}},
+    )
+    assert states(Fleet([runs]))["live"].life == "running"
+
+
 def test_a_bad_run_has_its_alarms_and_a_good_one_has_none(runs: Path) -> None:
     found = states(Fleet([runs]))
     assert not found["good"].alarms
