@@ -15,7 +15,7 @@ _ROW_END = re.compile(r"\\\\\s*(?:\*|\[\s*-?\d*\.?\d*\s*(?:pt|em|ex|mm|cm|in|px|
 _MARKDOWN = re.compile(r"\s*(\*\*|__|\*|`)(?=\S)([^*`]*\S)\1\.?\s*", re.DOTALL)
 _WHOLE_TEXT = re.compile(rf"\\(?:{_TEXT})\s*\{{([^{{}}]*)\}}")
 _EMPTY = re.compile(r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}")
-_PERCENT = re.compile(r"(?<=\d) percent$")
+_PERCENT = re.compile(r"(?<=\d) +percent$")
 _DIGITS_OF_FRACTION = re.compile(r"\\([dtc]?frac|[dt]?binom)\s*(?:(\d)|(\{[^{}]*\}))\s*(?:(\d)|(?=\{))")
 _DROPPED = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|[bB]igg?[lr]?)(?![A-Za-z])|(?<!\\)\\[()\[\]$]|\$"

@@ -22,6 +22,9 @@ _MIXED = re.compile(
     r"(?P<sign>[+-]?)(?P<whole>\d+)"
     r"(?: (?P<a>\d+) ?/ ?(?P<b>\d+)| ?\\frac ?\{ ?(?P<c>\d+) ?\} ?\{ ?(?P<d>\d+) ?\}) ?(?P<percent>%?)"
 )
+_REPEATING = re.compile(
+    r"(?P<sign>[+-]?)(?P<whole>\d*)\.(?P<once>\d*)(?:\\(?:overline|bar)\{(?P<again>\d+)\}|\\dot\{?(?P<digit>\d)\}?)"
+)
 _BLANK_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d ])")
 _APART = re.compile(r"(?<![\d._^])\d[\d.]* +[\d.]")
 _BASED = re.compile(r"\(?([0-9][0-9A-Za-z]*)\)?_\{?(\d{1,2})\}?")
@@ -58,6 +61,8 @@ def parse_number(text: str) -> WrittenNumber | None:
         mantissa = match["mantissa"].replace(",", "")
         exponent = int(match["e"] or match["p"] or match["q"] or 0)
         value = Fraction(mantissa.rstrip(".")) * Fraction(10) ** exponent
+    elif match := _REPEATING.fullmatch(text):
+        return _repeating(match)
     elif match := _RATIO.fullmatch(text):
         numerator, denominator = match["a"] or match["c"], match["b"] or match["d"]
         divisor = Fraction(denominator.rstrip("."))
@@ -84,6 +89,14 @@ def parse_based(text: str) -> tuple[str, int] | None:
     if match := _BASED.fullmatch(text.replace(" ", "")):
         return match[1].upper().lstrip("0") or "0", int(match[2])
     return None
+
+
+def _repeating(match: re.Match[str]) -> WrittenNumber:
+    r"""Return the value of `0.1\overline{6}`, exactly."""
+    once, again = match["once"], match["again"] or match["digit"]
+    period = Fraction(int(again), 10 ** len(again) - 1)
+    value = int(match["whole"] or 0) + (int(once or 0) + period) / 10 ** len(once)
+    return WrittenNumber(-value if match["sign"] == "-" else value, percent=False, decimal=False)
 
 
 def _mixed(match: re.Match[str]) -> WrittenNumber | None:

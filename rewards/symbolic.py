@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -12,6 +13,10 @@ from rewards.layout import canonical, spaced
 from rewards.numbers import has_numbers_apart, join_thousands
 
 _SCIENTIFIC = re.compile(r"(\d\.?)[eE]([+-]?\d+)(?![\d.A-Za-z])")
+_LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+"""a command, or one letter outside commands"""
+_NAMES = "abcfghjklmnopqrstuvwxyz"
+"""letters that stand for nothing but variables"""
 _MIXED = re.compile(r"(?<![\d.^_/}])(\d+) (\d+) ?/ ?(\d+)(?![\d.])")
 
 
@@ -23,7 +28,7 @@ def verify_symbolically(answer: str, gold: str) -> bool:
 
     config = [LatexExtractionConfig(boxed_match_priority=0)]
     try:
-        latex = [_latex(text) for text in (answer, gold)]
+        latex = _with_case_kept([_latex(text) for text in (answer, gold)])
         if any(map(has_numbers_apart, latex)):
             return False
         answers, golds = (
@@ -70,6 +75,15 @@ def _with_complex_unit(parsed: Any) -> Any:
     if not any(symbol.name == "i" for symbol in symbols):
         return parsed
     return parsed.subs({symbol: I if symbol.name == "i" else Symbol(symbol.name, real=True) for symbol in symbols})
+
+
+def _with_case_kept(texts: Sequence[str]) -> list[str]:
+    """Return the texts with other letters for capitals that also occur small: math-verify takes `R` and `r` for the same."""
+    letters = {found for text in texts for found in _LETTER.findall(text) if len(found) == 1}
+    free = [letter for letter in _NAMES if letter not in letters and letter.upper() not in letters]
+    both = sorted(letter for letter in letters if letter.isupper() and letter.lower() in letters)
+    other = dict(zip(both, free, strict=False))
+    return [_LETTER.sub(lambda found: other.get(found[0], found[0]), text) for text in texts]
 
 
 def _latex(text: str) -> str:

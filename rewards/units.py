@@ -34,8 +34,13 @@ _SIZES: dict[str, dict[str, str]] = {
         "1/1000": "ms millisecond", "1": "s sec second", "60": "min minute", "3600": "h hr hour", "86400": "day",
         "604800": "week",
     },
-    "mass": {"1/1000": "mg milligram", "1": "g gram", "1000": "kg kilogram"},
+    "calendar": {"1": "month", "12": "year"},
+    "mass": {"1/1000": "mg milligram", "1": "g gram", "1000": "kg kilogram", "1000000": "ton tonne"},
     "money": {"1/100": "cent", "1": "dollar usd"},
+    "euros": {"1": "euro eur"},
+    "energy": {"1": "j joule", "1000": "kj kilojoule"},
+    "power": {"1": "w watt", "1000": "kw kilowatt"},
+    "frequency": {"1": "hz hertz", "1000": "khz kilohertz", "1000000": "mhz megahertz", "1000000000": "ghz gigahertz"},
     "morning": {"1": "a"},
     "afternoon": {"1": "p"},
 }  # fmt: skip
@@ -45,15 +50,24 @@ _KNOWN = {
     for size, words in names.items()
     for name in words.split()
 }
+_SYMBOLS = frozenset(("kJ", "eV", "Hz", "kHz", "MHz", "GHz", "kW", "mol", "mph", "kph"))
+"""units that are no words; in other letters they are products of variables"""
+_POWERS = {"square": 2, "sq": 2, "cubic": 3}
+_PART = re.compile(r"([a-zµ]+)\.?(?:\^\{?(-?\d)\}?)?")
+_JOINED = re.compile(r" ?(?:/| per ) ?|(?: ?(?:·|\\cdot|\\times|\*) ?| )")
 _SHORT = frozenset("msghNJKWVALC")
 """units that could also be variables; they count as units only after a blank, or with a `/`"""
+
+
+Dimension = tuple[tuple[str, int], ...]
+"""kinds of size with their powers, sorted: length 1 and time -1 for km/h"""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """The unit or words after a number."""
 
-    known: tuple[str, Fraction] | None = None
+    known: tuple[Dimension, Fraction] | None = None
     """dimension and size of a unit that is compared; None for other units, which are ignored"""
     changes: str = ""
     """words that change the number: `thirds`, `or more`"""
@@ -103,9 +117,31 @@ def _is_bare_unit(text: str) -> bool:
 
 
 def _is_long_unit(word: str) -> bool:
-    return len(word) > 1 and (_known(word) is not None or word in ("kJ", "eV", "Hz", "kW", "mol"))
+    symbols = {symbol.casefold() for symbol in _SYMBOLS}
+    return word in _SYMBOLS or (len(word) > 1 and word.casefold() not in symbols and _known(word) is not None)
 
 
-def _known(words: str) -> tuple[str, Fraction] | None:
-    name = words.casefold().strip().rstrip(".")
+def _known(words: str) -> tuple[Dimension, Fraction] | None:
+    """Return dimension and size of a unit, such as `cm`, `square metres` or `km/h`; None if a part of it is not known."""
+    text = words.casefold().strip().rstrip(".")
+    text = {"mph": "mi/h", "kph": "km/h"}.get(text, text)
+    powers: dict[str, int] = {}
+    size, sign, times, start = Fraction(1), 1, 1, 0
+    for end, after in [*((joint.start(), joint) for joint in _JOINED.finditer(text)), (len(text), None)]:
+        part = text[start:end]
+        if part in _POWERS:
+            times = _POWERS[part]
+        elif (match := _PART.fullmatch(part)) and (found := _named(match[1])):
+            power = sign * times * int(match[2] or 1)
+            powers[found[0]] = powers.get(found[0], 0) + power
+            size, times = size * found[1] ** power, 1
+        else:
+            return None
+        if after is not None:
+            sign = -1 if after.group().strip() in ("/", "per") else sign
+            start = after.end()
+    return tuple(sorted(powers.items())), size
+
+
+def _named(name: str) -> tuple[str, Fraction] | None:
     return _KNOWN.get(name) or _KNOWN.get(name.removesuffix("s")) or _KNOWN.get(name.removesuffix("es"))

@@ -8,6 +8,7 @@ from typing import Literal
 from rewards.layout import canonical, plain, squeezed
 from rewards.numbers import WrittenNumber, has_numbers_apart, numbers_equal, parse_based, parse_number
 from rewards.options import option_letter
+from rewards.ratios import ratios_equal
 from rewards.symbolic import verify_symbolically
 from rewards.units import NO_UNIT, Unit, without_unit
 
@@ -20,7 +21,8 @@ MAX_ANSWER_CHARS = 4096
 """a longer answer counts as wrong without being read: gold answers are far shorter, and parsing takes more than linear time"""
 
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'-]+(?: [A-Za-z'-]+)*")
-_LONG_WORD = re.compile(r"[A-Za-z]{4}")
+_LONG_WORD = re.compile(r"[A-Za-z]{4}|[A-Z]{3}")
+"""what is no product of variables, whose letters may stand in any order"""
 _ASSIGNED = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?(?: ?\([a-z]\))? ?= ?([^=<>]+)")
 _SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SCALED = re.compile(rf"(.+?) ?({'|'.join(_SCALES)})(?: [A-Za-z]+)?", re.IGNORECASE)
@@ -52,6 +54,8 @@ def verify_quickly(answer: str, gold: str, form: AnswerForm = "free") -> bool | 
     if plain_answer and squeezed(plain_answer) == squeezed(plain_gold):
         return True
     if (equal := _compare_quantities(set_answer, set_gold)) is not None:
+        return equal
+    if (equal := ratios_equal(squeezed(plain_answer), squeezed(plain_gold))) is not None:
         return equal
     if _WORDS.fullmatch(plain_gold):
         if plain_answer.casefold() == plain_gold.casefold():
@@ -86,6 +90,8 @@ def _quantity(text: str) -> tuple[str, Unit]:
         number = parse_number(scaled[1])
         if number is not None:
             return str(number.value * _SCALES[scaled[2].casefold()]), NO_UNIT
+    if (said := plain(text)).endswith("%"):  # also where `percent` stands, which is no unit
+        return said, NO_UNIT
     before, unit = without_unit(text)
     return plain(canonical(before)), unit
 

@@ -249,3 +249,66 @@ def test_inequalities_and_their_intervals_are_equal_both_ways(first: str, second
 )
 def test_other_units_and_bounds_are_wrong(answer: str, gold: str) -> None:
     assert not verify(answer, gold)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "equal"),
+    [
+        (r"\frac{R}{r}", "1", False),
+        ("2r", "R+r", False),
+        (r"\pi(r^2-R^2)", r"\pi(R^2-r^2)", False),
+        ("x^2+y^2=r^2", "x^2+y^2=R^2", False),
+        ("2N", "2n", False),
+        ("2R", "R+R", True),
+        (r"\frac{R}{r}+1", r"\frac{R+r}{r}", True),
+        ("BAC", "ABC", False),
+        (r"\text{BAC}", r"\text{ABC}", False),
+        ("xzy", "xyz", True),
+    ],
+)
+def test_capitals_and_small_letters_are_other_letters(answer: str, gold: str, equal: bool) -> None:
+    assert verify(answer, gold) is equal
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "equal"),
+    [
+        ("2:20", "1:10", False),
+        ("0:05", "0:50", False),
+        ("07:30", "7:30", True),
+        ("3:4:5", "3:5:4", False),
+        ("1:6", "1:2:3", False),
+        ("0:0", "1:2", False),
+        ("6:8:10", "3:4:5", True),
+        ("2 : 4", "1:2", True),
+        ("1:2", r"\frac{1}{2}", True),
+    ],
+)
+def test_colons_are_those_of_ratios_and_times(answer: str, gold: str, equal: bool) -> None:
+    assert verify(answer, gold) is equal
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "equal"),
+    [
+        (r"0.\overline{3}", r"\frac{1}{3}", True),
+        (r"-0.1\overline{6}", r"-\frac{1}{6}", True),
+        (r"12.\dot{3}", r"\frac{37}{3}", True),
+        ("0.3", r"0.\overline{3}", False),
+        ("50 percent", "0.5", True),
+        (r"0.5", r"50 \text{ percent}", True),
+        ("500 m^2", "500 cm^2", False),
+        ("0.05 m^2", "500 cm^2", True),
+        (r"10 \text{ km/h}", r"10 \text{ m/s}", False),
+        (r"10 \text{ m/s}", "36 km per hour", True),
+        (r"5 \text{ kJ}", r"5 \text{ J}", False),
+        ("5 years", "5 days", False),
+        ("2 years", "24 months", True),
+        ("5 euros", "5 dollars", False),
+        ("12 square metres", "12 m^2", True),
+        ("60 miles per hour", "60 mph", True),
+        ("5 red apples", "5", True),
+    ],
+)
+def test_repeating_decimals_percent_and_compound_units(answer: str, gold: str, equal: bool) -> None:
+    assert verify(answer, gold) is equal
