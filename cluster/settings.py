@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cluster.store.urls import checked_url, is_url
 
 _VARIABLE = re.compile(r"\$\{?\w")
+MOST_BYTES_OF_A_NAME = 255
 _LARGEST_INTEGER = 10**12
 _LARGEST_NUMBER = 1e30
 """what is computed from several of these still fits a float"""
@@ -46,7 +47,18 @@ def _with_home(path: Path) -> Path:
 
 
 def _text_of(place: object) -> object:
-    return str(place) if isinstance(place, Path) else place
+    """Return a path as text. Raises ValueError for a text that can name no place: `Path("")` would be the working directory."""
+    text = str(place) if isinstance(place, Path) else place
+    if isinstance(text, str):
+        if not text:
+            raise ValueError("should not be empty: give a path, or null where that is allowed")
+        if "\0" in text:
+            raise ValueError("should have no NUL character")
+        if any(len(part.encode(errors="replace")) > MOST_BYTES_OF_A_NAME for part in text.split("/")):
+            raise ValueError(
+                f"should have no part of more than {MOST_BYTES_OF_A_NAME} bytes, the most that a file system takes"
+            )
+    return text
 
 
 def _path_or_url(place: str) -> str:
@@ -80,7 +92,7 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Seconds = Annotated[float, Field(gt=0.0, le=1e6)]
 """a time limit; a million seconds are eleven days, and the kernel's timers end at twice that"""
 
-HomePath = Annotated[Path, AfterValidator(_with_home)]
+HomePath = Annotated[Path, BeforeValidator(_text_of), AfterValidator(_with_home)]
 """a path in which a leading `~` means the home folder"""
 
 PathOrUrl = Annotated[str, BeforeValidator(_text_of), AfterValidator(_path_or_url)]

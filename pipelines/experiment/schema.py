@@ -35,7 +35,7 @@ _ONLY_ON_GPUS = {
 class Experiment(Settings):
     """One run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what the run is called")
+    name: str = Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what the run is called")
     seed: Seed = Field(0, description="of all that is drawn at random in the run")
     run_dir: PathOrUrl | None = Field(
         None,
@@ -289,10 +289,19 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Experiment:
         for where, limits in (("grpo.limits", self.grpo.limits), ("evaluation.limits", self.evaluation.limits)):
-            room = self.rollout.engine.max_model_len
-            if limits.max_new_tokens >= room:
-                raise ValueError(
-                    f"{where}.max_new_tokens ({limits.max_new_tokens}) should be below rollout.engine.max_model_len ({room}), "
-                    "which holds the prompt too"
-                )
+            for engine, room in (
+                ("rollout.engine", self.rollout.engine.max_model_len),
+                ("teacher.engine", self.teacher.engine.max_model_len),
+            ):
+                if limits.max_new_tokens >= room:
+                    raise ValueError(
+                        f"{where}.max_new_tokens ({limits.max_new_tokens}) should be below {engine}.max_model_len ({room}), "
+                        "which holds the prompt too"
+                    )
+        penalised, most = self.reward.overlong_tokens, self.grpo.limits.max_new_tokens
+        if self.grpo.enabled and penalised >= most:
+            raise ValueError(
+                f"reward.overlong_tokens ({penalised}) should be below grpo.limits.max_new_tokens ({most}): else every answer "
+                "is penalised"
+            )
         return self

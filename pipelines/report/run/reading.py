@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,6 +144,10 @@ def _merged(records: Iterable[MetricRow]) -> dict[tuple[str, int], MetricRow]:
     return rows
 
 
+_ESCAPED_HALF = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
+"""an escape of half of a character, or of one of the two halves of a whole one"""
+
+
 def read_records(
     path: Path, kind: type[_Record], remarks: list[str], shown: Callable[[_Record], tuple[_Record | None, str]]
 ) -> Iterator[_Record]:
@@ -160,6 +165,8 @@ def read_records(
             continue
         try:
             values = json.loads(line)
+            if _ESCAPED_HALF.search(line):  # no page could be written with it
+                values = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="replace"))
         except (ValueError, RecursionError):  # also a number of thousands of digits, and lists in lists without end
             if number < len(lines):
                 remarks.append(f"{path.name} line {number} is not JSON (a write that was cut off) and is skipped.")

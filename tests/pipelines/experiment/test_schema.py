@@ -137,6 +137,19 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
             "evaluation.limits.max_new_tokens=20000",
             "evaluation.limits.max_new_tokens (20000) should be below rollout.engine.max_model_len (16384)",
         ),
+        (
+            "teacher.engine.max_model_len=4096",
+            "grpo.limits.max_new_tokens (8192) should be below teacher.engine.max_model_len (4096)",
+        ),
+        (
+            "reward.overlong_tokens=8192",
+            "reward.overlong_tokens (8192) should be below grpo.limits.max_new_tokens (8192)",
+        ),
+        ("run_dir=''", "run_dir = '': should not be empty"),
+        ("share_dir=''", "share_dir = '': should not be empty"),
+        ('run_dir="a\\0b"', "should have no NUL character"),
+        (f"run_dir=runs/{'x' * 256}", "should have no part of more than 255 bytes"),
+        (f"name={'x' * 201}", "should have at most 200 characters"),
         ("models.student.pretrain={}", "give either path or pretrain"),
         ("models.student={}", "give either path or pretrain"),
         (

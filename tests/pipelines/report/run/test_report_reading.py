@@ -30,6 +30,13 @@ def test_traces_of_earlier_versions_have_fields_that_are_not_read(chain_run: Pat
     assert read_run(chain_run).traces == before
 
 
+def test_half_of_a_character_in_a_record_does_not_keep_the_page_from_being_written(chain_run: Path) -> None:
+    path = chain_run / "traces.jsonl"
+    path.write_text(path.read_text().replace('"problem": "', '"problem": "\\ud800 \\ud83d\\ude00 '))
+    problems = [trace.problem for trace in read_run(chain_run).traces]
+    assert all(problem.startswith("? \U0001f600 ") for problem in problems) and len(problems) == 3
+
+
 def test_kinds_of_chain_arithmetic_come_in_their_order_with_all_last(chain_run: Path) -> None:
     assert read_run(chain_run).kinds == ("known", "teacher_known", "unknowable", "all")
 
