@@ -11,6 +11,7 @@ from string import ascii_uppercase
 
 from pipelines.data.problem import Problem
 from rewards.answers import extract_answer
+from rewards.layout import canonical, plain
 from rewards.verification import MAX_ANSWER_CHARS
 
 GoldReader = Callable[[object], str]
@@ -52,7 +53,7 @@ def problem_of(row: Mapping[str, object], columns: ProblemColumns, kind: str) ->
     _check_characters(name, value)
     before, after = columns.instructions
     question = value.strip().removeprefix(before).removesuffix(after).strip()
-    if not question:
+    if not any(character.isprintable() and not character.isspace() for character in question):
         raise RowError(f"column {name!r} is empty")
     name, value = _first(row, tuple(column for column, _ in columns.gold))
     try:
@@ -64,6 +65,8 @@ def problem_of(row: Mapping[str, object], columns: ProblemColumns, kind: str) ->
         raise RowError(
             f"column {name!r} has {len(gold):,} characters, and an answer of more than {MAX_ANSWER_CHARS:,} is never right"
         )
+    if not plain(canonical(gold)):
+        raise RowError(f"column {name!r} has nothing that can be compared: {gold!r}")
     if columns.options is not None:
         options = _options(row, columns.options)
         return Problem(_with_options(question, options), _letter(gold, name, len(options)), kind, "option")

@@ -166,6 +166,9 @@ def _numbered(source: str, batches: Iterator[pa.RecordBatch | pa.Table]) -> Iter
 def _columns(batch: pa.RecordBatch | pa.Table, source: str, before: int) -> list[dict[str, object]]:
     import pyarrow as pa
 
+    names = batch.schema.names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"{source}: column {twice!r} is there twice: leave one of the two out")
     try:
         rows: list[dict[str, object]] = batch.to_pylist()
     except (ValueError, OverflowError, ArithmeticError) as error:

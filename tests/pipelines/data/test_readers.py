@@ -32,6 +32,13 @@ def test_rows_of_a_file_are_numbered_from_1(tmp_path: Path, suffix: str) -> None
     assert questions(path) == ["one", "two"]
 
 
+def test_a_column_that_is_there_twice_is_refused_in_parquet_too(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["q"]), pa.array(["1"]), pa.array(["2"])], ["question", "answer", "answer"])
+    pq.write_table(table, path := tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column 'answer' is there twice"):
+        list(rows_of_path(path))
+
+
 def test_files_of_a_folder_follow_their_names_and_others_are_left(tmp_path: Path) -> None:
     write(tmp_path / "b.jsonl", "two")
     write(tmp_path / "a.parquet", "one")
