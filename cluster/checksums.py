@@ -28,23 +28,20 @@ def seal(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """Return what is wrong with a sealed folder, by the first file that is not as it was; None if nothing is.
-
-    A folder without `checksums.json`, as earlier versions left them, counts as whole.
-    """
+    """Return what is wrong with a sealed folder, by the first file that is not as it was; None if nothing is."""
     try:
         rows = json.loads((folder / FILE).read_bytes())
         sizes = {name: row["bytes"] for name, row in rows.items()}
         digests_then = {name: row["sha256"] for name, row in rows.items()}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         return f"{folder / FILE} cannot be read: {type(error).__name__}: {error}"
+    if not rows:
+        return f"{folder / FILE} names no file"
     for name, size in sizes.items():
         try:
             found = (folder / name).stat().st_size
-        except OSError as error:
-            return f"{folder / name} cannot be read: {error.strerror}"
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            return f"{folder / name} cannot be read: {getattr(error, 'strerror', error)}"
         if found != size:
             return f"{folder / name} has {found} bytes, and had {size} when it was written"
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -105,8 +105,6 @@ def remove_overtaken(directory: RunDirectory, cursor_file: str) -> None:
     for checkpoint in directory.finished_checkpoints(GRPO):
         try:
             before = Cursor.read((checkpoint / cursor_file).read_bytes()).roll_backs
-        except FileNotFoundError:  # of an earlier version
-            before = 0
         except (OSError, ValueError):  # damaged, which is found out when it is to be used
             continue
         if any(row.to < int(checkpoint.name) for row in rows[before:]):

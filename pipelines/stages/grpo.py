@@ -224,7 +224,7 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
     remove_overtaken(run.directory, _CURSOR)
     checkpoint = _newest_whole(run)
     step = 0 if checkpoint is None else int(checkpoint.name)
-    cursor = Cursor(step * settings.prompts_per_step)
+    cursor = Cursor(0)
     warm = run.warm_student
     with run.actors().learning():
         run.actors().learner.load(
@@ -236,8 +236,7 @@ def _load(run: Run, steps: int) -> tuple[int, Cursor]:
         )
         if checkpoint is not None:
             run.actors().learner.load_state(str(checkpoint / _LEARNER_STATE))
-            if (file := checkpoint / _CURSOR).exists():
-                cursor = Cursor.read(file.read_bytes())
+            cursor = Cursor.read((checkpoint / _CURSOR).read_bytes())
         cursor = cursor_after(run.directory, cursor)
         run.actors().sync_weights()
     run.tracker.rolled_back(GRPO, step)

@@ -22,9 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_untouched_folder_is_whole_and_so_is_one_without_checksums(folder: Path) -> None:
-    assert damage(folder) is None
-    (folder / FILE).unlink()
+def test_an_untouched_folder_is_whole(folder: Path) -> None:
     assert damage(folder) is None
 
 
@@ -55,6 +53,14 @@ def test_files_that_are_cut_short_or_gone_are_named(folder: Path) -> None:
     assert damage(folder) == f"{folder}/learner/rank-0 cannot be read: No such file or directory"
 
 
-def test_torn_checksums_count_as_damage(folder: Path) -> None:
+def test_torn_or_missing_checksums_count_as_damage(folder: Path) -> None:
     os.truncate(folder / FILE, 20)
     assert str(damage(folder)).startswith(f"{folder / FILE} cannot be read: ")
+    (folder / FILE).unlink()
+    assert str(damage(folder)).startswith(f"{folder / FILE} cannot be read: FileNotFoundError")
+
+
+@pytest.mark.parametrize("content", ["{}", "[" * 100_000, '{"a\\u0000": {"bytes": 1, "sha256": ""}}', "3", '{"a": 1}'])
+def test_checksums_that_name_no_files_count_as_damage(folder: Path, content: str) -> None:
+    (folder / FILE).write_text(content)
+    assert str(damage(folder)).startswith(str(folder))

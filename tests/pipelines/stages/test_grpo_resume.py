@@ -219,15 +219,6 @@ def test_evaluations_before_the_checkpoint_are_kept(train: Train) -> None:
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
-def test_a_checkpoint_without_a_cursor_goes_on_with_the_problems_after_its_step(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(Killed):
-        train("update", 5)
-    for name in ("problems.json", "checksums.json"):  # which earlier versions did not write
-        (tmp_path / "stages/grpo/checkpoints/000003" / name).unlink()
-    train()
-
-
-@pytest.mark.parametrize("train", ["in turns"], indirect=True)
 @pytest.mark.parametrize("damaged", ["learner", "problems.json", "checksums.json"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     train: Train, tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture
