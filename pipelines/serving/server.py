@@ -19,6 +19,7 @@ from actors.serving.transport import environment_of_own_ray
 from cluster.devices import Device
 from cluster.errors import ClusterError, DeadlineError
 from cluster.session import address_of, ray_session, verbose
+from cluster.starting import told_while
 from cluster.variables import variables
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def deployed(settings: ServerSettings, bound: Application, proxy_port: int | Non
         )
     try:
         serve.start(http_options={"host": http.host, "port": proxy_port or http.port})
-        try:
-            serve.run(bound, name=settings.name, route_prefix="/", blocking=False)
-        except RuntimeError as error:
-            raise ServerError(f"the server could not start: {error}") from error
-        _wait_until_running(settings)
+        with told_while("the engines are not up yet"):
+            try:
+                serve.run(bound, name=settings.name, route_prefix="/", blocking=False)
+            except RuntimeError as error:
+                raise ServerError(f"the server could not start: {error}") from error
+            _wait_until_running(settings)
         yield f"http://{_reachable(http.host)}:{http.port}"
         _drain(settings)
     finally:

@@ -157,7 +157,7 @@ class Number:
     unit: str
     metric: str
     evaluated: Literal["accuracy", "call_ratio", "cut_off_share", "failed_call_share"] | None = None
-    """the field of the last evaluation, where no rollout has the number yet"""
+    """the field of the last evaluation: it counts where no rollout has the number yet, and at the end of the run"""
     alarm: str | None = None
     """the number is bad beyond this alarm's threshold"""
 

@@ -139,7 +139,8 @@ class RunReader:
     def _number(self, number: Number) -> ShownNumber:
         series = self._logs.of(number.metric)
         value = series.last()[-1] if series else None
-        if value is None and number.evaluated and (one := self._followed()) is not None:
+        one = self._followed() if number.evaluated else None
+        if number.evaluated and one is not None and (value is None or one.name == FINAL):
             value = getattr(one, number.evaluated)
         threshold = self._threshold(number.alarm) if number.alarm else None
         bad = value is not None and threshold is not None and value > threshold

@@ -123,6 +123,13 @@ def test_numbers_are_the_last_ones_and_bad_ones_are_marked(runs: Path) -> None:
     assert [number.name for number in live.numbers if number.bad] == ["cut_off"]
 
 
+def test_a_finished_run_shows_what_its_report_says_and_not_its_last_rollouts(runs: Path) -> None:
+    rows = [json.loads(line) for line in (runs / "good" / "evaluations.jsonl").read_text().splitlines()]
+    final = next(row for row in rows if (row["name"], row["policy"], row["kind"]) == ("final", "relay", "all"))
+    found = numbers(states(Fleet([runs]))["good"])
+    assert (found["accuracy"], found["call_ratio"]) == (final["accuracy"], final["call_ratio"])
+
+
 def test_a_refresh_reads_only_what_is_new(runs: Path) -> None:
     fleet = Fleet([runs])
     before = fleet.refresh()
