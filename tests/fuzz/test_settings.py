@@ -47,14 +47,14 @@ def outcome(path: Path, overrides: list[str], model: type[BaseModel]) -> BaseMod
         return error.problems
 
 
-def check(path: Path, model: type[BaseModel], overrides: Sequence[str] = ()) -> None:
-    """Load the file. What is refused has a line for each problem; what is taken can be written and read again."""
+def check(path: Path, model: type[BaseModel], folder: Path, overrides: Sequence[str] = ()) -> None:
+    """Load the file. What is refused has a line for each problem; what is taken can be written to the folder and read again."""
     found = outcome(path, list(overrides), model)
     if isinstance(found, tuple):
         assert found and all(line.strip() and line.isprintable() for line in found)
         assert all(line.startswith((str(path), "override")) for line in found)
     else:
-        again = path.with_name("again.yaml")
+        again = folder / "again.yaml"
         again.write_text(resolved_yaml(found), encoding="utf-8")
         assert load(again, [], model) == found
 
@@ -67,7 +67,7 @@ def test_a_document_near_the_schema_loads_or_is_refused(model: type[BaseModel], 
     @settings(max_examples=30)
     def near(document: Any) -> None:
         path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
-        check(path, model)
+        check(path, model, folder)
 
     near()
 
@@ -84,7 +84,7 @@ def test_a_value_of_any_kind_at_any_key_loads_or_is_refused(model: type[BaseMode
             nested = {name: nested}
         base = os.path.relpath(REPOSITORY / "experiments" / BASES[model], folder)
         path.write_text(yaml.safe_dump({"extends": base, **nested}), encoding="utf-8")
-        check(path, model)
+        check(path, model, folder)
 
     one()
 
@@ -108,6 +108,6 @@ def test_any_override_is_taken_or_refused(model: type[BaseModel], folder: Path) 
     )
     @settings(max_examples=30)
     def overridden(overrides: list[str]) -> None:
-        check(path, model, overrides)
+        check(path, model, folder, overrides)
 
     overridden()
