@@ -71,11 +71,8 @@ def refusals_in_words(address: str | None) -> Iterator[None]:
         ) from error
     except BrokenPipeError:  # of the reader of this command's output
         raise
-    except (
-        ConnectionError,
-        RpcError,
-        requests.RequestException,
-    ) as error:  # RpcError: Ray's note of a cluster that is gone
+    except (ConnectionError, RpcError, requests.RequestException) as error:
+        # RpcError: Ray has a note of a cluster that is gone
         raise JobsError(
             f"no cluster answers at {where}: give the dashboard's address, as in --address http://127.0.0.1:8265, or start "
             "a cluster with `ray start --head`"

@@ -52,6 +52,7 @@ _KNOWN = {
 }
 _SYMBOLS = frozenset(("kJ", "eV", "Hz", "kHz", "MHz", "GHz", "kW", "mol", "mph", "kph"))
 """units that are no words; in other letters they are products of variables"""
+_FOLDED_SYMBOLS = frozenset(symbol.casefold() for symbol in _SYMBOLS)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3}
 _PART = re.compile(r"([a-zµ]+)\.?(?:\^\{?(-?\d)\}?)?")
 _JOINED = re.compile(r" ?(?:/| per ) ?|(?: ?(?:·|\\cdot|\\times|\*) ?| )")
@@ -117,8 +118,9 @@ def _is_bare_unit(text: str) -> bool:
 
 
 def _is_long_unit(word: str) -> bool:
-    symbols = {symbol.casefold() for symbol in _SYMBOLS}
-    return word in _SYMBOLS or (len(word) > 1 and word.casefold() not in symbols and _known(word) is not None)
+    if word in _SYMBOLS:
+        return True
+    return len(word) > 1 and word.casefold() not in _FOLDED_SYMBOLS and _known(word) is not None
 
 
 def _known(words: str) -> tuple[Dimension, Fraction] | None:
