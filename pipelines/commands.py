@@ -81,7 +81,9 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
         from cluster.placement import table
         from pipelines.data.sources import check_local_sources
         from pipelines.memory.fit import memory_here
+        from pipelines.records.binding import what_a_run_would_do
 
+        place = what_a_run_would_do(loaded)
         click.echo(resolved_yaml(loaded))
         resources = f"resources ({loaded.cluster.device.value}), as Ray reserves them\n{table(loaded.bundles())}"
         click.echo(textwrap.indent(f"{resources}\n{memory_here(loaded)}", "# "))
@@ -90,6 +92,7 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
         for note in server_notes(loaded):
             click.echo(f"# {note}")
         check_local_sources(loaded.data, loaded.warmup.enabled)
+        click.echo(f"# {place}")
         return 0
     _begin(verbose)
     from pipelines.driver import drive

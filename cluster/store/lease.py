@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from pydantic import TypeAdapter, ValidationError
+
 from cluster.store.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -74,11 +76,14 @@ class Holder:
 
     @classmethod
     def read(cls, content: bytes) -> Holder | None:
-        """Return the holder; None if the object is torn, as a file may be while it is written."""
+        """Return the holder; None if the object is torn, as a file may be while it is written, or is of another kind."""
         try:
-            return cls(**json.loads(content))
-        except (ValueError, TypeError):
+            return _HOLDER.validate_json(content, strict=True)
+        except ValidationError:
             return None
+
+
+_HOLDER = TypeAdapter(Holder)
 
 
 class Lease:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cluster.errors import one_line
+from cluster.settings import name_with_home
 from pipelines.experiment import yaml_values
 from pipelines.experiment.errors import (
     ConfigError,
@@ -129,7 +130,10 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...], problems: list[str]) -
     if not isinstance(base, str) or "\0" in base:
         raise ConfigError([*problems, problem(where, (EXTENDS,), "should be one file, relative to this one", base)])
     files = (*chain, path.resolve())
-    base_path = path.parent / base
+    try:
+        base_path = path.parent / name_with_home(base)
+    except ValueError as error:
+        raise ConfigError([*problems, problem(where, (EXTENDS,), str(error), base)]) from error
     if base_path.resolve() in files:
         circle = " -> ".join(str(file) for file in (*files, base_path.resolve()))
         raise ConfigError(
@@ -147,9 +151,7 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
     lines: dict[KeyPath, str] = {}
     plain: dict[KeyPath, str] = {}
 
-    def visit(node: yaml.Node, key: KeyPath, above: tuple[yaml.Node, ...]) -> None:
-        if any(node is other for other in above):
-            raise ConfigError([*problems, problem(place(node), key, "an alias should not contain itself")])
+    def visit(node: yaml.Node, key: KeyPath) -> None:
         if isinstance(node, yaml.ScalarNode):
             plain.pop(key, None)
             if node.style is None and node.tag != _STRING:
@@ -157,22 +159,22 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 lines[(*key, str(index))] = place(item)
-                visit(item, (*key, str(index)), (*above, node))
+                visit(item, (*key, str(index)))
         elif isinstance(node, yaml.MappingNode):
             first: dict[tuple[str, str], yaml.Node] = {}
             for name, value in sorted(
                 node.value, key=lambda item: item[0].tag != _MERGE
             ):  # own keys go over merged ones
-                if name.tag == _MERGE:
-                    visit(value, key, (*above, node))
-                    continue
                 below_key = (*key, str(name.value))
                 earlier = first.setdefault((name.tag, str(name.value)), name)
                 if earlier is not name:
                     again = f"is written twice (first at line {earlier.start_mark.line + 1}); keep one"
                     problems.append(problem(place(name), below_key, again))
-                lines[below_key] = place(name)
-                visit(value, below_key, (*above, node))
+                if name.tag == _MERGE:
+                    visit(value, key)
+                else:
+                    lines[below_key] = place(name)
+                    visit(value, below_key)
 
     try:
         loader = yaml_values.Loader(text)
@@ -185,7 +187,7 @@ def _parse(text: str, source: str, problems: list[str], numbered: bool) -> _Laye
         node = loader.get_single_node()
         if node is None:
             return _Layer(None, lines, plain)
-        visit(node, (), ())
+        visit(node, ())
         return _Layer(loader.construct_document(node), lines, plain)
     except ConfigError:
         raise

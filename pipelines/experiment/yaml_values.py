@@ -42,7 +42,10 @@ class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # do not inherit the resolvers of YAML 1.1
 
     def get_single_node(self) -> yaml.Node | None:
-        """Return the document's node. Raises `yaml.YAMLError` if its aliases, written out, make it too large."""
+        """Return the document's node.
+
+        Raises `yaml.YAMLError` if its aliases, written out, make it too large, or if an alias contains itself.
+        """
         node: yaml.Node | None = super().get_single_node()
         if node is not None and _size(node, {}) > MOST_VALUES:
             text = f"with its aliases written out, it has more than {MOST_VALUES} values"
@@ -66,14 +69,20 @@ class Loader(yaml.SafeLoader):
         return int(text)
 
 
+_NOT_YET = 0
+"""the size of a node whose own values are being counted"""
+
+
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
     """Return how many values the node stands for. `known` are the sizes of nodes by their id.
 
     It takes time for each node once, however many aliases name the node. An alias in itself counts as nothing.
     """
-    if (size := known.get(id(node))) is not None:
+    if (size := known.get(id(node))) == _NOT_YET:
+        raise yaml.constructor.ConstructorError(None, None, "an alias should not contain itself", node.start_mark)
+    if size is not None:
         return size
-    known[id(node)] = 0
+    known[id(node)] = _NOT_YET
     below: list[yaml.Node] = []
     if isinstance(node, yaml.SequenceNode):
         below = node.value

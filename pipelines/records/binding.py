@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.experiment.loading import resolved_yaml, with_defaults
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
-from pipelines.experiment.stage_keys import shared_folders
+from pipelines.experiment.stage_keys import shared_folders, stage_keys
 from pipelines.records.run_directory import RunDirectory
 
 
@@ -14,9 +14,32 @@ def bind(directory: RunDirectory, experiment: Experiment) -> None:
 
     Raises `OtherExperimentError` if the directory belongs to a run with other settings: their results would be mixed.
     """
-    may_change = MAY_CHANGE_ON_RESUME if experiment.share_dir is not None else (*MAY_CHANGE_ON_RESUME, "learner.dtype")
-    directory.bind_experiment(resolved_yaml(experiment), may_change, lambda earlier: with_defaults(earlier, Experiment))
+    directory.bind_experiment(resolved_yaml(experiment), _may_change(experiment), _completed)
     directory.share_stages(shared_folders(experiment))
+
+
+def what_a_run_would_do(experiment: Experiment) -> str:
+    """Return in a line where the run's directory is, and whether a run would begin there or go on. Nothing is written.
+
+    Raises `OtherExperimentError` as `bind` does. A run at a URL is not looked at.
+    """
+    if experiment.url is not None:
+        return f"run directory: {experiment.url}"
+    directory = RunDirectory(experiment.directory.resolve())
+    if not directory.experiment.exists():
+        return f"run directory: {directory.path}, new"
+    changed = directory.changes(resolved_yaml(experiment), _may_change(experiment), _completed)
+    done = sum(directory.stage_done(stage) for stage in stage_keys(experiment))
+    with_changes = f", with these changes: {'; '.join(change for change, _ in changed)}" if changed else ""
+    return f"run directory: {directory.path}; its run would go on{with_changes}; finished stages: {done}"
+
+
+def _may_change(experiment: Experiment) -> tuple[str, ...]:
+    return MAY_CHANGE_ON_RESUME if experiment.share_dir is not None else (*MAY_CHANGE_ON_RESUME, "learner.dtype")
+
+
+def _completed(earlier: object) -> object:
+    return with_defaults(earlier, Experiment)
 
 
 def bind_steps(directory: RunDirectory, experiment: Experiment, resolved: Experiment) -> None:

@@ -118,12 +118,15 @@ class RunDirectory:
     def read_jsonl(self, name: str) -> list[dict[str, JsonValue]]:
         """Return the rows of the log `name`; none if it does not exist. An unfinished last line does not count.
 
-        Raises `RunDirectoryError` with file and line number if another line cannot be read.
+        Raises `RunDirectoryError` if the file or another line cannot be read.
         """
         path = self.path / name
-        if not path.exists():
+        try:
+            *lines, last = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
             return []
-        *lines, last = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
         rows = []
         for number, line in enumerate(lines, start=1):
             row = _row(line)
@@ -246,29 +249,48 @@ class RunDirectory:
             self.write_text(self.experiment.name, resolved_yaml)
             return
         earlier = self.experiment.read_bytes()
-        try:
-            before = leaves(completed(yaml_values.read(earlier)))
-        except yaml.YAMLError as error:
-            raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
-        after = leaves(yaml_values.read(resolved_yaml))
-        changed = [key for key in {**before, **after} if before.get(key, "(absent)") != after.get(key, "(absent)")]
+        changed = self.changes(resolved_yaml, may_change, completed)
         if not changed:
             return
-        refused = [key for key in changed if not any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change)]
-        if refused and self._begun():
-            changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in refused]
-            raise OtherExperimentError(
-                f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
-                + "\n".join(f"  {change}" for change in changes),
-                changes,
-            )
-        if refused:
+        if not all(may for _, may in changed):
             self._unlink_stages()
         number = 1
         while (kept := self.path / f"experiment.{number}.yaml").exists():
             number += 1
         write_atomically(kept, earlier)
         self.write_text(self.experiment.name, resolved_yaml)
+
+    def changes(
+        self,
+        resolved_yaml: str,
+        may_change: Collection[str] = (),
+        completed: Callable[[object], object] = lambda earlier: earlier,
+    ) -> list[tuple[str, bool]]:
+        """Return a line for each key whose value differs from the run's, and whether it may; raises as `bind_experiment`.
+
+        Nothing is written.
+        """
+        try:
+            before = leaves(completed(yaml_values.read(self.experiment.read_bytes())))
+        except yaml.YAMLError as error:
+            raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
+        after = leaves(yaml_values.read(resolved_yaml))
+        changed = [
+            (
+                f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}",
+                any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change),
+            )
+            for key in {**before, **after}
+            if before.get(key, "(absent)") != after.get(key, "(absent)")
+        ]
+        refused = [change for change, may in changed if not may]
+        if refused and self._begun():
+            raise OtherExperimentError(
+                f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
+                + "\n".join(f"  {change}" for change in refused),
+                refused,
+            )
+        return changed
 
     def _begun(self) -> bool:
         """Return whether a stage has begun, or anything was logged. Links to shared stages are made before that."""

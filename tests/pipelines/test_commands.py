@@ -11,6 +11,9 @@ from click.testing import CliRunner
 from cluster.shared_weights import SharedMemoryError
 from pipelines.__main__ import main
 from pipelines.commands import relayllm
+from pipelines.experiment.opening import opened
+from pipelines.records.binding import bind
+from pipelines.records.run_directory import RunDirectory
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 DEMO, STUDY, SWEEP = EXPERIMENTS / "demo.yaml", EXPERIMENTS / "tiny/study.yaml", EXPERIMENTS / "sweeps/demo.yaml"
@@ -87,6 +90,29 @@ def test_a_shell_completes_the_keys_of_settings() -> None:
     found = [item.value for item in overrides.shell_complete(context, "grpo.l")]
     assert "grpo.loss." in found and "grpo.limits." in found
     assert "grpo.steps=" in [item.value for item in overrides.shell_complete(context, "grpo.ste")]
+
+
+def test_a_dry_run_says_what_a_run_would_do_in_its_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "mine"
+    dry_run = ["run", str(DEMO), "--dry-run", f"run_dir={place}"]
+    assert main(dry_run) == 0
+    assert f"# run directory: {place}, new" in capsys.readouterr().out
+    assert not place.exists()
+
+    directory = RunDirectory(place)
+    bind(directory, opened(DEMO, [f"run_dir={place}"]))
+    directory.mark_done("filter", {})
+    kept = directory.experiment.read_bytes()
+    assert main([*dry_run, "rollout.workers=2"]) == 0
+    said = f"# run directory: {place}; its run would go on, with these changes: rollout.workers: 1 -> 2; finished stages: 1"
+    assert said in capsys.readouterr().out
+    assert main([*dry_run, "seed=5"]) == 2
+    printed = capsys.readouterr()
+    assert "is the run of another experiment" in printed.err and "seed: 0 -> 5" in printed.err
+    assert not printed.out
+    assert directory.experiment.read_bytes() == kept
 
 
 def test_a_study_without_any_answer_has_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

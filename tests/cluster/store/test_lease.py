@@ -140,9 +140,17 @@ def test_a_holders_clock_does_not_decide_whether_its_lease_is_over(tmp_path: Pat
     lease.release()
 
 
-def test_a_torn_lease_is_held_until_nobody_has_written_for_its_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"owner": "x", "wh',
+        b"[]",
+        b'{"owner": "x", "who": "y", "reach": "z", "until": "", "ttl_s": "long"}',
+    ],
+)
+def test_a_torn_lease_is_held_until_nobody_has_written_for_its_time(tmp_path: Path, content: bytes) -> None:
     place = FolderObjects(tmp_path)
-    place.create("lease/00000001.json", b'{"owner": "x", "wh')
+    place.create("lease/00000001.json", content)
     lease, before = lease_at(place, "host-b"), time.monotonic()
     lease.acquire()
     assert time.monotonic() - before >= QUICK.ttl_s and lease.before is None

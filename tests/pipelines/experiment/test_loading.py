@@ -182,6 +182,13 @@ def test_a_file_extends_another_one_key_by_key(tmp_path: Path) -> None:
     assert load(path, [], Example) == expected
 
 
+def test_a_base_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "name: base", "base.yaml")
+    (tmp_path / "sub").mkdir()
+    assert load(write(tmp_path / "sub", "extends: ~/base.yaml"), [], Example).name == "base"
+
+
 def test_files_that_extend_each_other_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, "extends: experiment.yaml", "other.yaml")
     path = write(tmp_path, "extends: other.yaml")
@@ -287,6 +294,8 @@ def test_merge_keys_are_no_duplicates(tmp_path: Path) -> None:
         ('extends: "a\\0b"', "should be one file, relative to this one"),
         ('name: "\\ud83d"', "experiment.yaml:1: cannot be read as YAML: text has half of a character"),
         ("weights: &w {a: *w}", "an alias should not contain itself"),
+        ("sets: [{<<: {kind: made}, <<: {count: 1}}]", "sets.0.<<: is written twice"),
+        ("extends: $HOME/base.yaml", "variables are not expanded"),
         ("1: 1", "keys should be text"),
     ],
 )

@@ -26,6 +26,7 @@ UNREADABLE = [
     of_aliases(9, "a0: &a0 [1]", "{name}: &{name} [{below}]"),
     of_aliases(9, "a0: &a0 {x: 1}", "{name}: &{name} {{<<: [{below}]}}"),
     f"text: &text {'x' * 10_000}\nmany: [{', '.join(['*text'] * 1000)}]",
+    "a: &a [*a]",
 ]
 
 
@@ -49,7 +50,7 @@ def test_a_file_that_cannot_be_read_ends_a_command_in_one_line(
 
 def test_a_document_that_grows_without_end_is_named_with_its_bound() -> None:
     with pytest.raises(yaml.YAMLError, match="aliases written out, it has more than 100000 values"):
-        yaml_values.read(UNREADABLE[-2])
+        yaml_values.read(UNREADABLE[-3])
 
 
 def test_aliases_within_the_bound_stand_for_what_they_name() -> None:

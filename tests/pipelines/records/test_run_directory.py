@@ -60,6 +60,12 @@ def test_a_log_cut_anywhere_loses_at_most_its_last_row(
     assert RunDirectory(run.path).read_jsonl("x.jsonl") == [*survivors, {"i": 3}]
 
 
+def test_a_log_that_is_a_folder_is_named(run: RunDirectory) -> None:
+    (run.path / "x.jsonl").mkdir(parents=True)
+    with pytest.raises(RunDirectoryError, match=r"x\.jsonl: cannot be read: Is a directory"):
+        run.read_jsonl("x.jsonl")
+
+
 @pytest.mark.parametrize("content", ["torn\n", '{"a": 1}\n{"b": \n{"c": 2}\n', "3\n", "\n"])
 def test_an_unreadable_line_that_is_not_torn_is_an_error_with_its_number(run: RunDirectory, content: str) -> None:
     run.write_text("x.jsonl", content)
@@ -110,6 +116,7 @@ def test_a_killed_driver_leaves_no_claim(run: RunDirectory) -> None:
 def test_a_run_is_bound_to_its_experiment(run: RunDirectory) -> None:
     run.bind_experiment("a: {b: 1, c: [1, 2]}\n")
     run.bind_experiment("a:\n  c: [1, 2]\n  b: 1\n")
+    assert run.changes("a: {b: 1, c: [1, 2]}\nd: 3\n", may_change={"d"}) == [("d: (absent) -> 3", True)]
     (run.path / "stages" / "filter").mkdir(parents=True)
     with pytest.raises(RunDirectoryError) as caught:
         run.bind_experiment("a: {b: 2, c: [1]}\nd: 3\n", may_change={"a.bb"})
