@@ -86,6 +86,8 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
         place = what_a_run_would_do(loaded)
         click.echo(resolved_yaml(loaded))
         resources = f"resources ({loaded.cluster.device.value}), as Ray reserves them\n{table(loaded.bundles())}"
+        if joining := loaded.joining():
+            resources += f"\nand these, once the cluster has room for them\n{table(joining)}"
         click.echo(textwrap.indent(f"{resources}\n{memory_here(loaded)}", "# "))
         for key, path in hub_names(loaded):
             click.echo(f"# {key} = {path!r} is no folder here, so it is taken as a name on the Hugging Face hub")

@@ -103,7 +103,10 @@ def _drive(experiment: Experiment) -> Path:
         watch = ActorWatch(partial(memory_advice, experiment), start_timeout_s=experiment.cluster.start_timeout_s)
         with (
             ray_session(
-                experiment.namespace, experiment.cluster.address, *experiment.resources(), key_variables(experiment)
+                experiment.namespace,
+                experiment.cluster.address,
+                *experiment.most_resources(),
+                key_variables(experiment),
             ),
             SystemOnDemand(watch) as actors,
             watch,

@@ -169,7 +169,8 @@ def starting_system(
     """Start the actors at their reserved places, and stop them at the end of the block.
 
     The block gets a function that waits until all actors are up and returns the system. Actors start at the same time,
-    but those with a share of a GPU start one after another. The rollout workers start from the base student.
+    but those with a share of a GPU start one after another. The rollout workers start from the base student. Nobody waits for
+    those that may join later: Ray starts each when the cluster has room for it.
 
     Raises `PlacementError` if the cluster is too small, and `DeadlineError` if an actor is not up within
     `cluster.start_timeout_s`.
@@ -187,28 +188,37 @@ def starting_system(
                 "scheduling_strategy": reservation.strategy(bundle.actor),
             }
             for bundle in bundles
+        } | {
+            bundle.actor: {"num_cpus": bundle.cpus, "num_gpus": bundle.gpus, "scheduling_strategy": "SPREAD"}
+            for bundle in experiment.joining()
         }
         device, shares = experiment.cluster.device, experiment.cluster.gpus
         restarts = experiment.cluster.max_restarts
         in_turn = experiment.colocated and "learner" in parts
+        joining = {bundle.actor for bundle in experiment.joining()}
 
         def up(calls: Sequence[ray.ObjectRef[Any]], what: str) -> list[Any]:
             found: list[Any] = results(calls, f"the start of {what}", experiment.cluster.start_timeout_s, START_TIMEOUT)
             return found
 
+        def watched(name: str, actor: ActorHandle[Any]) -> None:
+            if watch is None:
+                return
+            spare = name.startswith("teacher-")
+            essential = not spare and not name.startswith("rollout-")
+            without_engine = name == "reward"
+            ask = actor.health if without_engine else actor.ready
+            # An engine that shares its GPU in turn may start within a call, and answers nobody meanwhile.
+            asked = without_engine or not in_turn
+            heartbeat = Heartbeat(ask.remote, experiment.cluster.hang_timeout_s) if asked else None
+            watch.add(name, actor, restarts, essential, spare, heartbeat)
+
         def start(name: str, actor_class: type, environment: dict[str, str], *arguments: object) -> ActorHandle[Any]:
             options = options_of[name] | {"name": name, "max_restarts": restarts, "max_concurrency": _CONCURRENT_CALLS}
             actor = ray.remote(actor_class).options(**options, runtime_env={"env_vars": environment}).remote(*arguments)
             actors.append(actor)
-            if watch is not None:
-                spare = name.startswith("teacher-")
-                essential = not spare and not name.startswith("rollout-")
-                without_engine = actor_class is RewardActor
-                ask = actor.health if without_engine else actor.ready
-                # An engine that shares its GPU in turn may start within a call, and answers nobody meanwhile.
-                asked = without_engine or not in_turn
-                heartbeat = Heartbeat(ask.remote, experiment.cluster.hang_timeout_s) if asked else None
-                watch.add(name, actor, restarts, essential, spare, heartbeat)
+            if name not in joining:
+                watched(name, actor)
             if 0 < options["num_gpus"] < 1:
                 # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.
                 ready = actor.ready.remote()
@@ -233,8 +243,8 @@ def starting_system(
             )
             for name in access.actors
         ]
-        workers = [
-            start(
+        workers = {
+            f"rollout-{i}": start(
                 f"rollout-{i}",
                 RolloutWorker,
                 engine_env,
@@ -249,7 +259,7 @@ def starting_system(
                 experiment.publishing(f"rollout-{i}"),
             )
             for i in range(experiment.rollout.workers)
-        ]
+        }
         citer = None
         if "citer" in parts:
             from actors.citer.actor import CiterActor
@@ -287,7 +297,8 @@ def starting_system(
 
         def wait() -> System:
             engines = dict(zip(access.actors, teachers, strict=True))
-            engines |= {f"rollout-{i}": worker for i, worker in enumerate(workers)}
+            present = {name: worker for name, worker in workers.items() if name not in joining}
+            engines |= present
             if citer is not None:
                 engines["citer"] = citer
             calls = {name: actor.ready.remote() for name, actor in engines.items()} | {"reward": reward.health.remote()}
@@ -295,11 +306,13 @@ def starting_system(
             up(list(calls.values()), "the actors")
             rollout, transport, turns = experiment.rollout, None, None
             pool = RolloutPool(
-                workers,
+                list(present.values()),
                 rollout.sequences_in_flight,
                 rollout.deadline_s,
                 experiment.grpo.in_flight,
-                ActivityMonitor([*workers, *teachers]),
+                ActivityMonitor([*present.values(), *teachers]),
+                joining=[workers[name] for name in workers if name in joining],
+                joined=watched,
             )
             if learner is not None:
                 learner.wait(experiment.cluster.start_timeout_s)

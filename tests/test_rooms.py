@@ -141,6 +141,7 @@ ROOMS: dict[str, set[str]] = {
                 "data",
                 "experiment",
                 "memory",
+                "records",
                 "terminal",
                 "report",
                 "study",

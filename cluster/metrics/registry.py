@@ -85,6 +85,8 @@ EXPORTED: dict[str, ExportedMetric] = ANSWERS | {
     ),
     "relayllm_alarm": _gauge("1", "1 while the alarm is open, 0 when it has ended", "alarm"),
     "relayllm_orders_waiting": _gauge("orders", "orders that no rollout worker has taken yet"),
-    "relayllm_rollout_workers": _gauge("workers", "rollout workers that are ready, restarting or lost", "state"),
+    "relayllm_rollout_workers": _gauge(
+        "workers", "rollout workers that are ready, restarting, not there yet (`absent`) or lost", "state"
+    ),
 }
 """metrics of a run, on Ray's endpoint"""

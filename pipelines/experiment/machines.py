@@ -15,6 +15,11 @@ class RolloutSettings(Settings):
     """The rollout workers."""
 
     workers: ActorCount = Field(1, description="actors, each with an engine of its own")
+    min_workers: ActorCount | None = Field(
+        None,
+        description="a run begins with so many of them, and each of the others joins it as soon as the cluster has room for it; "
+        "all of them if empty",
+    )
     engine: EngineSettings = EngineSettings()
     sequences_in_flight: int = Field(512, gt=0, le=1_000_000, description="sequences handed to one worker at a time")
     deadline_s: Seconds = Field(

@@ -12,6 +12,7 @@ MAY_CHANGE_ON_RESUME = (
     "grpo.on_alarm",
     "grpo.most_roll_backs",
     "rollout.workers",
+    "rollout.min_workers",
     "rollout.sequences_in_flight",
     "rollout.deadline_s",
     "rollout.seeded_sampling",

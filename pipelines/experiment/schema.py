@@ -165,18 +165,14 @@ class Experiment(Settings):
         return self.model_copy(update={"models": models})
 
     def bundles(self) -> list[Bundle]:
-        """Return what each actor of the run needs, the teachers first."""
+        """Return what each actor needs that the run begins with, the teachers first."""
         cpus, on_gpu, gpus = self.cluster.cpus_per_actor, self.cluster.device is Device.GPU, self.cluster.gpus
-        workers = Near.TOGETHER if self.colocated else Near.APART  # a worker's place is then that of a learner rank too
         return [
             *(
                 Bundle(name, cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu)
                 for name in self.teachers
             ),
-            *(
-                Bundle(f"rollout-{i}", cpus, gpus.rollout * self.rollout.engine.tensor_parallel * on_gpu, near=workers)
-                for i in range(self.rollout.workers)
-            ),
+            *(self._worker(i) for i in range(self.rollout.min_workers or self.rollout.workers)),
             *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
             *(
@@ -191,10 +187,24 @@ class Experiment(Settings):
             ),
         ]
 
+    def joining(self) -> list[Bundle]:
+        """Return what each rollout worker needs that may join the run later. See `rollout.min_workers`."""
+        return [self._worker(i) for i in range(self.rollout.min_workers or self.rollout.workers, self.rollout.workers)]
+
+    def _worker(self, number: int) -> Bundle:
+        gpus = self.cluster.gpus.rollout * self.rollout.engine.tensor_parallel * (self.cluster.device is Device.GPU)
+        near = Near.TOGETHER if self.colocated else Near.APART  # a worker's place is then that of a learner rank too
+        return Bundle(f"rollout-{number}", self.cluster.cpus_per_actor, gpus, near=near)
+
     def resources(self) -> tuple[float, float]:
-        """Return the CPUs and GPUs that the run needs at a time, whichever of its teachers is there."""
+        """Return the CPUs and GPUs that the run begins with at a time, whichever of its teachers is there."""
         needs = [total(one.bundles()) for one in (self, self.with_final_teacher())]
         return max(cpus for cpus, _ in needs), max(gpus for _, gpus in needs)
+
+    def most_resources(self) -> tuple[float, float]:
+        """Return `resources` with those of the workers that may join."""
+        (cpus, gpus), (more_cpus, more_gpus) = self.resources(), total(self.joining())
+        return cpus + more_cpus, gpus + more_gpus
 
     @model_validator(mode="after")
     def _teachers_on_servers(self) -> Experiment:
@@ -269,6 +279,23 @@ class Experiment(Settings):
             for key, reason in _ONLY_ON_GPUS.items():
                 if getattr(self.learner, key):
                     raise ValueError(f"learner.{key} should be false with cluster.device cpu: {reason}")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_can_join(self) -> Experiment:
+        least, workers = self.rollout.min_workers, self.rollout.workers
+        if least is None or least == workers:
+            return self
+        key = f"rollout.min_workers ({least}) should be"
+        if least > workers:
+            raise ValueError(f"{key} at most rollout.workers ({workers})")
+        if self.colocated:
+            raise ValueError(f"{key} empty with cluster.colocate: each worker shares its GPU with a learner rank")
+        if self.cluster.device is Device.GPU and self.cluster.gpus.rollout < 1:
+            raise ValueError(
+                f"{key} empty with cluster.gpus.rollout ({self.cluster.gpus.rollout:g}) below 1: an engine that starts beside "
+                "another one on its GPU would count that one's memory as free"
+            )
         return self
 
     @model_validator(mode="after")

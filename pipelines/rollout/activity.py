@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ _EVERY_S = 2.0
 class ActivityMonitor:
     """Tells the innermost progress what these actors write, and the pool when a token was last written."""
 
-    actors: Sequence[ActorHandle[Any]]
+    actors: list[ActorHandle[Any]]
     clock: Callable[[], float] = time.monotonic
     last_token: float = field(init=False)
     """time of `clock` when new tokens were last seen"""

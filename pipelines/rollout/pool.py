@@ -61,8 +61,8 @@ class RolloutPool:
 
     An order goes to the worker with the fewest sequences in flight, so a slow worker does not hold up the others. When a
     worker dies, or an order misses its deadline, the order goes out again: decoding it has no side effects. A worker that
-    died gets orders again when Ray has restarted it and it holds the current weights. Every order names the policy
-    version that the pool has when it goes out. A worker with other weights refuses the order.
+    died gets orders again when Ray has restarted it and it holds the current weights. So does one that joins later. Every order
+    names the policy version that the pool has when it goes out. A worker with other weights refuses the order.
     """
 
     actors: Sequence[ActorHandle[Any]]
@@ -73,6 +73,10 @@ class RolloutPool:
     """watches the workers and the teacher; without it only finished orders count as progress"""
     name: str = "rollout"
     """of the actors, in messages"""
+    joining: Sequence[ActorHandle[Any]] = ()
+    """further workers, which may not be up yet, or never be. Each joins when it is up"""
+    joined: Callable[[str, ActorHandle[Any]], None] = lambda name, actor: None
+    """called with each worker that has joined"""
     version: int = 0
     waiting: deque[QueuedOrder] = field(default_factory=deque)
     _weights: Callable[[], ray.ObjectRef[Any]] | None = None
@@ -81,10 +85,18 @@ class RolloutPool:
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
     """workers that get no orders until they have restarted and hold the current weights"""
+    _awaited: dict[ray.ObjectRef[Any], _Worker] = field(default_factory=dict)
+    """workers that have not joined yet, by the answer that says that one is up"""
     _pending: PendingTasks[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._loads = {_Worker(f"{self.name}-{number}", actor): 0 for number, actor in enumerate(self.actors)}
+        workers = [
+            _Worker(f"{self.name}-{number}", actor) for number, actor in enumerate([*self.actors, *self.joining])
+        ]
+        self._loads = dict.fromkeys(workers[: len(self.actors)], 0)
+        self._awaited = {
+            worker.actor.ready.options(**_THROUGH_RESTARTS).remote(): worker for worker in workers[len(self.actors) :]
+        }
         self._pending = PendingTasks(self.deadline_s)
 
     def load_weights(self, weights: ray.ObjectRef[Any], version: int) -> None:
@@ -103,8 +115,13 @@ class RolloutPool:
 
     @property
     def restarting(self) -> int:
-        """How many workers get no orders until they have restarted."""
+        """How many workers get no orders until they have restarted, or joined, and hold the current weights."""
         return len(self._mending)
+
+    @property
+    def absent(self) -> int:
+        """How many workers have not joined yet."""
+        return len(self._awaited)
 
     @property
     def named_engines(self) -> dict[str, ActorHandle[Any]]:
@@ -134,6 +151,7 @@ class RolloutPool:
         """Hand out orders, wait a little for tasks to finish, and handle these. Return whether any did. Raises `RolloutError`."""
         if not self._loads:
             raise RolloutError("no rollout worker is left")
+        self._let_join()
         self._hand_out()
         if self.activity is not None:
             self.activity.look()
@@ -151,6 +169,26 @@ class RolloutPool:
         parts = [f"{answers} answers of {worker.name}" for worker, answers in self._loads.items() if answers]
         parts += [f"{len(self._mending)} workers that are restarting"] if self._mending else []
         return ", ".join(parts) or "nothing"
+
+    def _let_join(self) -> None:
+        """Take in the workers that have come up. One gets orders once it holds the current weights."""
+        if not self._awaited:
+            return
+        up, _ = ray.wait(list(self._awaited), num_returns=len(self._awaited), timeout=0)
+        for ready in up:
+            worker = self._awaited.pop(ready)
+            try:
+                ray.get(ready)
+            except RayError as error:
+                logger.warning("%s cannot join the run: %s", worker.name, as_raised(error))
+                continue
+            logger.info("%s joins the run", worker.name)
+            self._loads[worker] = 0
+            if self._weights is not None:
+                self._mend(worker)
+            if self.activity is not None:
+                self.activity.actors.append(worker.actor)
+            self.joined(worker.name, worker.actor)
 
     def _hand_out(self) -> None:
         while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:

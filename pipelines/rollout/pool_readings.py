@@ -15,7 +15,8 @@ def pool_readings(pool: RolloutPool) -> Iterator[Reading]:
     for state, workers in (
         ("ready", left - restarting),
         ("restarting", restarting),
-        ("lost", len(pool.actors) - left),
+        ("absent", pool.absent),
+        ("lost", len(pool.actors) + len(pool.joining) - left - pool.absent),
     ):
         yield Reading("relayllm_rollout_workers", workers, {"state": state})
     yield Reading("relayllm_policy_version", pool.version)

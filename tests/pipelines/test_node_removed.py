@@ -1,4 +1,4 @@
-"""A run on a cluster that loses a node, on real Ray, vLLM and DeepSpeed. The nodes are Ray's, all on this machine."""
+"""A run on a cluster that loses a node or gets one, on real Ray, vLLM and DeepSpeed. The nodes are Ray's, all on this machine."""
 
 from __future__ import annotations
 
@@ -82,3 +82,15 @@ def test_a_rollout_worker_that_finds_no_place_any_more_is_given_up_and_the_other
         time.sleep(0.2)
     wait_for_steps(run, tmp_path, len(steps_of(tmp_path)) + 1)
     assert run.poll() is None, log.read_text()[-6000:]
+
+
+def test_a_rollout_worker_joins_a_run_when_the_cluster_gets_room(cluster: Any, run_on: Any, tmp_path: Path) -> None:
+    run, log = run_on("rollout.min_workers=1", "grpo.steps=1000", "grpo.evaluate_every=1000"), tmp_path / "log"
+    wait_for_steps(run, tmp_path, 2)
+    assert "rollout-1 joins the run" not in log.read_text()
+    cluster.add_node(num_cpus=1)
+    while "rollout-1 joins the run" not in log.read_text() and run.poll() is None:
+        time.sleep(0.2)
+    wait_for_steps(run, tmp_path, len(steps_of(tmp_path)) + 2)
+    assert run.poll() is None, log.read_text()[-6000:]
+    assert "is lost" not in log.read_text()

@@ -81,6 +81,14 @@ def test_on_gpus_engines_take_as_many_as_they_are_spread_over_and_grading_none(s
     assert gpus == {"teacher": 4, "rollout-0": 2, "rollout-1": 2, "reward": 0, "learner-0": 1, "learner-1": 1}
 
 
+def test_a_run_reserves_no_place_for_workers_that_may_join(small: Path) -> None:
+    joins = load(small, ["rollout.workers=3", "rollout.min_workers=1"], Experiment)
+    assert [bundle.actor for bundle in joins.bundles()] == ["teacher", "rollout-0", "reward", "learner-0"]
+    assert [(bundle.actor, bundle.gpus) for bundle in joins.joining()] == [("rollout-1", 1), ("rollout-2", 1)]
+    assert joins.resources() == load(small, [], Experiment).resources()
+    assert joins.most_resources() == load(small, ["rollout.workers=3"], Experiment).resources()
+
+
 def test_processes_may_reserve_parts_of_a_gpu(small: Path) -> None:
     overrides = [
         "cluster.gpus={teacher: 0.5, rollout: 0.4, citer: 0.25, learner: 0.75}",
@@ -98,6 +106,16 @@ def test_processes_may_reserve_parts_of_a_gpu(small: Path) -> None:
     ("overrides", "message"),
     [
         (["cluster.gpus.learner=0.5", "learner.ranks=2"], "cluster.gpus.learner (0.5) should be 1 for 2 learner ranks"),
+        (["rollout.min_workers=2"], "rollout.min_workers (2) should be at most rollout.workers (1)"),
+        (
+            [
+                "rollout.workers=2",
+                "rollout.min_workers=1",
+                "cluster.gpus.rollout=0.5",
+                "rollout.engine.gpu_memory_utilization=0.4",
+            ],
+            "rollout.min_workers (1) should be empty with cluster.gpus.rollout (0.5) below 1",
+        ),
         (
             ["cluster.gpus.rollout=0.5", "rollout.engine.tensor_parallel=2"],
             "cluster.gpus.rollout (0.5) should be 1: an engine over 2 GPUs",

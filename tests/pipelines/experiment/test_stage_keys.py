@@ -61,7 +61,7 @@ EVERYTHING: dict[str, Any] = {
         "teacher": {"pretrain": PRETRAIN},
     },
     "citer": {"enabled": True},
-    "rollout": {"engine": {"block_size": 32}, "seeded_sampling": True},
+    "rollout": {"workers": 3, "min_workers": 3, "engine": {"block_size": 32}, "seeded_sampling": True},
     "teacher": {"engine": {"block_size": 32}, "cache": "recorded"},
     "cluster": {"address": "auto"},
     "tracking": {"entity": "a", "group": "b", "name": "c", "tags": ["d"]},

@@ -54,6 +54,29 @@ class Worker:
         return self.name, first
 
 
+class Gate:
+    """Holds back who waits at it until it is opened."""
+
+    def __init__(self) -> None:
+        self.open_now = asyncio.Event()
+
+    async def open(self) -> None:
+        self.open_now.set()
+
+    async def wait(self) -> None:
+        await self.open_now.wait()
+
+
+class LateWorker(Worker):
+    """A worker whose start takes until a gate is open, as if the cluster had no room for it before; or fails."""
+
+    def __init__(self, name: str, memory: ActorHandle[Any], gate: ActorHandle[Any], fails: bool = False) -> None:
+        ray.get(gate.wait.remote())
+        if fails:
+            raise ValueError("no such model")
+        super().__init__(name, memory)
+
+
 class Memory:
     """Outlives the workers: which of them has been given what, how often."""
 
@@ -248,6 +271,61 @@ def test_a_worker_that_is_lost_leaves_its_orders_to_the_others(mortal_pool_of: A
     finished = list(decoded(pool, [order(Worker.DIE_ONCE), order(1)], grade))
     assert {found.graded[:2] for found in finished} == {("b", 1), ("b", Worker.DIE_ONCE)}
     assert pool.named_engines == {"rollout-1": pool.actors[1]}
+
+
+@pytest.fixture
+def gate(ray_cluster: None) -> Iterator[ActorHandle[Any]]:
+    actor = ray.remote(Gate).options(num_cpus=0, max_concurrency=10).remote()
+    yield actor
+    ray.kill(actor)
+
+
+@pytest.fixture
+def late(memory: ActorHandle[Any], gate: ActorHandle[Any]) -> Iterator[Callable[..., ActorHandle[Any]]]:
+    started: list[ActorHandle[Any]] = []
+
+    def worker(name: str, fails: bool = False) -> ActorHandle[Any]:
+        options = {"num_cpus": 0, "max_concurrency": 100, "max_restarts": 0}
+        started.append(ray.remote(LateWorker).options(**options).remote(name, memory, gate, fails))
+        return started[-1]
+
+    yield worker
+    for actor in started:
+        ray.kill(actor)
+
+
+def test_a_worker_that_comes_later_joins_with_the_current_weights(
+    workers: Any, pool_of: Any, grade: Any, memory: Any, gate: Any, late: Any
+) -> None:
+    pool_of("a")  # sets the worker's weights back
+    told: list[str] = []
+    pool = RolloutPool([workers["a"]], 1, 60.0, joining=[late("c")], joined=lambda name, actor: told.append(name))
+    assert {found.graded[0] for found in decoded(pool, [order(1), order(2)], grade)} == {"a"}
+    pool.load_weights(ray.put("weights"), version=3)  # does not wait for the one that is absent
+    assert pool.absent == 1 and list(pool.named_engines) == ["rollout-0"] and not told
+
+    ray.get(gate.open.remote())
+    while pool.absent or pool.restarting:
+        pool.advance()
+    assert told == ["rollout-1"] and list(pool.named_engines) == ["rollout-0", "rollout-1"]
+    blocked = order(Worker.BLOCK, version=3)  # keeps "a", the first free one, busy
+    running = decoded(pool, [blocked, order(5, version=3)], grade)
+    assert next(running).graded == ("c", 5, 1)
+    assert decodings(memory).count(("c", 5)) == 1  # it was not refused for old weights
+    ray.get(workers["a"].release.remote())
+    assert next(running).graded[0] == "a"
+
+
+def test_a_worker_that_cannot_start_does_not_join_and_the_others_go_on(
+    workers: Any, pool_of: Any, grade: Any, gate: Any, late: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool_of("a")
+    pool = RolloutPool([workers["a"]], 1, 60.0, joining=[late("c", fails=True)])
+    ray.get(gate.open.remote())
+    while pool.absent:
+        pool.advance()
+    assert "rollout-1 cannot join the run: " in caplog.text and "no such model" in caplog.text
+    assert {found.graded[0] for found in decoded(pool, [order(1), order(2)], grade)} == {"a"}
 
 
 def test_a_worker_that_is_replaced_has_the_weights_before_it_gets_orders(pool_of: Any, grade: Any, memory: Any) -> None:
