@@ -6,7 +6,8 @@ import faulthandler
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 _ASK = signal.SIGUSR1
@@ -23,24 +24,40 @@ def show_stacks_on_signal() -> None:
     faulthandler.register(_ASK, all_threads=True, chain=False)
 
 
-def ask_for_stacks(state: Mapping[str, Any]) -> str | None:
-    """Ask an actor, by what Ray says of its state, to write its stacks; return where they are, or None if that failed.
+State = Mapping[str, Any]
+"""state of one actor, as Ray's `actors(id)` returns it"""
+
+
+def state_of(actor_id: str) -> State:
+    """Return what Ray says of the actor with this id, in hexadecimal digits."""
+    import ray._private.state
+
+    state: State = ray._private.state.actors(actor_id)
+    return state
+
+
+def ask_for_stacks(states: Sequence[State]) -> list[str]:
+    """Ask actors, by their states, to write their stacks. Return the logs of those that were asked.
 
     A process that was stopped as a whole writes nothing. Without `show_stacks_on_signal` the process would end.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    pid, node = int(state.get("Pid") or 0), str((state.get("Address") or {}).get("NodeID") or "")
-    if not pid or not node:
-        return None
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    ask = ray.remote(_ask).options(num_cpus=0, max_retries=0, scheduling_strategy=there, name="stacks")
-    try:
-        ray.get(ask.remote(pid), timeout=_PATIENCE_S)
-    except Exception:  # it is help for a person, and must not keep the run from going on
-        return None
-    return f"Ray's log of process {pid}, worker-*-{pid}.err"
+    asked: dict[ray.ObjectRef[Any], int] = {}
+    for state in states:
+        pid, node = int(state.get("Pid") or 0), str((state.get("Address") or {}).get("NodeID") or "")
+        if pid and node:
+            there = NodeAffinitySchedulingStrategy(node, soft=False)
+            ask = ray.remote(_ask).options(num_cpus=0, max_retries=0, scheduling_strategy=there, name="stacks")
+            asked[ask.remote(pid)] = pid
+    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S) if asked else ([], [])
+    logs = []
+    for call in done:
+        with suppress(Exception):  # it is help for a person, and must not keep the run from going on
+            ray.get(call)
+            logs.append(f"Ray's log of process {asked[call]}, worker-*-{asked[call]}.err")
+    return logs
 
 
 def _ask(pid: int) -> None:

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,12 +16,9 @@ from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.heartbeat import Heartbeat
-from cluster.stacks import ask_for_stacks
+from cluster.stacks import State, ask_for_stacks, state_of
 
 logger = logging.getLogger(__name__)
-
-State = Mapping[str, Any]
-"""state of one actor, as returned by Ray's `actors(id)`"""
 
 _POLL_S = 5.0
 _LOOK_AGAIN_S = 5.0
@@ -73,7 +70,7 @@ class ActorWatch:
         remedy: Callable[[str], str],
         read: Callable[[str], State] | None = None,
         end: Callable[[Any, bool], None] | None = None,
-        stacks: Callable[[State], str | None] = ask_for_stacks,
+        stacks: Callable[[Sequence[State]], Sequence[str]] = ask_for_stacks,
         start_timeout_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,7 +78,7 @@ class ActorWatch:
 
         `start_timeout_s` is the value of cluster.start_timeout_s: how long a restart may take.
         """
-        self._remedy, self._read, self._end = remedy, read or _read_state, end or _end_process
+        self._remedy, self._read, self._end = remedy, read or state_of, end or _end_process
         self._stacks, self._start_timeout_s, self._clock = stacks, start_timeout_s, clock
         self._actors: dict[str, _Watched] = {}
         self._lock = threading.Lock()
@@ -172,12 +169,11 @@ class ActorWatch:
     def _listen(self, actor: _Watched, state: State) -> None:
         if actor.heartbeat is not None and actor.ended is None and actor.heartbeat.has_stopped(state):
             actor.ended = f"it did not answer for {actor.heartbeat.limit_s:g} s"
-            where = self._stacks(state)
             logger.warning(
                 "%s does not answer, and is ended so that Ray restarts it: %s%s",
                 actor.name,
                 actor.ended,
-                f". Where its threads stood should be in {where}" if where else "",
+                "".join(f". Where its threads stood should be in {log}" for log in self._stacks([state])),
             )
             self._end(actor.handle, True)
 
@@ -305,13 +301,6 @@ def _end_process(actor: Any, may_return: bool) -> None:
     import ray
 
     ray.kill(actor, no_restart=not may_return)  # Ray does so also with a process that is stopped
-
-
-def _read_state(actor_id: str) -> State:
-    import ray._private.state
-
-    state: State = ray._private.state.actors(actor_id)
-    return state
 
 
 def _oom_kills() -> int:

@@ -19,6 +19,7 @@ from cluster.deadlines import ROLLOUT_DEADLINE, START_TIMEOUT, results
 from cluster.devices import Device, WeightBackend
 from cluster.errors import DeadlineError, as_raised
 from cluster.metrics.publisher import Publishing
+from cluster.stacks import ask_for_stacks, state_of
 from cluster.task_names import task_name
 from cluster.weight_transport import InFlight
 
@@ -33,6 +34,7 @@ T = TypeVar("T")
 _SHOWN_AS = {"grpo_step": "learn", "sft_steps": "learn", "weights": "sync", "send_weights": "sync"}
 """methods whose tasks are named by a phase of the step"""
 _DEADLINE = "learner.deadline_s"
+_MOST_STACKS = 8
 _FOR_THE_RANK_S = 30.0
 """time that a rank has beyond the deadline of what it waits for, so that its own message arrives"""
 
@@ -40,9 +42,20 @@ _FOR_THE_RANK_S = 30.0
 class PendingCall(Generic[T]):
     """A call under way on some ranks. Its deadline counts from its start."""
 
-    def __init__(self, method: str, references: Sequence[ray.ObjectRef[T]], seconds: float, key: str) -> None:
-        """`key` is the setting that the deadline of `seconds` comes from."""
+    def __init__(
+        self,
+        method: str,
+        references: Sequence[ray.ObjectRef[T]],
+        seconds: float,
+        key: str,
+        ranks: Sequence[ActorHandle[Any]] = (),
+    ) -> None:
+        """`key` is the setting that the deadline of `seconds` comes from. `ranks` are the actors that were called, in order.
+
+        Ranks that miss the deadline are asked where their threads stand.
+        """
         self._method, self._references, self._seconds, self._key = method, references, seconds, key
+        self._ranks = ranks
         self._deadline = monotonic() + seconds
 
     def result(self) -> T:
@@ -66,7 +79,7 @@ class PendingCall(Generic[T]):
                 late = [rank_of[reference] for reference in pending]
                 raise LearnerTimeoutError(
                     f"{self._method} took more than {self._seconds:g} s on learner ranks {late}: if it needs more, raise "
-                    f"{self._key}; if they hang, their logs say where"
+                    f"{self._key}{self._where_they_stand(late)}"
                 )
             for reference in ready:
                 rank = rank_of[reference]
@@ -77,6 +90,12 @@ class PendingCall(Generic[T]):
                 except ray.exceptions.RayError as error:
                     raise LearnerError(f"{self._method} failed on learner rank {rank}: {error}") from error
         return [results[rank] for rank in range(len(self._references))]
+
+    def _where_they_stand(self, late: Sequence[int]) -> str:
+        """Return where the stacks of late ranks are, as the end of a message. A few are enough: most wait for another one."""
+        called = [self._ranks[rank] for rank in late[:_MOST_STACKS] if rank < len(self._ranks)]
+        logs = ask_for_stacks([state_of(rank._actor_id.hex()) for rank in called])
+        return f". Where their threads stood should be in {' and in '.join(logs)}" if logs else ""
 
 
 class LearnerGroup:
@@ -139,8 +158,8 @@ class LearnerGroup:
 
         Raises `LearnerError` if that fails, or if the learner could not train the student.
         """
-        PendingCall("join", self._joining, seconds, START_TIMEOUT).results()
-        PendingCall("check", self._checking, seconds, START_TIMEOUT).results()
+        PendingCall("join", self._joining, seconds, START_TIMEOUT, self._ranks).results()
+        PendingCall("check", self._checking, seconds, START_TIMEOUT, self._ranks).results()
 
     def load(
         self,
@@ -246,7 +265,7 @@ class LearnerGroup:
             raise LearnerError(f"{method}: the learner is shut down")
         name = task_name(_SHOWN_AS.get(method, method))
         calls = [getattr(rank, method).options(name=name).remote(*arguments) for rank in self._ranks]
-        return PendingCall(method, calls, *(by or (self._deadline_s, _DEADLINE)))
+        return PendingCall(method, calls, *(by or (self._deadline_s, _DEADLINE)), self._ranks)
 
 
 def _without_traceback(error: LearnerRefusal | DeadlineError) -> LearnerRefusal | DeadlineError:
