@@ -112,13 +112,14 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
 
     marks = Marks(since)
     experiment = load(DEMO, settings(models, run_dir), Experiment)
-    from pipelines import driver, system
+    from pipelines import driver
+    from pipelines.system import starting
 
     marks("the driver's imports and settings")
     before: dict[str, float] = {}
     first_actor_s = actors_up_s = 0.0
     taken: dict[str, float] = {}
-    real_session, real_reserve = driver.ray_session, system.reserve
+    real_session, real_reserve = driver.ray_session, starting.reserve
 
     @contextmanager
     def session(*arguments: Any) -> Iterator[str]:
@@ -153,7 +154,7 @@ def whole(models: Path, run_dir: Path, since: float) -> Start:
         marks("the first token")
         raise StartedError
 
-    driver.ray_session, system.reserve, driver.evaluate_base = session, reserve, first_token  # type: ignore[assignment]
+    driver.ray_session, starting.reserve, driver.evaluate_base = session, reserve, first_token  # type: ignore[assignment]
     try:
         driver.drive(experiment)
     except StartedError:

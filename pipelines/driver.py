@@ -40,7 +40,8 @@ from pipelines.stages.evaluate import evaluate_base, evaluate_final, evaluate_wa
 from pipelines.stages.filter import filter_problems
 from pipelines.stages.grpo import grpo
 from pipelines.stages.warmup import warm_up
-from pipelines.system import Part, SystemOnDemand
+from pipelines.system.on_demand import SystemOnDemand
+from pipelines.system.starting import Part
 from pipelines.terminal.interruption import asked_to_stop
 from pipelines.terminal.live import Display, live
 from pipelines.terminal.stages import shown_stages

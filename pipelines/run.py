@@ -13,7 +13,8 @@ from pipelines.models.base_models import BaseModels
 from pipelines.records.run_directory import RunDirectory
 from pipelines.records.tracking import Tracker
 from pipelines.rollout.decode_and_grade import DecodingActors
-from pipelines.system import Part, System
+from pipelines.system.starting import Part
+from pipelines.system.system import System
 
 MODEL = "model"
 """name of the folder, in a stage's folder, that holds the student which the stage trained"""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import system
 from pipelines.models.base_models import BaseModels
-from pipelines.system import SystemOnDemand
+from pipelines.system import on_demand
+from pipelines.system.on_demand import SystemOnDemand
 
 MODELS, OTHERS = BaseModels("student", "teacher", "teacher"), BaseModels("student", "other", "other")
 
@@ -31,7 +31,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         yield wait
         log.append(f"end {models.teacher}")
 
-    monkeypatch.setattr(system, "starting_system", starting_system)
+    monkeypatch.setattr(on_demand, "starting_system", starting_system)
     return log
 
 

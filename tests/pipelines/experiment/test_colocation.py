@@ -11,7 +11,7 @@ from cluster.placement import place_of
 from pipelines.experiment.loading import ConfigError, load
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
-from pipelines.system import System
+from pipelines.system.system import System, Training
 from tests.pipelines.small import SMALL
 
 IN_TURN = (
@@ -130,7 +130,7 @@ def system(log: list[str], colocated: bool) -> System:
     nobody: Any = None
     pool: Any = Pool()
     turns: Any = Turns(log) if colocated else None
-    return System(nobody, pool, nobody, nobody, None, Transport(log), "base", turns)
+    return System(nobody, pool, nobody, "base", training=Training(nobody, Transport(log), turns))
 
 
 @pytest.mark.parametrize("syncs", [True, False])

@@ -14,7 +14,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.models.base_models import BaseModels, finished_base_models
 from pipelines.models.served import key_variables, require_servers, with_served_teachers
 from pipelines.run import prompt_builder
-from pipelines.system import teacher_access
+from pipelines.system.starting import teacher_access
 from tests.engines.openai_server import Reply, stand_in, text_answer
 
 DEMO = Path(__file__).parents[3] / "experiments" / "demo.yaml"

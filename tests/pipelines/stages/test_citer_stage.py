@@ -39,7 +39,7 @@ from pipelines.rollout.pool import RolloutPool
 from pipelines.run import Run
 from pipelines.stages.citer import CiterError, decode_routed, train_router
 from pipelines.stages.evaluate import train_and_evaluate_citer
-from pipelines.system import System
+from pipelines.system.system import System
 
 pytestmark = pytest.mark.ray
 
@@ -165,10 +165,8 @@ def run(tmp_path: Path, tiny_model: Path, actors: dict[str, Any], *, right: int 
             teachers=[actors["teacher"]],
             rollout=RolloutPool([actors["worker"]], 64, 60.0),
             reward=actors["reward"],
-            learners=None,
-            citer=actors["citer"] if citer else None,
-            transport=None,
             student=str(tiny_model),
+            citer=actors["citer"] if citer else None,
         ),
     )
 

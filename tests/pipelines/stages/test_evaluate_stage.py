@@ -29,7 +29,7 @@ from pipelines.report.run.reading import read_run
 from pipelines.rollout.pool import RolloutError, RolloutPool
 from pipelines.run import Run
 from pipelines.stages.evaluate import EvaluationError, evaluate_base, evaluate_final
-from pipelines.system import System
+from pipelines.system.system import System
 
 pytestmark = pytest.mark.ray
 
@@ -146,9 +146,6 @@ def begun(
         teachers=(),
         rollout=RolloutPool([worker], 96, 60.0),
         reward=reward,
-        learners=None,
-        citer=None,
-        transport=None,
         student=model,
     )
     return Run(
