@@ -141,6 +141,10 @@ def test_a_run_is_written_under_its_name_unless_it_says_where(small: Path) -> No
     ("override", "message"),
     [
         ("grpo.mini_batches=200", "mini_batches (200) should be at most prompts_per_step (128)"),
+        (
+            "grpo.on_alarm.calls_everywhere=roll_back",
+            "keep_checkpoints (2) should be at least 3 with checkpoint_every (10)",
+        ),
         ("grpo.extra_prompts=129", "extra_prompts (129) should be at most prompts_per_step (128)"),
         ("grpo={async_depth: 1, extra_prompts: 1, max_staleness: 1}", "max_staleness (1) should be at least 2"),
         ("grpo.async_depth=2", "grpo.async_depth = 2"),
