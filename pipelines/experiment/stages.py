@@ -161,8 +161,8 @@ class GrpoSettings(Settings):
             return self
         for name, action in self.on_alarm:
             held = ALARMS[name].steps
-            if action is Action.ROLL_BACK and kept - self.checkpoint_every < held:
-                needed = -(-held // self.checkpoint_every) + 1
+            if action is Action.ROLL_BACK and kept - self.checkpoint_every < held - 1:
+                needed = -(-(held - 1) // self.checkpoint_every) + 1
                 raise ValueError(
                     f"keep_checkpoints ({self.keep_checkpoints}) should be at least {needed} with checkpoint_every "
                     f"({self.checkpoint_every}) and on_alarm.{name} (roll_back): this alarm begins after {held} steps, and "

@@ -80,8 +80,7 @@ def roll_back(directory: RunDirectory, settings: GrpoSettings, alarm: AlarmEvent
     if to == 0 and good >= settings.checkpoint_every:
         raise _stopped(
             alarm,
-            f"no checkpoint of step {good} or earlier is left to go back to: raise grpo.keep_checkpoints "
-            f"({settings.keep_checkpoints}) or lower grpo.checkpoint_every ({settings.checkpoint_every})",
+            f"no checkpoint of step {good} or earlier is left to go back to: it was removed, or it is damaged",
         )
     directory.append_jsonl(ROLL_BACKS, _ROW.dump_python(RollBack(alarm.alarm, alarm.step, to, cursor), mode="json"))
     logger.warning(

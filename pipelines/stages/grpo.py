@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
-from pathlib import Path
-from uuid import uuid4
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +15,23 @@ from actors.learner.group import PendingCall
 from actors.learner.metrics import GrpoMetrics
 from actors.relay.seeds import derived_seed
 from actors.rollout import Policy
-from cluster.checksums import damage, seal
-from cluster.files import directory_commit, prune
 from cluster.task_names import at_step
 from pipelines.data.problem import Problem
 from pipelines.experiment.stage_names import GRPO, evaluated_steps
 from pipelines.memory.actors import memory_metrics
 from pipelines.records.reward_metrics import summarise
-from pipelines.records.run_directory import RunDirectoryError
 from pipelines.rollout.decode_and_grade import GradedStream, RolloutDecoding
-from pipelines.rollout.group_supply import Cursor, GroupSupply, StepGroups
+from pipelines.rollout.group_supply import GroupSupply, StepGroups
 from pipelines.rollout.teacher_outage import TeacherOutage
 from pipelines.run import MODEL, Run
-from pipelines.stages.alarm_policy import RollBackNeeded, cursor_after, heed, remove_overtaken, roll_back, roll_backs
+from pipelines.stages.alarm_policy import RollBackNeeded, heed, roll_back
+from pipelines.stages.checkpoints import load_newest, save
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.export import export_student
 from pipelines.stages.publishing import log_step, publish_steps
 from pipelines.terminal.progress import Progress
 from pipelines.wording import percent
 
-logger = logging.getLogger(__name__)
-
-_LEARNER_STATE, _CURSOR = "learner", "problems.json"
 _SPEEDS = ("tokens_per_s", "seconds")
 
 
@@ -65,7 +57,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
 def _train_from_checkpoint(run: Run, problems: list[Problem]) -> None:
     settings, total = run.experiment.grpo, run.experiment.grpo_steps
     assert settings.epochs is None, "the driver turns epochs into steps when the filter is done"
-    first, cursor = _load(run, total)
+    first, cursor = load_newest(run, total)
     discard_within_grpo(run, first)
     clock = PhaseClock()
     per_step = settings.prompts_per_step * settings.group_size
@@ -108,7 +100,7 @@ def _train_from_checkpoint(run: Run, problems: list[Problem]) -> None:
                 # Save after the log. A resumed run does not repeat steps before a checkpoint, so they have to be logged by then.
                 if (step + 1) % settings.checkpoint_every == 0:
                     with clock.phase("checkpoint"):
-                        _save(run, step + 1, supply.cursor)
+                        save(run, step + 1, supply.cursor)
             progress.update(
                 1, accuracy=percent(metrics["rollout/accuracy"]), calls=percent(metrics["rollout/call_ratio"])
             )
@@ -213,62 +205,3 @@ def _metrics(step: StepGroups, learned: GrpoMetrics, clock: PhaseClock) -> dict[
         "speed/teacher_tokens_per_s": teacher_tokens / rollout_s,
         **clock.metrics(),
     }
-
-
-def _load(run: Run, steps: int) -> tuple[int, Cursor]:
-    """Load the learner for `steps` steps and give its weights to the rollout workers.
-
-    Return the steps done before, and where to go on.
-    """
-    settings = run.experiment.grpo
-    remove_overtaken(run.directory, _CURSOR)
-    checkpoint = _newest_whole(run)
-    step = 0 if checkpoint is None else int(checkpoint.name)
-    cursor = Cursor(0)
-    warm = run.warm_student
-    with run.actors().learning():
-        run.actors().learner.load(
-            warm,
-            settings.optimizer,
-            total_steps=steps * settings.mini_batches,
-            reference=warm if settings.loss.kl_coefficient else None,
-            seed=run.experiment.seed,
-        )
-        if checkpoint is not None:
-            run.actors().learner.load_state(str(checkpoint / _LEARNER_STATE))
-            cursor = Cursor.read((checkpoint / _CURSOR).read_bytes())
-        cursor = cursor_after(run.directory, cursor)
-        run.actors().sync_weights()
-    run.tracker.rolled_back(GRPO, step)
-    return step, cursor
-
-
-def _save(run: Run, step: int, cursor: Cursor) -> None:
-    folder = run.directory.checkpoints(GRPO) / f"{step:06d}"
-    with directory_commit(folder) as partial:
-        run.actors().learner.save_state(str(partial / _LEARNER_STATE))
-        (partial / _CURSOR).write_bytes(replace(cursor, roll_backs=len(roll_backs(run.directory))).written())
-        export_student(run, partial / MODEL)
-        seal(partial)
-    prune(run.directory.finished_checkpoints(GRPO), run.experiment.grpo.keep_checkpoints)
-    run.directory.saved()
-
-
-def _newest_whole(run: Run) -> Path | None:
-    """Return the newest checkpoint whose files are as they were written; None if there is none at all.
-
-    Newer ones are set aside with a warning. Raises `RunDirectoryError` if there are checkpoints and none is whole.
-    """
-    found = run.directory.finished_checkpoints(GRPO)
-    for checkpoint in reversed(found):
-        if (wrong := damage(checkpoint)) is None:
-            return checkpoint
-        aside = checkpoint.with_name(f"{checkpoint.name}.damaged-{uuid4().hex[:6]}")
-        checkpoint.rename(aside)
-        logger.warning("checkpoint %s is damaged and not used: %s. It is kept as %s", checkpoint.name, wrong, aside)
-    if found:
-        folder = run.directory.checkpoints(GRPO)
-        raise RunDirectoryError(
-            f"{folder}: no checkpoint is whole. The same command now begins GRPO anew, from the warm-up"
-        )
-    return None

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.records.tracking import Tracker, read_metrics
 from pipelines.rollout.group_supply import StepGroups
-from pipelines.stages import alarm_policy
+from pipelines.stages import alarm_policy, checkpoints
 from pipelines.stages import grpo as stage
 from pipelines.stages.alarm_policy import AlarmStopError, roll_backs
 from pipelines.stages.grpo import grpo
@@ -154,9 +155,9 @@ def train(
         first_step = 0
         slowest_first = Random(killed_step)
         with monkeypatch.context() as patched:
-            log, load_checkpoint = stage.log_step, stage._load
+            log, load_checkpoint = stage.log_step, stage.load_newest
             for name, replacement in {
-                "_load": load,
+                "load_newest": load,
                 "_stream": lambda _: scripted_stream(
                     lambda unfinished: slowest_first.choice(list(unfinished)), lambda: rollout.version
                 ),
@@ -173,6 +174,7 @@ def train(
                 "log_step": log_step,
             }.items():
                 patched.setattr(stage, name, replacement)
+            patched.setattr(checkpoints, "export_student", lambda *_: None)
             run: Any = SimpleNamespace(
                 experiment=experiment,
                 directory=directory,
@@ -225,16 +227,16 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
 ) -> None:
     with pytest.raises(Killed):
         train("update", 7)
-    checkpoints = tmp_path / "stages/grpo/checkpoints"
-    file = checkpoints / "000006" / damaged
+    kept = tmp_path / "stages/grpo/checkpoints"
+    file = kept / "000006" / damaged
     os.truncate(file, file.stat().st_size - 1)
     steps = read_metrics(train(), "grpo")
     assert list(steps) == list(range(1, 8))
     said = next(record.getMessage() for record in caplog.records if "is damaged" in record.getMessage())
     assert said.startswith(f"checkpoint 000006 is damaged and not used: {file} ")
-    (aside,) = checkpoints.glob("000006.damaged-*")
+    (aside,) = kept.glob("000006.damaged-*")
     assert str(aside) in said
-    assert (checkpoints / "000006").is_dir()  # written again
+    assert (kept / "000006").is_dir()  # written again
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
@@ -290,17 +292,18 @@ def test_a_run_that_has_gone_back_too_often_ends_with_the_diagnosis(train: Train
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
-def test_a_run_without_a_checkpoint_from_before_the_alarm_ends_and_says_what_would_help(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+def test_a_run_without_a_checkpoint_from_before_the_alarm_ends_and_says_so(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = replace(
         ALARMS["non_finite_steps"], steps=3
     )  # its condition held at steps 5 to 7, and 6 is the oldest checkpoint
     monkeypatch.setitem(ALARMS, "non_finite_steps", slow)
-    with pytest.raises(
-        AlarmStopError, match=r"no checkpoint of step 4 or earlier .* raise grpo\.keep_checkpoints \(1\)"
-    ):
-        train("", 0, BACK, "grpo.keep_checkpoints=1", bad=[5, 6, 7])
+    with pytest.raises(Killed):
+        train("update", 7, BACK, bad=[5, 6])
+    shutil.rmtree(tmp_path / "stages/grpo/checkpoints/000003")
+    with pytest.raises(AlarmStopError, match=r"no checkpoint of step 4 or earlier is left to go back to"):
+        train("", 0, BACK, bad=[7])
 
 
 @pytest.mark.parametrize("train", ["in turns"], indirect=True)
