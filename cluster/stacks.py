@@ -13,6 +13,7 @@ from typing import Any
 _ASK = signal.SIGUSR1
 _PATIENCE_S = 10.0
 _WRITING_S = 0.5
+_MOST_SHOWN = 8
 
 
 def show_stacks_on_signal() -> None:
@@ -36,28 +37,40 @@ def state_of(actor_id: str) -> State:
     return state
 
 
-def ask_for_stacks(states: Sequence[State]) -> list[str]:
-    """Ask actors, by their states, to write their stacks. Return the logs of those that were asked.
+def where_they_stand(actor_ids: Sequence[str]) -> str:
+    """Ask actors, by their ids in hexadecimal digits, to write their stacks. Return a sentence on where these are, or nothing.
 
-    A process that was stopped as a whole writes nothing. Without `show_stacks_on_signal` the process would end.
+    A process that was stopped as a whole writes nothing. Without `show_stacks_on_signal` the process would end. This is help
+    for a person: it takes 10 seconds at most, and raises nothing.
     """
+    try:
+        asked = _asked([state_of(actor_id) for actor_id in actor_ids])
+    except Exception:
+        return ""
+    shown = [f"Ray's log of process {pid}, worker-*-{pid}.err" for pid in asked[:_MOST_SHOWN]]
+    more = f", and in those of {len(asked) - len(shown)} more" if len(asked) > len(shown) else ""
+    return f". Where its threads stood should be in {'; '.join(shown)}{more}" if shown else ""
+
+
+def _asked(states: Sequence[State]) -> list[int]:
+    """Ask all processes at the same time; return the ids of those that could be asked."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked: dict[ray.ObjectRef[Any], int] = {}
+    calls: dict[ray.ObjectRef[Any], int] = {}
     for state in states:
         pid, node = int(state.get("Pid") or 0), str((state.get("Address") or {}).get("NodeID") or "")
         if pid and node:
             there = NodeAffinitySchedulingStrategy(node, soft=False)
             ask = ray.remote(_ask).options(num_cpus=0, max_retries=0, scheduling_strategy=there, name="stacks")
-            asked[ask.remote(pid)] = pid
-    done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_S) if asked else ([], [])
-    logs = []
+            calls[ask.remote(pid)] = pid
+    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=_PATIENCE_S) if calls else ([], [])
+    asked = []
     for call in done:
-        with suppress(Exception):  # it is help for a person, and must not keep the run from going on
+        with suppress(Exception):
             ray.get(call)
-            logs.append(f"Ray's log of process {asked[call]}, worker-*-{asked[call]}.err")
-    return logs
+            asked.append(calls[call])
+    return asked
 
 
 def _ask(pid: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.heartbeat import Heartbeat
-from cluster.stacks import State, ask_for_stacks, state_of
+from cluster.stacks import State, state_of, where_they_stand
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class ActorWatch:
         remedy: Callable[[str], str],
         read: Callable[[str], State] | None = None,
         end: Callable[[Any, bool], None] | None = None,
-        stacks: Callable[[Sequence[State]], Sequence[str]] = ask_for_stacks,
+        stacks: Callable[[Sequence[str]], str] = where_they_stand,
         start_timeout_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -173,7 +173,7 @@ class ActorWatch:
                 "%s does not answer, and is ended so that Ray restarts it: %s%s",
                 actor.name,
                 actor.ended,
-                "".join(f". Where its threads stood should be in {log}" for log in self._stacks([state])),
+                self._stacks([actor.handle._actor_id.hex()]),
             )
             self._end(actor.handle, True)
 

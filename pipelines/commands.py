@@ -64,7 +64,7 @@ relayllm.add_command(serve)
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Check the file, local data and model folders; print settings and resources, and stop.",
+    help="Check the file, local data, model folders and the run directory; print settings and resources, and stop.",
 )
 @_verbose
 def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bool) -> int:
@@ -86,15 +86,15 @@ def run(experiment: Path, overrides: tuple[str, ...], dry_run: bool, verbose: bo
         place = what_a_run_would_do(loaded)
         click.echo(resolved_yaml(loaded))
         resources = f"resources ({loaded.cluster.device.value}), as Ray reserves them\n{table(loaded.bundles())}"
-        if joining := loaded.joining():
-            resources += f"\nand these, once the cluster has room for them\n{table(joining)}"
+        if later := loaded.later_workers():
+            resources += f"\nand these, once the cluster has room for them\n{table(later)}"
         click.echo(textwrap.indent(f"{resources}\n{memory_here(loaded)}", "# "))
         for key, path in hub_names(loaded):
             click.echo(f"# {key} = {path!r} is no folder here, so it is taken as a name on the Hugging Face hub")
         for note in server_notes(loaded):
             click.echo(f"# {note}")
         check_local_sources(loaded.data, loaded.warmup.enabled)
-        click.echo(f"# {place}")
+        click.echo(f"# run directory: {place}")
         return 0
     _begin(verbose)
     from pipelines.driver import drive

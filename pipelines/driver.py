@@ -106,7 +106,7 @@ def _drive(experiment: Experiment) -> Path:
             ray_session(
                 experiment.namespace,
                 experiment.cluster.address,
-                *experiment.most_resources(),
+                *experiment.resources(),
                 key_variables(experiment),
             ),
             SystemOnDemand(watch) as actors,

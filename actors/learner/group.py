@@ -19,7 +19,7 @@ from cluster.deadlines import ROLLOUT_DEADLINE, START_TIMEOUT, results
 from cluster.devices import Device, WeightBackend
 from cluster.errors import DeadlineError, as_raised
 from cluster.metrics.publisher import Publishing
-from cluster.stacks import ask_for_stacks, state_of
+from cluster.stacks import where_they_stand
 from cluster.task_names import task_name
 from cluster.weight_transport import InFlight
 
@@ -34,7 +34,6 @@ T = TypeVar("T")
 _SHOWN_AS = {"grpo_step": "learn", "sft_steps": "learn", "weights": "sync", "send_weights": "sync"}
 """methods whose tasks are named by a phase of the step"""
 _DEADLINE = "learner.deadline_s"
-_MOST_STACKS = 8
 _FOR_THE_RANK_S = 30.0
 """time that a rank has beyond the deadline of what it waits for, so that its own message arrives"""
 
@@ -77,9 +76,10 @@ class PendingCall(Generic[T]):
             ready, pending = ray.wait(pending, num_returns=1, timeout=max(self._deadline - monotonic(), 0.0))
             if not ready:
                 late = [rank_of[reference] for reference in pending]
+                ids = [self._ranks[rank]._actor_id.hex() for rank in late if rank < len(self._ranks)]
                 raise LearnerTimeoutError(
                     f"{self._method} took more than {self._seconds:g} s on learner ranks {late}: if it needs more, raise "
-                    f"{self._key}{self._where_they_stand(late)}"
+                    f"{self._key}{where_they_stand(ids)}"
                 )
             for reference in ready:
                 rank = rank_of[reference]
@@ -90,12 +90,6 @@ class PendingCall(Generic[T]):
                 except ray.exceptions.RayError as error:
                     raise LearnerError(f"{self._method} failed on learner rank {rank}: {error}") from error
         return [results[rank] for rank in range(len(self._references))]
-
-    def _where_they_stand(self, late: Sequence[int]) -> str:
-        """Return where the stacks of late ranks are, as the end of a message. A few are enough: most wait for another one."""
-        called = [self._ranks[rank] for rank in late[:_MOST_STACKS] if rank < len(self._ranks)]
-        logs = ask_for_stacks([state_of(rank._actor_id.hex()) for rank in called])
-        return f". Where their threads stood should be in {' and in '.join(logs)}" if logs else ""
 
 
 class LearnerGroup:

@@ -207,7 +207,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Rollout workers",
-            "Workers that take orders, restart, or are lost for good.",
+            "Workers that take orders, restart, have not joined yet, or are lost for good.",
             (Query(f"max by (state) ({_metric('rollout_workers')})", "{{state}}"),),
         ),
         Panel(

@@ -101,7 +101,10 @@ def _offers(experiment: Experiment, nodes: dict[str, dict[str, Any]]) -> Iterato
     needs = f"the run needs {needed_cpus:g} CPUs and {needed_gpus:g} GPUs"
     largest = max(bundles, key=lambda bundle: (bundle.gpus, bundle.cpus))
     if needed_cpus > cpus or needed_gpus > gpus:
-        remedy = "add nodes, or lower rollout.workers, teacher.replicas, learner.ranks, cluster.cpus_per_actor or cluster.gpus"
+        remedy = (
+            "add nodes, or lower rollout.workers or min_workers, teacher.replicas, learner.ranks, cluster.cpus_per_actor "
+            "or cluster.gpus"
+        )
         yield broken(Group.CLUSTER, "resources", f"{has}; {needs}", remedy)
     elif not any(largest.cpus <= cpu and largest.gpus <= gpu for cpu, gpu in offers):
         text = f"{has}; no node has the {largest.cpus:g} CPUs and {largest.gpus:g} GPUs of {largest.actor} alone"

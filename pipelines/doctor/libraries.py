@@ -88,7 +88,7 @@ def gpus(facts: Mapping[str, Any], needed: float) -> Iterator[Finding]:
     least = min(one["memory"] for one in found) / _GIB
     text = f"{len(found)} x {', '.join(names)}, {least:.0f} GiB, driver {driver or 'unknown'}, CUDA {facts.get('cuda')}"
     if needed > len(found):
-        remedy = "lower rollout.workers, learner.ranks or the shares in cluster.gpus, or join a cluster with --address"
+        remedy = "lower rollout.workers or min_workers, learner.ranks or the shares in cluster.gpus, or join a cluster with --address"
         yield broken(Group.MACHINE, "GPUs", f"{text}; the run needs {needed:g}", remedy)
     else:
         yield fine(Group.MACHINE, "GPUs", text)

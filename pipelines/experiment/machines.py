@@ -39,6 +39,11 @@ class RolloutSettings(Settings):
         "no such probe. There is none with `cluster.colocate` either",
     )
 
+    @property
+    def first_workers(self) -> int:
+        """How many workers a run begins with."""
+        return self.workers if self.min_workers is None else self.min_workers
+
 
 class TeacherSettings(Settings):
     """The shared teacher."""

@@ -172,7 +172,7 @@ class Experiment(Settings):
                 Bundle(name, cpus, gpus.teacher * self.teacher.engine.tensor_parallel * on_gpu)
                 for name in self.teachers
             ),
-            *(self._worker(i) for i in range(self.rollout.min_workers or self.rollout.workers)),
+            *(self._worker(i) for i in range(self.rollout.first_workers)),
             *([Bundle("citer", cpus, gpus.citer * on_gpu)] if self.citer.enabled else []),
             Bundle("reward", cpus, 0),
             *(
@@ -187,9 +187,9 @@ class Experiment(Settings):
             ),
         ]
 
-    def joining(self) -> list[Bundle]:
+    def later_workers(self) -> list[Bundle]:
         """Return what each rollout worker needs that may join the run later. See `rollout.min_workers`."""
-        return [self._worker(i) for i in range(self.rollout.min_workers or self.rollout.workers, self.rollout.workers)]
+        return [self._worker(i) for i in range(self.rollout.first_workers, self.rollout.workers)]
 
     def _worker(self, number: int) -> Bundle:
         gpus = self.cluster.gpus.rollout * self.rollout.engine.tensor_parallel * (self.cluster.device is Device.GPU)
@@ -200,11 +200,6 @@ class Experiment(Settings):
         """Return the CPUs and GPUs that the run begins with at a time, whichever of its teachers is there."""
         needs = [total(one.bundles()) for one in (self, self.with_final_teacher())]
         return max(cpus for cpus, _ in needs), max(gpus for _, gpus in needs)
-
-    def most_resources(self) -> tuple[float, float]:
-        """Return `resources` with those of the workers that may join."""
-        (cpus, gpus), (more_cpus, more_gpus) = self.resources(), total(self.joining())
-        return cpus + more_cpus, gpus + more_gpus
 
     @model_validator(mode="after")
     def _teachers_on_servers(self) -> Experiment:

@@ -10,8 +10,7 @@ from actors.rollout import Policy
 from actors.settings import GrpoLossSettings, OptimizerSettings, RelayLimits, SamplingSettings
 from cluster.settings import Settings
 from cluster.weight_transport import InFlight
-from pipelines.experiment.alarm_actions import Action, AlarmActions
-from pipelines.experiment.alarms import ALARMS
+from pipelines.experiment.alarm_actions import AlarmActions
 from pipelines.experiment.models import TeacherModelSettings
 
 MOST_STEPS = 1_000_000
@@ -152,22 +151,6 @@ class GrpoSettings(Settings):
             raise ValueError(
                 "sampling should have temperature > 0, top_p 1 and top_k -1: else importance ratios are biased"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _checkpoints_to_go_back_to(self) -> GrpoSettings:
-        kept = self.keep_checkpoints * self.checkpoint_every
-        if self.steps is not None and self.steps <= kept:  # none is removed
-            return self
-        for name, action in self.on_alarm:
-            held = ALARMS[name].steps
-            if action is Action.ROLL_BACK and kept - self.checkpoint_every < held - 1:
-                needed = -(-(held - 1) // self.checkpoint_every) + 1
-                raise ValueError(
-                    f"keep_checkpoints ({self.keep_checkpoints}) should be at least {needed} with checkpoint_every "
-                    f"({self.checkpoint_every}) and on_alarm.{name} (roll_back): this alarm begins after {held} steps, and "
-                    "training goes back to a checkpoint from before them"
-                )
         return self
 
 

@@ -76,7 +76,8 @@ _NOT_YET = 0
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
     """Return how many values the node stands for. `known` are the sizes of nodes by their id.
 
-    It takes time for each node once, however many aliases name the node. An alias in itself counts as nothing.
+    It takes time for each node once, however many aliases name the node.
+    Raises `yaml.YAMLError` if an alias contains itself.
     """
     if (size := known.get(id(node))) == _NOT_YET:
         raise yaml.constructor.ConstructorError(None, None, "an alias should not contain itself", node.start_mark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 
 import ray
 from ray.exceptions import RayError
@@ -14,10 +15,14 @@ _GIB = 2**30
 _ROLES = ("teacher", "rollout", "learner", "reward")
 
 
-def memory_metrics(experiment: Experiment, deadline_s: float = 5.0) -> dict[str, float]:
-    """Return the `memory/` metrics of `pipelines.records.metrics.METRICS`; an actor that does not answer in time is left out."""
+def memory_metrics(experiment: Experiment, absent: Collection[str] = (), deadline_s: float = 5.0) -> dict[str, float]:
+    """Return the `memory/` metrics of `pipelines.records.metrics.METRICS`; an actor that does not answer in time is left out.
+
+    Actors that are `absent`, by their names, are not asked: they have not joined the run yet.
+    """
     asked: dict[ray.ObjectRef[MemoryUse], str] = {}
-    for name in (bundle.actor for bundle in experiment.bundles()):
+    names = (bundle.actor for bundle in (*experiment.bundles(), *experiment.later_workers()))
+    for name in (name for name in names if name not in absent):
         try:
             actor = ray.get_actor(name, namespace=experiment.namespace)
         except ValueError:  # it was not started, or is gone

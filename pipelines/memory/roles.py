@@ -74,7 +74,7 @@ def memory_of(
     replicas = experiment.teacher.replicas
     roles = [
         *([_engine("teacher", replicas, experiment, experiment.teacher.engine, teacher)] if teachers else []),
-        _engine("rollout", experiment.rollout.workers, experiment, experiment.rollout.engine, student),
+        _engine("rollout", experiment.rollout.first_workers, experiment, experiment.rollout.engine, student),
         RoleMemory("reward", 1, {"libraries": LIBRARIES["reward"] * (1 + 0.5 * experiment.grading.workers)}),
     ]
     if "learner" in parts and experiment.trains:

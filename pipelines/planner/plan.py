@@ -93,7 +93,8 @@ def _keys(written: Experiment, layout: Layout) -> tuple[str, ...]:
     device = [] if cluster.device is Device.GPU else ["cluster.device=gpu"]
     apart = ["cluster.colocate=false"] if cluster.colocate else []
     whole = [f"cluster.gpus.{role}=1" for role in ("rollout", "teacher", "learner") if getattr(cluster.gpus, role) < 1]
-    return (*split, *device, *apart, *whole)
+    all_at_once = ["rollout.min_workers=null"] if written.rollout.min_workers is not None else []
+    return (*split, *all_at_once, *device, *apart, *whole)
 
 
 def _measured_plan(experiment: Experiment, run: Path, shapes: Sequence[Shape], shapes_from: str) -> Plan:

@@ -19,19 +19,25 @@ def bind(directory: RunDirectory, experiment: Experiment) -> None:
 
 
 def what_a_run_would_do(experiment: Experiment) -> str:
-    """Return in a line where the run's directory is, and whether a run would begin there or go on. Nothing is written.
+    """Return where the run's directory is, and whether a run would begin there or go on. Nothing is written.
 
     Raises `OtherExperimentError` as `bind` does. A run at a URL is not looked at.
     """
     if experiment.url is not None:
-        return f"run directory: {experiment.url}"
+        return experiment.url
     directory = RunDirectory(experiment.directory.resolve())
     if not directory.experiment.exists():
-        return f"run directory: {directory.path}, new"
-    changed = directory.changes(resolved_yaml(experiment), _may_change(experiment), _completed)
-    done = sum(directory.stage_done(stage) for stage in stage_keys(experiment))
-    with_changes = f", with these changes: {'; '.join(change for change, _ in changed)}" if changed else ""
-    return f"run directory: {directory.path}; its run would go on{with_changes}; finished stages: {done}"
+        return f"{directory.path}, new"
+    changes = directory.changes(resolved_yaml(experiment), _may_change(experiment), _completed)
+    directory.refuse(changes)
+    if not all(change.may for change in changes):
+        return f"{directory.path}; no stage of it has begun, and the run would begin with these settings"
+    stages = stage_keys(experiment)
+    done = sum(directory.stage_done(stage) for stage in stages)
+    if done == len(stages):
+        return f"{directory.path}; its run is finished"
+    with_changes = f" with {'; '.join(map(str, changes))}," if changes else ""
+    return f"{directory.path}; its run would go on{with_changes} after {done} of {len(stages)} stages"
 
 
 def _may_change(experiment: Experiment) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from cluster.files import make_directory, sync, write_atomically
 from cluster.task_names import at_stage
 from pipelines.experiment import yaml_values
+from pipelines.records.changes import Change, changes_between
 from pipelines.records.claim import Claim, ClaimError
 
 logger = logging.getLogger(__name__)
@@ -249,10 +250,11 @@ class RunDirectory:
             self.write_text(self.experiment.name, resolved_yaml)
             return
         earlier = self.experiment.read_bytes()
-        changed = self.changes(resolved_yaml, may_change, completed)
-        if not changed:
+        changes = self.changes(resolved_yaml, may_change, completed)
+        self.refuse(changes)
+        if not changes:
             return
-        if not all(may for _, may in changed):
+        if not all(change.may for change in changes):
             self._unlink_stages()
         number = 1
         while (kept := self.path / f"experiment.{number}.yaml").exists():
@@ -265,32 +267,23 @@ class RunDirectory:
         resolved_yaml: str,
         may_change: Collection[str] = (),
         completed: Callable[[object], object] = lambda earlier: earlier,
-    ) -> list[tuple[str, bool]]:
-        """Return a line for each key whose value differs from the run's, and whether it may; raises as `bind_experiment`.
-
-        Nothing is written.
-        """
+    ) -> list[Change]:
+        """Return how the experiment differs from the run's, key by key. See `bind_experiment`. Nothing is written."""
         try:
-            before = leaves(completed(yaml_values.read(self.experiment.read_bytes())))
+            before = completed(yaml_values.read(self.experiment.read_bytes()))
         except yaml.YAMLError as error:
             raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
-        after = leaves(yaml_values.read(resolved_yaml))
-        changed = [
-            (
-                f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}",
-                any(f"{key}.".startswith(f"{prefix}.") for prefix in may_change),
-            )
-            for key in {**before, **after}
-            if before.get(key, "(absent)") != after.get(key, "(absent)")
-        ]
-        refused = [change for change, may in changed if not may]
+        return changes_between(before, yaml_values.read(resolved_yaml), may_change)
+
+    def refuse(self, changes: Sequence[Change]) -> None:
+        """Raise `OtherExperimentError` if there are changes that a run which has begun may not have."""
+        refused = [str(change) for change in changes if not change.may]
         if refused and self._begun():
             raise OtherExperimentError(
                 f"{self.path} is the run of another experiment; undo these changes or choose another directory:\n"
                 + "\n".join(f"  {change}" for change in refused),
                 refused,
             )
-        return changed
 
     def _begun(self) -> bool:
         """Return whether a stage has begun, or anything was logged. Links to shared stages are made before that."""
@@ -303,18 +296,6 @@ class RunDirectory:
         if stages.is_dir() and not self._begun():
             for link in stages.iterdir():
                 link.unlink()
-
-
-def leaves(value: object, key: str = "") -> dict[str, object]:
-    """Return the dotted keys of a nested value, and what is there. Empty lists and mappings count as values."""
-    if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {
-            path: leaf
-            for name, item in items
-            for path, leaf in leaves(item, f"{key}.{name}" if key else str(name)).items()
-        }
-    return {key: value}
 
 
 def _row(line: bytes) -> dict[str, JsonValue] | None:

@@ -37,6 +37,10 @@ class ActivityMonitor:
     def __post_init__(self) -> None:
         self.last_token = self._looked = self._told = self.clock()
 
+    def add(self, actor: ActorHandle[Any]) -> None:
+        """Watch one more actor."""
+        self.actors.append(actor)
+
     def look(self) -> None:
         """Take the answers that have come, report them, and ask again. Does nothing within two seconds of the last time."""
         now = self.clock()

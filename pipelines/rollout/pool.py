@@ -73,10 +73,8 @@ class RolloutPool:
     """watches the workers and the teacher; without it only finished orders count as progress"""
     name: str = "rollout"
     """of the actors, in messages"""
-    joining: Sequence[ActorHandle[Any]] = ()
-    """further workers, which may not be up yet, or never be. Each joins when it is up"""
-    joined: Callable[[str, ActorHandle[Any]], None] = lambda name, actor: None
-    """called with each worker that has joined"""
+    later: Sequence[ActorHandle[Any]] = ()
+    """further workers, which may not be up yet, or never be. Each joins once, when it is up"""
     version: int = 0
     waiting: deque[QueuedOrder] = field(default_factory=deque)
     _weights: Callable[[], ray.ObjectRef[Any]] | None = None
@@ -85,16 +83,14 @@ class RolloutPool:
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
     """workers that get no orders until they have restarted and hold the current weights"""
-    _awaited: dict[ray.ObjectRef[Any], _Worker] = field(default_factory=dict)
+    _absent: dict[ray.ObjectRef[Any], _Worker] = field(default_factory=dict)
     """workers that have not joined yet, by the answer that says that one is up"""
     _pending: PendingTasks[_Running | _Mending] = field(init=False)
 
     def __post_init__(self) -> None:
-        workers = [
-            _Worker(f"{self.name}-{number}", actor) for number, actor in enumerate([*self.actors, *self.joining])
-        ]
+        workers = [_Worker(f"{self.name}-{number}", actor) for number, actor in enumerate([*self.actors, *self.later])]
         self._loads = dict.fromkeys(workers[: len(self.actors)], 0)
-        self._awaited = {
+        self._absent = {
             worker.actor.ready.options(**_THROUGH_RESTARTS).remote(): worker for worker in workers[len(self.actors) :]
         }
         self._pending = PendingTasks(self.deadline_s)
@@ -115,13 +111,13 @@ class RolloutPool:
 
     @property
     def restarting(self) -> int:
-        """How many workers get no orders until they have restarted, or joined, and hold the current weights."""
+        """How many workers get no orders until they are back, or have joined, and hold the current weights."""
         return len(self._mending)
 
     @property
-    def absent(self) -> int:
-        """How many workers have not joined yet."""
-        return len(self._awaited)
+    def absent(self) -> list[str]:
+        """The names of the workers that have not joined yet."""
+        return [worker.name for worker in list(self._absent.values())]  # also asked from another thread
 
     @property
     def named_engines(self) -> dict[str, ActorHandle[Any]]:
@@ -149,9 +145,9 @@ class RolloutPool:
 
     def advance(self) -> bool:
         """Hand out orders, wait a little for tasks to finish, and handle these. Return whether any did. Raises `RolloutError`."""
+        self._let_join()
         if not self._loads:
             raise RolloutError("no rollout worker is left")
-        self._let_join()
         self._hand_out()
         if self.activity is not None:
             self.activity.look()
@@ -165,18 +161,18 @@ class RolloutPool:
         return bool(tasks)
 
     def awaited(self) -> str:
-        """Return as text what the pool waits for: answers by worker, and workers that are restarting."""
+        """Return as text what the pool waits for: answers by worker, and workers that restart or join."""
         parts = [f"{answers} answers of {worker.name}" for worker, answers in self._loads.items() if answers]
-        parts += [f"{len(self._mending)} workers that are restarting"] if self._mending else []
+        parts += [f"{len(self._mending)} workers without the current weights"] if self._mending else []
         return ", ".join(parts) or "nothing"
 
     def _let_join(self) -> None:
         """Take in the workers that have come up. One gets orders once it holds the current weights."""
-        if not self._awaited:
+        if not self._absent:
             return
-        up, _ = ray.wait(list(self._awaited), num_returns=len(self._awaited), timeout=0)
+        up, _ = ray.wait(list(self._absent), num_returns=len(self._absent), timeout=0)
         for ready in up:
-            worker = self._awaited.pop(ready)
+            worker = self._absent.pop(ready)
             try:
                 ray.get(ready)
             except RayError as error:
@@ -187,8 +183,7 @@ class RolloutPool:
             if self._weights is not None:
                 self._mend(worker)
             if self.activity is not None:
-                self.activity.actors.append(worker.actor)
-            self.joined(worker.name, worker.actor)
+                self.activity.add(worker.actor)
 
     def _hand_out(self) -> None:
         while self.waiting and (worker := self._free_worker(self.waiting[0])) is not None:
@@ -273,6 +268,7 @@ class RolloutPool:
             task.outcome()
         except (LateError, RayError) as error:
             del self._loads[worker]
+            self._let_join()
             if not self._loads:
                 raise RolloutError(
                     f"no rollout worker is left; the last one failed with: {as_raised(error)}"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from cluster.errors import RunError
-from cluster.files import prune
 from pipelines.experiment.alarm_actions import Action, AlarmActions
 from pipelines.experiment.alarms import ALARMS, AlarmEvent, event_text
 from pipelines.experiment.stage_names import GRPO
@@ -80,7 +79,8 @@ def roll_back(directory: RunDirectory, settings: GrpoSettings, alarm: AlarmEvent
     if to == 0 and good >= settings.checkpoint_every:
         raise _stopped(
             alarm,
-            f"no checkpoint of step {good} or earlier is left to go back to: it was removed, or it is damaged",
+            f"no checkpoint of step {good} or earlier is left to go back to (see grpo.keep_checkpoints, "
+            f"{settings.keep_checkpoints}); the same command goes on from the newest one",
         )
     directory.append_jsonl(ROLL_BACKS, _ROW.dump_python(RollBack(alarm.alarm, alarm.step, to, cursor), mode="json"))
     logger.warning(
@@ -96,19 +96,6 @@ def roll_back(directory: RunDirectory, settings: GrpoSettings, alarm: AlarmEvent
 def roll_backs(directory: RunDirectory) -> Sequence[RollBack]:
     """Return each time that training went back, in order."""
     return [_ROW.validate_python(row) for row in directory.read_jsonl(ROLL_BACKS)]
-
-
-def remove_overtaken(directory: RunDirectory, cursor_file: str) -> None:
-    """Remove the checkpoints that no longer count because training has gone back since they were written."""
-    rows, overtaken = roll_backs(directory), []
-    for checkpoint in directory.finished_checkpoints(GRPO):
-        try:
-            before = Cursor.read((checkpoint / cursor_file).read_bytes()).roll_backs
-        except (OSError, ValueError):  # damaged, which is found out when it is to be used
-            continue
-        if any(row.to < int(checkpoint.name) for row in rows[before:]):
-            overtaken.append(checkpoint)
-    prune(overtaken, keep=0)
 
 
 def cursor_after(directory: RunDirectory, cursor: Cursor) -> Cursor:

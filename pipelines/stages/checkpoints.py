@@ -10,10 +10,10 @@ from uuid import uuid4
 from cluster.checksums import damage, seal
 from cluster.files import directory_commit, prune
 from pipelines.experiment.stage_names import GRPO
-from pipelines.records.run_directory import RunDirectoryError
+from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.rollout.group_supply import Cursor
 from pipelines.run import MODEL, Run
-from pipelines.stages.alarm_policy import cursor_after, remove_overtaken, roll_backs
+from pipelines.stages.alarm_policy import cursor_after, roll_backs
 from pipelines.stages.export import export_student
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 _LEARNER_STATE, _CURSOR = "learner", "problems.json"
 
 
-def load_newest(run: Run, steps: int) -> tuple[int, Cursor]:
+def load_learner(run: Run, steps: int) -> tuple[int, Cursor]:
     """Load the learner for `steps` steps, from the newest checkpoint if there is one, and give its weights to the rollout workers.
 
     Return the steps done before, and where to go on. Raises `RunDirectoryError` if there are checkpoints and none is whole.
     """
     settings = run.experiment.grpo
-    remove_overtaken(run.directory, _CURSOR)
+    _remove_overtaken(run.directory)
     checkpoint = _newest_whole(run)
     step = 0 if checkpoint is None else int(checkpoint.name)
     cursor = Cursor(0)
@@ -59,6 +59,19 @@ def save(run: Run, step: int, cursor: Cursor) -> None:
         seal(partial)
     prune(run.directory.finished_checkpoints(GRPO), run.experiment.grpo.keep_checkpoints)
     run.directory.saved()
+
+
+def _remove_overtaken(directory: RunDirectory) -> None:
+    """Remove the checkpoints that no longer count because training has gone back since they were written."""
+    rows, overtaken = roll_backs(directory), []
+    for checkpoint in directory.finished_checkpoints(GRPO):
+        try:
+            before = Cursor.read((checkpoint / _CURSOR).read_bytes()).roll_backs
+        except (OSError, ValueError):  # damaged, which is found out when it is to be used
+            continue
+        if any(row.to < int(checkpoint.name) for row in rows[before:]):
+            overtaken.append(checkpoint)
+    prune(overtaken, keep=0)
 
 
 def _newest_whole(run: Run) -> Path | None:

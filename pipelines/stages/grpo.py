@@ -25,7 +25,7 @@ from pipelines.rollout.group_supply import GroupSupply, StepGroups
 from pipelines.rollout.teacher_outage import TeacherOutage
 from pipelines.run import MODEL, Run
 from pipelines.stages.alarm_policy import RollBackNeeded, heed, roll_back
-from pipelines.stages.checkpoints import load_newest, save
+from pipelines.stages.checkpoints import load_learner, save
 from pipelines.stages.evaluate import discard_within_grpo, evaluate_within_grpo, publish_within_grpo
 from pipelines.stages.export import export_student
 from pipelines.stages.publishing import log_step, publish_steps
@@ -57,7 +57,7 @@ def _train(run: Run, problems: list[Problem]) -> None:
 def _train_from_checkpoint(run: Run, problems: list[Problem]) -> None:
     settings, total = run.experiment.grpo, run.experiment.grpo_steps
     assert settings.epochs is None, "the driver turns epochs into steps when the filter is done"
-    first, cursor = load_newest(run, total)
+    first, cursor = load_learner(run, total)
     discard_within_grpo(run, first)
     clock = PhaseClock()
     per_step = settings.prompts_per_step * settings.group_size
@@ -92,7 +92,7 @@ def _train_from_checkpoint(run: Run, problems: list[Problem]) -> None:
                 if step + 1 in evaluated_steps(run.experiment):
                     with clock.phase("evaluate"):
                         evaluate_within_grpo(run, step + 1)
-                metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment)
+                metrics = _metrics(groups, learned, clock) | memory_metrics(run.experiment, run.actors().rollout.absent)
                 if not run.experiment.grpo.loss.kl_coefficient:
                     metrics.pop("learner/kl", None)  # it is measured only if it is in the loss
                 heed(settings.on_alarm, log_step(run.directory, run.tracker, GRPO, step + 1, metrics), supply.cursor)

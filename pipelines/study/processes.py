@@ -80,7 +80,7 @@ def one_cluster(name: str, experiments: Sequence[Experiment], at_a_time: int = 1
 
     A cluster that is started here is as large as `at_a_time` of them. Runs with `cluster.address` go to that cluster.
     """
-    needs = [experiment.most_resources() for experiment in experiments if experiment.cluster.address is None]
+    needs = [experiment.resources() for experiment in experiments if experiment.cluster.address is None]
     if not needs:
         yield os.environ
         return

@@ -18,7 +18,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_keys import stage_keys
 from pipelines.experiment.stage_names import evaluated_steps
 from pipelines.experiment.yaml_values import in_one_line
-from pipelines.records.run_directory import leaves
+from pipelines.records.changes import leaves
 from pipelines.sweep.settings import ParameterSettings, Scalar, SweepSettings
 
 OWN_KEYS = ("name", "run_dir", "share_dir", "tracking.group", "tracking.name")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.experiment.stage_keys import WITHOUT_EFFECT
-from pipelines.records.run_directory import OtherExperimentError, leaves
+from pipelines.records.changes import leaves
+from pipelines.records.run_directory import OtherExperimentError
 from pipelines.sweep.plan import Sweep, Values, grid_values
 from pipelines.sweep.settings import EarlyTerminateSettings, ParameterSettings
 

@@ -56,8 +56,9 @@ def starting_system(
     left_out = tuple({"learner", "citer"} - set(parts))
     bundles = [bundle for bundle in experiment.bundles() if not bundle.actor.startswith(left_out)]
     reservation = reserve(bundles, experiment.namespace, experiment.cluster.placement_timeout_s)
-    start = _Start(experiment, models, reservation, watch, {bundle.actor: bundle for bundle in bundles})
+    start: _Start | None = None
     try:
+        start = _Start(experiment, models, reservation, watch, {bundle.actor: bundle for bundle in bundles})
         start.teachers()
         start.rollout_workers()
         if "citer" in parts:
@@ -67,7 +68,8 @@ def starting_system(
             start.learner_group()
         yield start.wait
     finally:
-        start.stop()
+        if start is not None:
+            start.stop()
         reservation.release()
 
 
@@ -82,7 +84,7 @@ class _Start:
     reserved: Mapping[str, Bundle]
     """by the actor's name"""
     access: TeacherAccess = field(init=False)
-    joining: dict[str, Bundle] = field(init=False)
+    later: dict[str, Bundle] = field(init=False)
     """rollout workers that may join later. They have no reserved place"""
     in_turn: bool = field(init=False)
     """whether engines and learner have their GPUs in turn"""
@@ -92,7 +94,7 @@ class _Start:
 
     def __post_init__(self) -> None:
         self.access = teacher_access(self.experiment, self.models)
-        self.joining = {bundle.actor: bundle for bundle in self.experiment.joining()}
+        self.later = {bundle.actor: bundle for bundle in self.experiment.later_workers()}
         self.in_turn = self.experiment.colocated and "learner-0" in self.reserved
 
     def teachers(self) -> None:
@@ -152,8 +154,8 @@ class _Start:
     def wait(self) -> System:
         """Return the system when all actors are up that it begins with."""
         limit_s, rollout = self.experiment.cluster.start_timeout_s, self.experiment.rollout
-        present = {name: actor for name, actor in self.actors.items() if name not in self.joining}
-        calls = {name: (actor.health if name == "reward" else actor.ready).remote() for name, actor in present.items()}
+        present = {name: actor for name, actor in self.actors.items() if name not in self.later}
+        calls = {name: _up(name, actor).remote() for name, actor in present.items()}
         watch_start(calls | (self.learner.joining if self.learner is not None else {}), limit_s)
         self._answers(list(calls.values()), "the actors")
         teachers = [self.actors[name] for name in self.access.actors]
@@ -164,8 +166,7 @@ class _Start:
             rollout.deadline_s,
             self.experiment.grpo.in_flight,
             ActivityMonitor([*workers, *teachers]),
-            joining=[self.actors[name] for name in self.joining],
-            joined=self._watch,
+            later=[self.actors[name] for name in self.later],
         )
         training = None
         if self.learner is not None:
@@ -193,22 +194,21 @@ class _Start:
         return Training(learner, transport, probe=WeightProbe(learner, pool, gap) if gap is not None else None)
 
     def _start(self, name: str, actor_class: type, environment: dict[str, str], *arguments: object) -> None:
-        bundle = self.joining.get(name) or self.reserved[name]
+        bundle = self.later.get(name) or self.reserved[name]
         actor = self.actors[name] = (
             ray.remote(actor_class)
             .options(
                 name=name,
                 num_cpus=bundle.cpus,
                 num_gpus=bundle.gpus,
-                scheduling_strategy="SPREAD" if name in self.joining else self.reservation.strategy(name),
+                scheduling_strategy="SPREAD" if name in self.later else self.reservation.strategy(name),
                 max_restarts=self.experiment.cluster.max_restarts,
                 max_concurrency=_CONCURRENT_CALLS,
                 runtime_env={"env_vars": environment},
             )
             .remote(*arguments)
         )
-        if name not in self.joining:
-            self._watch(name, actor)
+        self._watch(name, actor)
         if 0 < bundle.gpus < 1:
             # An engine measures the GPU's free memory when it starts. Two at once would count each other's memory.
             ready = actor.ready.remote()
@@ -219,12 +219,11 @@ class _Start:
         if self.watch is None:
             return
         cluster = self.experiment.cluster
-        spare, without_engine = name.startswith("teacher-"), name == "reward"
+        spare = name.startswith("teacher-")
         essential = not spare and not name.startswith("rollout-")
-        ask = actor.health if without_engine else actor.ready
         # An engine that shares its GPU in turn may start within a call, and answers nobody meanwhile.
-        asked = without_engine or not self.in_turn
-        heartbeat = Heartbeat(ask.remote, cluster.hang_timeout_s) if asked else None
+        asked = name == "reward" or not self.in_turn
+        heartbeat = Heartbeat(_up(name, actor).remote, cluster.hang_timeout_s) if asked else None
         self.watch.add(name, actor, cluster.max_restarts, essential, spare, heartbeat)
 
     def _answers(self, calls: Sequence[ray.ObjectRef[Any]], what: str) -> list[Any]:
@@ -239,6 +238,11 @@ class _Start:
         """Return what an actor with a student is told of the models, in the order that its class takes it in."""
         student, teacher = self.experiment.rollout.engine, self.experiment.teacher.engine
         return self.models.student, student, self.access, self.models.teacher, teacher
+
+
+def _up(name: str, actor: ActorHandle[Any]) -> Any:
+    """Return the method that answers when the actor is up."""
+    return actor.health if name == "reward" else actor.ready
 
 
 def teacher_access(experiment: Experiment, models: BaseModels) -> TeacherAccess:

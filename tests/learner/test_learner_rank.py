@@ -56,7 +56,7 @@ def test_where_a_late_rank_stands_is_in_the_log_that_the_message_names(ray_clust
         with pytest.raises(LearnerTimeoutError) as raised:
             PendingCall("step", calls, 1.0, "learner.deadline_s", ranks).results()
         assert str(raised.value) == (
-            "step took more than 1 s on learner ranks [1]: if it needs more, raise learner.deadline_s. Where their threads "
+            "step took more than 1 s on learner ranks [1]: if it needs more, raise learner.deadline_s. Where its threads "
             f"stood should be in Ray's log of process {late}, worker-*-{late}.err"
         )
         (log,) = Path(ray._private.worker.global_worker.node.get_logs_dir_path()).glob(f"worker-*-{late}.err")

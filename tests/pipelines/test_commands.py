@@ -92,6 +92,15 @@ def test_a_shell_completes_the_keys_of_settings() -> None:
     assert "grpo.steps=" in [item.value for item in overrides.shell_complete(context, "grpo.ste")]
 
 
+def test_a_roll_back_needs_a_checkpoint_from_before_its_alarm(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = ["run", str(DEMO), "--dry-run", "grpo.on_alarm.calls_everywhere=roll_back"]
+    assert main(slow) == 2
+    said = "grpo.keep_checkpoints (2) should be at least 3 with grpo.checkpoint_every (10) and grpo.on_alarm.calls_everywhere"
+    assert said in capsys.readouterr().err
+    for settings in (["grpo.keep_checkpoints=3"], ["grpo.steps=20"], ["alarms.calls_everywhere=null"]):
+        assert main([*slow, *settings]) == 0
+
+
 def test_a_dry_run_says_what_a_run_would_do_in_its_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,10 +112,12 @@ def test_a_dry_run_says_what_a_run_would_do_in_its_directory(
 
     directory = RunDirectory(place)
     bind(directory, opened(DEMO, [f"run_dir={place}"]))
+    assert main([*dry_run, "seed=5"]) == 0
+    assert "no stage of it has begun, and the run would begin with these settings" in capsys.readouterr().out
     directory.mark_done("filter", {})
     kept = directory.experiment.read_bytes()
     assert main([*dry_run, "rollout.workers=2"]) == 0
-    said = f"# run directory: {place}; its run would go on, with these changes: rollout.workers: 1 -> 2; finished stages: 1"
+    said = f"# run directory: {place}; its run would go on with rollout.workers: 1 -> 2, after 1 of "
     assert said in capsys.readouterr().out
     assert main([*dry_run, "seed=5"]) == 2
     printed = capsys.readouterr()

@@ -15,6 +15,7 @@ def of_aliases(levels: int, first: str, again: str) -> str:
     return "\n".join(lines)
 
 
+TOO_LARGE = of_aliases(9, "a0: &a0 {x: 1}", "{name}: &{name} {{<<: [{below}]}}")
 UNREADABLE = [
     "seed: !!int x",
     "seed: !!timestamp x",
@@ -24,7 +25,7 @@ UNREADABLE = [
     "seed: 0x" + "f" * 5000,
     "seed: 1\0",
     of_aliases(9, "a0: &a0 [1]", "{name}: &{name} [{below}]"),
-    of_aliases(9, "a0: &a0 {x: 1}", "{name}: &{name} {{<<: [{below}]}}"),
+    TOO_LARGE,
     f"text: &text {'x' * 10_000}\nmany: [{', '.join(['*text'] * 1000)}]",
     "a: &a [*a]",
 ]
@@ -50,7 +51,7 @@ def test_a_file_that_cannot_be_read_ends_a_command_in_one_line(
 
 def test_a_document_that_grows_without_end_is_named_with_its_bound() -> None:
     with pytest.raises(yaml.YAMLError, match="aliases written out, it has more than 100000 values"):
-        yaml_values.read(UNREADABLE[-3])
+        yaml_values.read(TOO_LARGE)
 
 
 def test_aliases_within_the_bound_stand_for_what_they_name() -> None:

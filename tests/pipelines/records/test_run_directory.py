@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.records import run_directory
+from pipelines.records.changes import Change
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 
 
@@ -116,7 +117,7 @@ def test_a_killed_driver_leaves_no_claim(run: RunDirectory) -> None:
 def test_a_run_is_bound_to_its_experiment(run: RunDirectory) -> None:
     run.bind_experiment("a: {b: 1, c: [1, 2]}\n")
     run.bind_experiment("a:\n  c: [1, 2]\n  b: 1\n")
-    assert run.changes("a: {b: 1, c: [1, 2]}\nd: 3\n", may_change={"d"}) == [("d: (absent) -> 3", True)]
+    assert run.changes("a: {b: 1, c: [1, 2]}\nd: 3\n", may_change={"d"}) == [Change("d", "(absent)", 3, may=True)]
     (run.path / "stages" / "filter").mkdir(parents=True)
     with pytest.raises(RunDirectoryError) as caught:
         run.bind_experiment("a: {b: 2, c: [1]}\nd: 3\n", may_change={"a.bb"})

@@ -298,16 +298,15 @@ def test_a_worker_that_comes_later_joins_with_the_current_weights(
     workers: Any, pool_of: Any, grade: Any, memory: Any, gate: Any, late: Any
 ) -> None:
     pool_of("a")  # sets the worker's weights back
-    told: list[str] = []
-    pool = RolloutPool([workers["a"]], 1, 60.0, joining=[late("c")], joined=lambda name, actor: told.append(name))
+    pool = RolloutPool([workers["a"]], 1, 60.0, later=[late("c")])
     assert {found.graded[0] for found in decoded(pool, [order(1), order(2)], grade)} == {"a"}
     pool.load_weights(ray.put("weights"), version=3)  # does not wait for the one that is absent
-    assert pool.absent == 1 and list(pool.named_engines) == ["rollout-0"] and not told
+    assert pool.absent == ["rollout-1"] and list(pool.named_engines) == ["rollout-0"]
 
     ray.get(gate.open.remote())
     while pool.absent or pool.restarting:
         pool.advance()
-    assert told == ["rollout-1"] and list(pool.named_engines) == ["rollout-0", "rollout-1"]
+    assert list(pool.named_engines) == ["rollout-0", "rollout-1"]
     blocked = order(Worker.BLOCK, version=3)  # keeps "a", the first free one, busy
     running = decoded(pool, [blocked, order(5, version=3)], grade)
     assert next(running).graded == ("c", 5, 1)
@@ -320,7 +319,7 @@ def test_a_worker_that_cannot_start_does_not_join_and_the_others_go_on(
     workers: Any, pool_of: Any, grade: Any, gate: Any, late: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool_of("a")
-    pool = RolloutPool([workers["a"]], 1, 60.0, joining=[late("c", fails=True)])
+    pool = RolloutPool([workers["a"]], 1, 60.0, later=[late("c", fails=True)])
     ray.get(gate.open.remote())
     while pool.absent:
         pool.advance()

@@ -24,7 +24,7 @@ from pipelines.experiment.schema import Experiment
 from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 from pipelines.records.tracking import Tracker, read_metrics
 from pipelines.rollout.group_supply import StepGroups
-from pipelines.stages import alarm_policy, checkpoints
+from pipelines.stages import checkpoints
 from pipelines.stages import grpo as stage
 from pipelines.stages.alarm_policy import AlarmStopError, roll_backs
 from pipelines.stages.grpo import grpo
@@ -88,6 +88,7 @@ class Rollout:
 
     version: int = 0
     weights: int = 0
+    absent: tuple[str, ...] = ()
 
 
 @dataclass
@@ -155,9 +156,9 @@ def train(
         first_step = 0
         slowest_first = Random(killed_step)
         with monkeypatch.context() as patched:
-            log, load_checkpoint = stage.log_step, stage.load_newest
+            log, load_checkpoint = stage.log_step, stage.load_learner
             for name, replacement in {
-                "load_newest": load,
+                "load_learner": load,
                 "_stream": lambda _: scripted_stream(
                     lambda unfinished: slowest_first.choice(list(unfinished)), lambda: rollout.version
                 ),
@@ -168,7 +169,7 @@ def train(
                     "learner/non_finite_steps": alarming(),
                     **found[-1].metrics(),
                 },
-                "memory_metrics": lambda experiment: {},
+                "memory_metrics": lambda experiment, absent: {},
                 "evaluate_within_grpo": evaluate,
                 "export_student": lambda *_: None,
                 "log_step": log_step,
@@ -312,7 +313,7 @@ def test_a_run_that_is_killed_while_it_goes_back_does_so_when_it_is_resumed(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str, bad_again: list[int]
 ) -> None:
     monkeypatch.setitem(ALARMS, "non_finite_steps", replace(ALARMS["non_finite_steps"], steps=3))
-    of: Any = {"prune": alarm_policy, "rolled_back": Tracker, "roll_back": stage}[killed_in]
+    of: Any = {"prune": checkpoints, "rolled_back": Tracker, "roll_back": stage}[killed_in]
     goes_on = getattr(of, killed_in)
 
     def killed(*arguments: Any, **options: Any) -> object:
