@@ -35,14 +35,12 @@ class Measured:
     sync_s: float
     step_s: float
     """without evaluations and checkpoints"""
-    tokens: float
-    """packed tokens of a step"""
 
 
 def measured(run: Path) -> Measured:
     """Return the mean times of a run. Raises `ConfigError` if it has too few GRPO steps."""
     steps = list(read_metrics(RunDirectory(run), GRPO).values())[_FIRST_STEPS:]
-    names = ("time/rollout_s", "time/learn_s", "time/sync_s", "learner/context_tokens")
+    names = ("time/rollout_s", "time/learn_s", "time/sync_s")
     rows = [[row.get(name) for name in names] for row in steps]
     whole = [[value for value in row if value is not None] for row in rows]
     complete = [row for row in whole if len(row) == len(names)]
@@ -50,26 +48,28 @@ def measured(run: Path) -> Measured:
         raise ConfigError(
             [f"--from {run}: metrics.jsonl has no GRPO step after the first {_FIRST_STEPS}; give a longer run"]
         )
-    rollout_s, learn_s, sync_s, tokens = (fmean(column) for column in zip(*complete, strict=True))
+    rollout_s, learn_s, sync_s = (fmean(column) for column in zip(*complete, strict=True))
     experiment = load(run / "experiment.yaml", [], Experiment)
     waited = [row.get("time/wait_s") for row in steps]
     waits = [wait for wait in waited if wait is not None]
     step_s = learn_s + sync_s + (fmean(waits) if experiment.grpo.async_depth and waits else rollout_s)
-    return Measured(experiment, rollout_s, learn_s, sync_s, step_s, tokens)
+    return Measured(experiment, rollout_s, learn_s, sync_s, step_s)
 
 
 def measured_rates(found: Measured, shapes: Sequence[Shape]) -> Rates:
     """Return rates with which the simulation of the measured run takes as long as the run did.
 
-    Both engines get one speed, found by halving, because a run does not say how long each of its engines was busy.
+    Both engines get one speed, found by halving, because a run does not say how long each of its engines was busy. The learner's
+    rate is for each token that is decoded: it leaves out groups without an advantage, and their share is taken to stay as it was.
     """
     layout = replace(layout_of(found.experiment), async_depth=0)
-    learner = LearnerRates(found.learn_s * layout.ranks / found.tokens)
+    decoded = simulate(layout, _rates(1.0, LearnerRates(0.0), found.sync_s), shapes).tokens
+    learner = LearnerRates(found.learn_s * layout.ranks / decoded)
     slow, quick = 1.0, 1e-7
     for _ in range(_HALVINGS):
         middle = (slow * quick) ** 0.5
         rates = _rates(middle, learner, found.sync_s)
-        if simulate(layout, rates, shapes, steps=2).rollout_s > found.rollout_s:
+        if simulate(layout, rates, shapes).rollout_s > found.rollout_s:
             slow = middle
         else:
             quick = middle
