@@ -6,7 +6,7 @@ from pipelines.experiment.loading import resolved_yaml, with_defaults
 from pipelines.experiment.resume import MAY_CHANGE_ON_RESUME
 from pipelines.experiment.schema import Experiment
 from pipelines.experiment.stage_keys import shared_folders, stage_keys
-from pipelines.records.run_directory import RunDirectory
+from pipelines.records.run_directory import RunDirectory, RunDirectoryError
 
 
 def bind(directory: RunDirectory, experiment: Experiment) -> None:
@@ -27,6 +27,8 @@ def what_a_run_would_do(experiment: Experiment) -> str:
         return experiment.url
     directory = RunDirectory(experiment.directory.resolve())
     if not directory.experiment.exists():
+        if directory.path.exists() and not directory.path.is_dir():
+            raise RunDirectoryError(f"{directory.path}: is a file, and a run needs a folder; choose another run_dir")
         return f"{directory.path}, new"
     changes = directory.changes(resolved_yaml(experiment), _may_change(experiment), _completed)
     directory.refuse(changes)

@@ -249,8 +249,8 @@ class RunDirectory:
             self._unlink_stages()  # of an experiment that was taken back before it began
             self.write_text(self.experiment.name, resolved_yaml)
             return
-        earlier = self.experiment.read_bytes()
         changes = self.changes(resolved_yaml, may_change, completed)
+        earlier = self.experiment.read_bytes()
         self.refuse(changes)
         if not changes:
             return
@@ -273,6 +273,8 @@ class RunDirectory:
             before = completed(yaml_values.read(self.experiment.read_bytes()))
         except yaml.YAMLError as error:
             raise RunDirectoryError(f"{self.experiment}: cannot be read as YAML: {error}") from error
+        except OSError as error:
+            raise RunDirectoryError(f"{self.experiment}: cannot be read: {error.strerror}") from error
         return changes_between(before, yaml_values.read(resolved_yaml), may_change)
 
     def refuse(self, changes: Sequence[Change]) -> None:

@@ -116,6 +116,11 @@ def test_a_dry_run_says_what_a_run_would_do_in_its_directory(
     assert "no stage of it has begun, and the run would begin with these settings" in capsys.readouterr().out
     directory.mark_done("filter", {})
     kept = directory.experiment.read_bytes()
+    for broken, said in (("file", "is a file"), ("folder", "experiment.yaml: cannot be read: Is a directory")):
+        elsewhere = tmp_path / broken
+        elsewhere.write_text("") if broken == "file" else (elsewhere / "experiment.yaml").mkdir(parents=True)
+        assert main([*dry_run, f"run_dir={elsewhere}"]) == 2
+        assert said in capsys.readouterr().err
     assert main([*dry_run, "rollout.workers=2"]) == 0
     said = f"# run directory: {place}; its run would go on with rollout.workers: 1 -> 2, after 1 of "
     assert said in capsys.readouterr().out
