@@ -41,7 +41,7 @@ def where_they_stand(actor_ids: Sequence[str]) -> str:
     """Ask actors, by their ids in hexadecimal digits, to write their stacks. Return a sentence on where these are, or nothing.
 
     A process that was stopped as a whole writes nothing. Without `show_stacks_on_signal` the process would end. This is help
-    for a person: it takes 10 seconds at most, and raises nothing.
+    for a person: it waits 10 seconds at most for the processes, and raises nothing.
     """
     try:
         asked = _asked([state_of(actor_id) for actor_id in actor_ids])

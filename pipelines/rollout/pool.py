@@ -82,7 +82,7 @@ class RolloutPool:
     _loads: dict[_Worker, int] = field(default_factory=dict)
     """sequences in flight of each worker that is not lost"""
     _mending: dict[_Worker, _Mending] = field(default_factory=dict)
-    """workers that get no orders until they have restarted and hold the current weights"""
+    """workers that get no orders until they are back, or have joined, and hold the current weights"""
     _absent: dict[ray.ObjectRef[Any], _Worker] = field(default_factory=dict)
     """workers that have not joined yet, by the answer that says that one is up"""
     _pending: PendingTasks[_Running | _Mending] = field(init=False)
